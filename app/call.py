@@ -1,0 +1,91 @@
+"""A call on its way through the gateway."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from app.settings import Tier
+    from app.wire.dialect import Dialect
+
+
+@dataclass(slots=True)
+class Usage:
+    """Tokens that the engine really read and wrote for one call."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    estimated: bool = False  # the engine gave no count (it was aborted or failed)
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who is calling.
+
+    Args:
+        key_id: stable public id of the key: hex of its SHA-256; logs show 8 characters of it.
+        name: the operator's name for the key.
+        tier_name: name of the tier in the settings.
+        tier: limits and bounds of that tier.
+        models: model names that the key may use; empty means all.
+    """
+
+    key_id: str
+    name: str
+    tier_name: str
+    tier: Tier
+    models: frozenset[str] = frozenset()
+
+
+@dataclass(slots=True)
+class Call:
+    """One request to an engine route, carried down the road by ``app.gateway``."""
+
+    id: str  # x-request-id
+    dialect: Dialect
+    path: str
+    raw: bytes = b""
+    principal: Principal | None = None
+    body: dict[str, Any] = field(default_factory=dict)
+    model: str = ""
+    stream: bool = False
+    usage: Usage | None = None  # None: not told (yet)
+    events: int = 0  # events with text that a stream brought
+    started: float = field(default_factory=time.perf_counter)  # seconds
+    first_token: float = 0.0  # perf_counter of the first generated text; 0 before it
+    engine_id: str = ""  # the id that the engine knows the call by; unique in this process
+    deadline: float = float("inf")  # event loop time, seconds
+    usage_hidden: bool = False  # the gateway, not the client, asked for the usage event
+    content_hash: str = ""  # first 16 hex digits of SHA-256 over the input texts
+    headers: dict[str, str] = field(default_factory=dict)  # rate limit headers of the reply
+
+
+class Client(Protocol):
+    """The other end of a call: how the road reads the request and writes the answer."""
+
+    async def body(self) -> bytes:
+        """The whole request body.
+
+        Raises:
+            GatewayError: REQUEST_TOO_LARGE.
+        """
+        ...
+
+    async def answer(self, call: Call, status: int, body: bytes) -> None:
+        """Send a whole JSON answer."""
+        ...
+
+    async def begin(self, call: Call) -> None:
+        """Start a stream of events (status 200)."""
+        ...
+
+    async def write(self, data: bytes) -> None:
+        """Send a part of the stream; returns when the connection can take more."""
+        ...
+
+    async def end(self) -> None:
+        """End the stream."""
+        ...

@@ -1,0 +1,150 @@
+"""The way back: an engine's answer, judged piece by piece, to the client."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import orjson
+
+from app.call import Call, Client, Usage
+from app.engines.base import EngineFailed, EngineReply
+from app.errors import Code, GatewayError
+from app.safety.output import OutputGuard, judge_answer
+from app.safety.policy import Match, Policy
+from app.telemetry.log import logger
+from app.wire import engine_error
+from app.wire.dialect import Json
+
+MAX_ANSWER_BYTES = 64 * 1024 * 1024
+ENGINE_CODES = {
+    "unavailable": Code.ENGINE_UNAVAILABLE,
+    "overloaded": Code.ENGINE_OVERLOADED,
+    "timeout": Code.ENGINE_TIMEOUT,
+}
+RETRY = {"retry-after": "1"}  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """How an answer ended.
+
+    Args:
+        match: the term that cut it.
+        flags: categories that were only noted.
+        error: what broke after the answer had begun; the client was told in the stream.
+    """
+
+    match: Match | None = None
+    flags: frozenset[str] = frozenset()
+    error: GatewayError | None = None
+
+
+async def deliver(policy: Policy, call: Call, client: Client, reply: EngineReply) -> Delivered:
+    """Send an engine's answer on, as a stream or whole.
+
+    Raises:
+        GatewayError: the engine refused or failed before anything was sent.
+    """
+    if call.stream and reply.content_type.startswith("text/event-stream"):
+        return await _stream(policy, call, client, reply)
+    return await _whole(policy, call, client, reply)
+
+
+@asynccontextmanager
+async def engine_errors(call: Call) -> AsyncIterator[None]:
+    """The call's deadline, and an engine's failures as the errors that clients are told."""
+    try:
+        async with asyncio.timeout_at(call.deadline):
+            yield
+    except TimeoutError:
+        raise GatewayError(Code.ENGINE_TIMEOUT) from None
+    except EngineFailed as failed:
+        if failed.reason in ("unavailable", "overloaded"):
+            call.usage = Usage()  # nothing was generated
+        logger.warning("engine failed call %s: %s", call.engine_id, failed)
+        code = ENGINE_CODES.get(failed.reason, Code.GENERATION_ERROR)
+        raise GatewayError(code, headers=RETRY) from None
+
+
+async def _whole(policy: Policy, call: Call, client: Client, reply: EngineReply) -> Delivered:
+    async with engine_errors(call):
+        raw = await _collect(reply)
+    if reply.status != 200:
+        call.usage = Usage()
+        raise _refused(call, reply.status, raw)
+    try:
+        doc: Json = orjson.loads(raw)
+        call.usage = call.dialect.usage(doc) or Usage()
+        verdict = judge_answer(policy, call.dialect, doc)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        logger.warning("unreadable answer from the engine: %s", type(error).__name__)
+        raise GatewayError(Code.GENERATION_ERROR) from None
+    await client.answer(call, 200, orjson.dumps(doc) if verdict.changed else raw)
+    return Delivered(verdict.match, frozenset(verdict.flags))
+
+
+async def _stream(policy: Policy, call: Call, client: Client, reply: EngineReply) -> Delivered:
+    stream = call.dialect.stream(call.usage_hidden)
+    guard = OutputGuard(policy, stream)
+    failure: GatewayError | None = None
+    await client.begin(call)
+    try:
+        async with engine_errors(call):
+            await _pump(call, client, reply, guard)
+        if guard.failed or not (guard.ended or guard.blocked):
+            failure = GatewayError(Code.GENERATION_ERROR)
+    except GatewayError as error:
+        failure = error
+    finally:
+        call.events = guard.events_with_text
+        call.usage = guard.usage if guard.ended else None
+    if failure is not None:
+        await client.write(stream.failure(failure))
+    await client.end()
+    return Delivered(guard.blocked, frozenset(guard.flags), failure)
+
+
+async def _pump(call: Call, client: Client, reply: EngineReply, guard: OutputGuard) -> None:
+    """Move the stream until it ends, breaks, or is cut; then the engine stops before the client
+    is told."""
+    async for data in reply.chunks():
+        out = guard.feed(data)
+        if not call.first_token and guard.events_with_text:
+            call.first_token = time.perf_counter()
+        stop = guard.blocked or guard.failed
+        if stop:
+            await reply.abort()
+        if out:
+            await client.write(out)
+        if stop:
+            return
+    if out := guard.close():
+        await client.write(out)
+
+
+async def _collect(reply: EngineReply) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    async for data in reply.chunks():
+        parts.append(data)
+        size += len(data)
+        if size > MAX_ANSWER_BYTES:
+            raise EngineFailed("died", "answer over the size bound")
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _refused(call: Call, status: int, raw: bytes) -> GatewayError:
+    """The engine's own refusal, said with our codes. Only a 4xx's message may pass on."""
+    if status in (400, 413, 422):
+        message, param = engine_error.read(raw)
+        return GatewayError(Code.VALIDATION_ERROR, message, param=param)
+    if status == 404:
+        return GatewayError(Code.MODEL_NOT_FOUND, param="model")
+    logger.warning("engine answered call %s with status %d", call.engine_id, status)
+    if status == 429:
+        return GatewayError(Code.ENGINE_OVERLOADED, headers=RETRY)
+    return GatewayError(Code.GENERATION_ERROR, headers=RETRY)

@@ -1,0 +1,151 @@
+"""The engine in this process, kept alive: vLLM's core may die, the gateway doesn't."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+from pathlib import Path
+
+from app.engines.asgi import AsgiReply
+from app.engines.base import EngineFailed, EngineHealth, EngineRequest
+from app.engines.vllm_app import CURRENT, VllmApp, VllmOptions, Work, explain
+
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds between failed starts, doubling
+DIED = "the engine core died and is being started again"
+
+log = logging.getLogger(__name__)
+
+
+class LocalEngine:
+    """vLLM in this process, behind ``app.engines.base.Engine``.
+
+    Args:
+        model: a model folder (see ``app.engines.weights.prepare``) or a hub name.
+        served_model_name: what clients call it.
+        max_model_len: context length in tokens; 0: 2048 on a CPU, the model's own on a GPU.
+        engine_args: further flags of vLLM's server, such as ``--enable-lora``.
+        idle_timeout: longest silence of a call, seconds.
+    """
+
+    def __init__(
+        self,
+        model: Path | str,
+        served_model_name: str,
+        *,
+        max_model_len: int = 0,
+        engine_args: tuple[str, ...] = (),
+        idle_timeout: float = 60.0,
+    ) -> None:
+        self._options = VllmOptions(str(model), served_model_name, max_model_len, engine_args)
+        self._idle_timeout = idle_timeout
+        self._vllm: VllmApp | None = None
+        self._detail = "not started"
+        self._attempted = asyncio.Event()  # the first start has come to an end, well or not
+        self._calls: set[AsgiReply] = set()
+        self._supervisor: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin to start the engine and return; ``health`` tells when it is ready."""
+        self._detail = "starting"
+        self._supervisor = asyncio.create_task(self._supervise())
+
+    async def wait_ready(self, timeout: float) -> None:
+        """Wait for the first start to come to an end.
+
+        Args:
+            timeout: seconds.
+
+        Raises:
+            EngineFailed: unavailable: it failed, or takes longer; ``detail`` says why. The engine
+                goes on trying.
+        """
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._attempted.wait(), timeout)
+        if self._engine() is None:
+            raise EngineFailed("unavailable", self._detail)
+
+    async def stop(self) -> None:
+        """End calls in flight and the engine core; no process stays behind."""
+        if self._supervisor is not None:
+            self._supervisor.cancel()
+            await asyncio.wait([self._supervisor])
+        await asyncio.gather(*(call.abort() for call in set(self._calls)))
+        self._detail = "stopped"
+        await self._discard()
+
+    async def send(self, request: EngineRequest) -> AsgiReply:
+        """Hand a call to vLLM's application; returns once the reply's status is known.
+
+        Raises:
+            EngineFailed: unavailable while the engine (re)starts; died or timeout before a status.
+        """
+        vllm = self._engine()
+        if vllm is None:
+            raise EngineFailed("unavailable", self._detail)
+        work = Work(vllm.engine)
+        request.tally.read = work.counts
+        token = CURRENT.set(work)
+        try:
+            reply = AsgiReply(vllm.app, request, work, self._idle_timeout)
+        finally:
+            CURRENT.reset(token)
+        self._calls.add(reply)
+        reply.on_end(self._calls.discard)
+        await reply.begin()
+        return reply
+
+    async def health(self) -> EngineHealth:
+        """State of the engine; ``memory_bytes`` is the resident size of this process and its
+        children."""
+        ready = self._engine() is not None
+        memory = await asyncio.to_thread(_memory)
+        return EngineHealth(ready, self.models(), "" if ready else self._detail, memory)
+
+    def models(self) -> tuple[str, ...]:
+        """Names served now; empty while the engine is not ready."""
+        vllm = self._engine()
+        return vllm.models() if vllm is not None else ()
+
+    def _engine(self) -> VllmApp | None:
+        return self._vllm if self._vllm is not None and not self._vllm.dead else None
+
+    async def _supervise(self) -> None:
+        """Start the engine, watch it, and start it again when it has died."""
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                self._vllm = await VllmApp.build(self._options)
+            except Exception as error:  # of any kind: told to the operator, and tried again
+                self._detail = explain(error, self._options.model)
+                log.error("engine: %s; next try in %.0f s", self._detail, pause)
+                self._attempted.set()
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE)
+                continue
+            log.info("engine: %s is ready", self._options.served_model_name)
+            self._detail = DIED  # told from the moment it is dead
+            self._attempted.set()
+            pause = FIRST_PAUSE
+            await self._vllm.died()
+            log.error("engine: %s", DIED)
+            for call in set(self._calls):
+                call.fail(EngineFailed("died", "the engine core died"))
+            await self._discard()
+
+    async def _discard(self) -> None:
+        vllm, self._vllm = self._vllm, None
+        if vllm is not None:
+            with suppress(Exception):  # what is dead may fail to shut down
+                await vllm.shutdown()
+
+
+def _memory() -> int:
+    import psutil  # comes with vLLM
+
+    here = psutil.Process()
+    total = 0
+    for process in [here, *here.children(recursive=True)]:
+        with suppress(psutil.Error):
+            total += process.memory_info().rss
+    return int(total)

@@ -1,0 +1,191 @@
+"""Which upstream takes the next call: choice, ejection, return. No I/O in here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+
+# How many more calls than the least loaded server the affine one may hold. A prefix-cache hit
+# saves one prefill, which is worth waiting behind a few calls in a continuous batch; without a
+# bound every call of a shared system prompt would pile up on one server.
+AFFINITY_SLACK = 2
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamState:
+    """One upstream as operators see it (metrics, health).
+
+    Args:
+        url: base URL.
+        outstanding: calls it holds now.
+        ejected: whether it gets no calls (but for half-open trials).
+        models: what it serves; None: it doesn't tell, so it is taken to serve everything.
+        failures: failures in a row, of calls or of checks, whichever is more.
+    """
+
+    url: str
+    outstanding: int
+    ejected: bool
+    models: tuple[str, ...] | None
+    failures: int
+
+
+@dataclass(slots=True, eq=False)
+class Upstream:
+    """One model server. Only its pool changes it."""
+
+    url: str
+    root: str = ""  # where paths start: the base URL without its /v1
+    outstanding: int = 0
+    models: tuple[str, ...] | None = None
+    call_failures: int = 0
+    check_failures: int = 0
+    trial_at: float = 0.0  # ejected: when a call may try it again (clock seconds); 0: not ejected
+    unreachable: bool = False  # why it was ejected: nobody there, or calls that failed
+    _key: bytes = field(default=b"", repr=False)
+
+    def __post_init__(self) -> None:
+        self.root = self.url.removesuffix("/v1")
+        self._key = blake2b(self.url.encode(), digest_size=16).digest()
+
+    def serves(self, model: str) -> bool:
+        return not model or self.models is None or model in self.models
+
+    def rank(self, affinity: bytes) -> bytes:
+        """Weight of this server for a prefix: the highest wins (rendezvous hashing), so each
+        prefix has the same order of servers in every gateway process, whoever is away."""
+        return blake2b(affinity, key=self._key, digest_size=8).digest()
+
+    def state(self) -> UpstreamState:
+        failures = max(self.call_failures, self.check_failures)
+        return UpstreamState(self.url, self.outstanding, self.trial_at > 0, self.models, failures)
+
+
+class Pool:
+    """The upstreams and what is known of each.
+
+    Args:
+        urls: base URLs, ending in /v1.
+        eject_after: failures in a row that eject an upstream; calls and checks count apart, since
+            a server whose model list answers may still fail every call.
+        eject_seconds: from ejection to the first trial call, and between trial calls.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        urls: Sequence[str],
+        *,
+        eject_after: int = 3,
+        eject_seconds: float = 5.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        bases = dict.fromkeys(url.rstrip("/") for url in urls)
+        self.upstreams = tuple(Upstream(base) for base in bases)
+        self._eject_after = eject_after
+        self._eject_seconds = eject_seconds
+        self._clock = clock
+        self._turn = 0
+        self._models: tuple[str, ...] = ()
+
+    # ---- choice
+
+    def take(
+        self, model: str = "", affinity: str = "", skip: Collection[Upstream] = ()
+    ) -> Upstream | None:
+        """An upstream for one call, which it then holds until ``release``.
+
+        The least outstanding wins. ``affinity`` picks among those within ``AFFINITY_SLACK`` of the
+        least; without it, equals take turns. An ejected upstream takes part once its trial is due,
+        with one call each ``eject_seconds`` until it answers.
+
+        Returns:
+            None when no upstream that serves ``model`` can be tried.
+        """
+        now = self._clock()
+        able = [
+            u
+            for u in self.upstreams
+            if u.trial_at <= now and u not in skip and (not model or u.serves(model))
+        ]
+        if not able:
+            return None
+        chosen = able[0] if len(able) == 1 else self._best(able, affinity)
+        if chosen.trial_at:
+            chosen.trial_at = now + self._eject_seconds
+        chosen.outstanding += 1
+        return chosen
+
+    def _best(self, able: list[Upstream], affinity: str) -> Upstream:
+        least = min(u.outstanding for u in able)
+        if affinity:
+            near = [u for u in able if u.outstanding <= least + AFFINITY_SLACK]
+            prefix = affinity.encode()
+            return max(near, key=lambda u: u.rank(prefix))
+        equals = [u for u in able if u.outstanding == least]
+        self._turn += 1
+        return equals[self._turn % len(equals)]
+
+    @staticmethod
+    def release(upstream: Upstream) -> None:
+        """The call is over, however it ended."""
+        upstream.outstanding -= 1
+
+    # ---- what calls tell
+
+    def answered(self, upstream: Upstream) -> None:
+        """It began a good answer: it is back if it was ejected, but a stream may still die."""
+        upstream.check_failures = 0
+        if upstream.trial_at:
+            self._restore(upstream)
+
+    @staticmethod
+    def completed(upstream: Upstream) -> None:
+        """A whole answer came."""
+        upstream.call_failures = 0
+
+    def failed(self, upstream: Upstream, *, unreachable: bool = False) -> None:
+        """A call could not connect, timed out, was cut short, or got 502, 503 or 504."""
+        upstream.call_failures += 1
+        if upstream.call_failures >= self._eject_after or upstream.trial_at:
+            self._eject(upstream, unreachable)
+
+    # ---- what checks tell
+
+    def check_passed(self, upstream: Upstream, models: tuple[str, ...] | None) -> None:
+        """It answered the active check. One that nobody could reach is back at once; one whose
+        calls failed first sits out its ``eject_seconds``."""
+        upstream.check_failures = 0
+        if models != upstream.models:
+            upstream.models = models
+            self._models = tuple(
+                dict.fromkeys(name for u in self.upstreams for name in u.models or ())
+            )
+        if upstream.trial_at and (upstream.unreachable or upstream.trial_at <= self._clock()):
+            self._restore(upstream)
+
+    def check_failed(self, upstream: Upstream, *, at_once: bool = False) -> None:
+        """It didn't answer the active check. ``at_once``: it has never been seen to work."""
+        upstream.check_failures += 1
+        if at_once or upstream.check_failures >= self._eject_after or upstream.trial_at:
+            self._eject(upstream, True)
+
+    def _eject(self, upstream: Upstream, unreachable: bool) -> None:
+        upstream.trial_at = self._clock() + self._eject_seconds
+        upstream.unreachable = unreachable
+
+    def _restore(self, upstream: Upstream) -> None:
+        upstream.trial_at = 0.0
+        # On probation: its next failure in a row ejects it again.
+        upstream.call_failures = min(upstream.call_failures, self._eject_after - 1)
+
+    # ---- what is known
+
+    def models(self) -> tuple[str, ...]:
+        """Names served by any upstream, ejected ones too: their models are away, not unknown."""
+        return self._models
+
+    def states(self) -> tuple[UpstreamState, ...]:
+        return tuple(u.state() for u in self.upstreams)

@@ -1,0 +1,220 @@
+"""The road of a call: who, how much, what, where, and back again."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import orjson
+
+from app import delivery
+from app.access.keys import KeyRing
+from app.call import Call, Client, Principal, Usage
+from app.engines.base import Engine, EngineReply, EngineRequest, Tally
+from app.errors import Code, GatewayError
+from app.limits import admission as limits
+from app.limits.ledger import Ledger, UsageReport
+from app.limits.limiter import Limiter
+from app.safety import input as incoming
+from app.safety.policy import Policy
+from app.settings import Settings
+from app.telemetry.log import AccessLog
+from app.telemetry.metrics import Metrics
+from app.validation.request import validate
+from app.wire import strict_json
+
+__all__ = ["Gateway", "UsageReport"]
+
+CHARS_PER_TOKEN = 4  # rule of thumb for English; only where an engine tells no count
+
+
+class Gateway:
+    """Everything that a call passes, in order. Built once, by ``app.main``."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        keys: KeyRing,
+        limiter: Limiter,
+        ledger: Ledger,
+        policy: Policy,
+        engine: Engine,
+        metrics: Metrics,
+        log: AccessLog | None,
+    ) -> None:
+        self.settings = settings
+        self.keys = keys
+        self.limiter = limiter
+        self.ledger = ledger
+        self.policy = policy
+        self.engine = engine
+        self.metrics = metrics
+        self.log = log
+        self.in_flight = 0
+        self.draining = False
+        self._allowed = frozenset(settings.allow_engine_parameters)
+
+    async def handle(
+        self, call: Call, client: Client, authorization: bytes | None, x_api_key: bytes | None
+    ) -> None:
+        """Carry one call down the road; the answer goes to ``client``.
+
+        Raises:
+            GatewayError: the call ends here, and nothing was sent to the client yet.
+            asyncio.CancelledError: the client left; the generation was aborted and charged.
+        """
+        outcome, status = "ok", 200
+        self.in_flight += 1
+        self.metrics.in_flight.inc()
+        try:
+            self._has_room()
+            call.principal = self.keys.authenticate(authorization, x_api_key)
+            await self._admit(call, call.principal)
+            await self._read(call, client, call.principal)
+            async with self._generation(call) as reply:
+                delivered = await delivery.deliver(self.policy, call, client, reply)
+            outcome = self._judged(delivered)
+        except GatewayError as error:
+            outcome, status = error.code.name, error.status
+            raise
+        except asyncio.CancelledError:
+            outcome, status = "client_closed", 499
+            raise
+        except BaseException:
+            outcome, status = Code.INTERNAL_ERROR.name, Code.INTERNAL_ERROR.value.status
+            raise
+        finally:
+            self.in_flight -= 1
+            self._settle(call, status, outcome)
+
+    def identify(self, authorization: bytes | None, x_api_key: bytes | None) -> Principal:
+        """Who is calling, for the routes that are not calls to an engine."""
+        return self.keys.authenticate(authorization, x_api_key)
+
+    def models(self, principal: Principal) -> list[str]:
+        """Names of the served models that this caller may use."""
+        return [m for m in self.engine.models() if not principal.models or m in principal.models]
+
+    async def usage(self, principal: Principal) -> UsageReport:
+        """What this caller has used."""
+        return await self.ledger.usage(principal)
+
+    def _has_room(self) -> None:
+        if self.draining:
+            raise GatewayError(Code.SHUTTING_DOWN, headers={"retry-after": "1"})
+        if self.in_flight > self.settings.max_in_flight:
+            raise GatewayError(Code.ENGINE_OVERLOADED, headers={"retry-after": "1"})
+
+    async def _admit(self, call: Call, principal: Principal) -> None:
+        admission = await self.limiter.admit(principal)
+        call.headers = limits.headers(admission)
+        decision = "allowed" if admission.allowed else "denied"
+        self.metrics.limited_child(decision, admission.degraded).inc()
+        if not admission.allowed:
+            seconds = call.headers.get("retry-after", "1")
+            raise GatewayError(
+                Code.RATE_LIMIT_EXCEEDED,
+                f"Rate limit exceeded; try again in {seconds} seconds.",
+                headers=call.headers,
+            )
+
+    async def _read(self, call: Call, client: Client, principal: Principal) -> None:
+        """Body to a valid, clean request for a model that the caller may use."""
+        call.raw = await client.body()
+        body = strict_json.loads(call.raw, self.settings.max_json_depth)
+        dialect = call.dialect
+        messages = dialect.messages(body)
+        incoming.sanitise(messages)
+        validate(dialect, body, messages, principal.tier, self._allowed)
+        call.body, call.stream = body, body.get("stream") is True
+        call.model = body["model"] = self._route(body.get("model"), principal)
+        call.content_hash = incoming.content_hash(messages)
+        try:
+            flagged = incoming.check(self.policy, messages)
+        except incoming.Filtered as filtered:
+            self.metrics.filter_child("input", filtered.match.category, "block").inc()
+            raise
+        for category in flagged:
+            self.metrics.filter_child("input", category, "flag").inc()
+
+    def _route(self, wanted: str | None, principal: Principal) -> str:
+        """The model to use: the one asked for, or the first served one when none was named."""
+        served = self.engine.models()
+        if wanted is None:
+            if not served:
+                raise GatewayError(Code.ENGINE_UNAVAILABLE, headers={"retry-after": "5"})
+            allowed = self.models(principal)
+            wanted = allowed[0] if allowed else served[0]
+        if principal.models and wanted not in principal.models:
+            raise GatewayError(Code.MODEL_NOT_ALLOWED, param="model")
+        if served and wanted not in served:
+            raise GatewayError(Code.MODEL_NOT_FOUND, param="model")
+        return wanted
+
+    @asynccontextmanager
+    async def _generation(self, call: Call) -> AsyncIterator[EngineReply]:
+        """Hand the call to an engine. However this ends, nothing goes on generating, and what was
+        generated is charged."""
+        call.usage_hidden = call.stream and call.dialect.ask_usage(call.body)
+        request = EngineRequest(
+            id=call.engine_id,
+            path=call.path,
+            body=orjson.dumps(call.body),
+            model=call.model,
+            stream=call.stream,
+            affinity=call.content_hash,
+        )
+        reply: EngineReply | None = None
+        try:
+            async with delivery.engine_errors(call):
+                reply = await self.engine.send(request)
+            yield reply
+        finally:
+            if reply is not None:
+                await reply.abort()
+            if call.usage is None and call.dialect.generates:
+                call.usage = _aborted(call, request.tally)
+
+    def _judged(self, delivered: delivery.Delivered) -> str:
+        """Count what the policy did to an answer; the call's outcome."""
+        for category in delivered.flags:
+            self.metrics.filter_child("output", category, "flag").inc()
+        if delivered.match is not None:
+            self.metrics.filter_child("output", delivered.match.category, "block").inc()
+            return Code.RESPONSE_FILTERED.name
+        return delivered.error.code.name if delivered.error else "ok"
+
+    def _settle(self, call: Call, status: int, outcome: str) -> None:
+        """Account for a finished call: ledger, metrics, log line."""
+        seconds = time.perf_counter() - call.started
+        principal = call.principal
+        usage = call.usage or Usage()
+        model = call.model if call.model in self.engine.models() else "other"
+        tier = principal.tier_name if principal else "none"
+        meters = self.metrics.meters(call.path, model, tier)
+        meters.outcome(outcome)
+        meters.duration.observe(seconds)
+        if call.first_token:
+            meters.first_token.observe(call.first_token - call.started)
+        if usage.prompt_tokens or usage.completion_tokens:
+            meters.tokens_in.inc(usage.prompt_tokens)
+            meters.tokens_out.inc(usage.completion_tokens)
+            meters.rate.observe(usage.completion_tokens / seconds)
+            if principal is not None:
+                self.ledger.record(principal.key_id, usage, model)
+        self.metrics.in_flight.dec()
+        if self.log is not None:
+            self.log.write(call, status, outcome)
+
+
+def _aborted(call: Call, tally: Tally) -> Usage:
+    """Usage of a call that ended before the engine told it: the engine's own count, or else an
+    estimate from the prompt's length and the events that were seen."""
+    prompt, generated = tally.prompt_tokens(), tally.generated()
+    return Usage(
+        prompt_tokens=len(call.raw) // CHARS_PER_TOKEN if prompt is None else prompt,
+        completion_tokens=call.events if generated is None else generated,
+        estimated=prompt is None or generated is None,
+    )

@@ -1,0 +1,80 @@
+"""What a limit decision says, and the headers that tell a client of it."""
+
+from __future__ import annotations
+
+from math import ceil
+from typing import NamedTuple
+
+
+class WindowState(NamedTuple):
+    """One sliding window after a decision. (Tuples: they are made on every call.)
+
+    Args:
+        limit: requests that the window lets through.
+        remaining: requests that it would still let through now.
+        reset_seconds: until the oldest request in it leaves; 0 when it is empty.
+        seconds: its length.
+    """
+
+    limit: int
+    remaining: int
+    reset_seconds: float
+    seconds: int
+
+
+class Admission(NamedTuple):
+    """Whether a request may go on.
+
+    Args:
+        allowed: every window had room, and the request now counts in all of them. Otherwise it
+            counts in none.
+        states: each window of the tier, in the settings' order; empty when nothing was counted
+            (store away and ``store_failure`` is ``allow``).
+        retry_after: seconds until every window has room again; 0 when allowed.
+        degraded: decided without the store.
+    """
+
+    allowed: bool
+    states: tuple[WindowState, ...]
+    retry_after: float = 0.0
+    degraded: bool = False
+
+    @property
+    def tightest(self) -> WindowState | None:
+        """The window with the fewest requests left; of equals, the one that resets last."""
+        if len(self.states) == 1:
+            return self.states[0]
+        return min(self.states, key=lambda s: (s.remaining, -s.reset_seconds), default=None)
+
+
+def headers(admission: Admission) -> dict[str, str]:
+    """Response headers, named and written as OpenAI's, of the tightest window.
+
+    Returns:
+        ``x-ratelimit-limit-requests``, ``-remaining-requests`` and ``-reset-requests`` (such as
+        ``1h2m3s`` or ``6ms``), and ``retry-after`` (whole seconds, rounded up) when refused.
+    """
+    tightest = admission.tightest
+    if tightest is None:
+        return {}
+    found = {
+        "x-ratelimit-limit-requests": str(tightest.limit),
+        "x-ratelimit-remaining-requests": str(tightest.remaining),
+        "x-ratelimit-reset-requests": duration(tightest.reset_seconds),
+    }
+    if not admission.allowed:
+        found["retry-after"] = str(max(1, ceil(admission.retry_after)))
+    return found
+
+
+def duration(seconds: float) -> str:
+    """A length of time as OpenAI writes it: ``6ms``, ``59s``, ``6m0s``, ``1h2m3s``; rounded up."""
+    if seconds <= 0:
+        return "0s"
+    if seconds < 0.999:
+        return f"{ceil(seconds * 1000)}ms"
+    minutes, rest = divmod(ceil(seconds), 60)
+    if minutes == 0:
+        return f"{rest}s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes}m{rest}s" if hours else f"{minutes}m{rest}s"

@@ -1,0 +1,95 @@
+"""How many requests a caller may send: exact sliding windows, shared by all gateway processes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from app.call import Principal
+from app.errors import Code, GatewayError
+from app.limits.admission import Admission
+from app.limits.local import MAX_KEYS, LocalWindows
+from app.limits.script import Calls
+from app.settings import Tier
+from app.storage.batch import StoreError
+from app.storage.redis import Store
+
+StoreFailure = Literal["local", "deny", "allow"]
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a caller has used, without using anything.
+
+    Args:
+        admission: what :meth:`Limiter.admit` would say now.
+        last_hour: requests admitted in the last 3,600 seconds.
+    """
+
+    admission: Admission
+    last_hour: int
+
+
+class Limiter:
+    """Decides on each request with one round trip to the store.
+
+    Args:
+        store: where all gateway processes count.
+        prefix: first part of the store's key names.
+        on_failure: what to do while the store is away: ``local`` counts in this process (see
+            :class:`app.limits.local.LocalWindows`), ``deny`` refuses, ``allow`` lets through.
+
+    Attributes:
+        degraded_calls: requests decided without the store, since the start.
+    """
+
+    def __init__(self, store: Store, prefix: str, on_failure: StoreFailure = "local") -> None:
+        self._store = store
+        self._prefix = prefix
+        self._on_failure = on_failure
+        self._local = LocalWindows()
+        self._calls: dict[str, tuple[Tier, Calls]] = {}
+        self.degraded_calls = 0
+
+    async def admit(self, principal: Principal) -> Admission:
+        """Let a request through if every window of its tier has room, and count it.
+
+        Raises:
+            GatewayError: LIMIT_STORE_UNAVAILABLE, only with ``deny``.
+        """
+        calls = self._prepared(principal)
+        try:
+            reply = await self._store.run(calls.admit)
+        except StoreError:
+            self.degraded_calls += 1
+            return self._without_store(principal.key_id, calls)
+        admission = calls.read(reply)
+        if admission.allowed and self._on_failure == "local":
+            self._local.note(principal.key_id, calls.capacity)
+        return admission
+
+    async def look(self, principal: Principal) -> Look:
+        """The caller's state; it doesn't count as a request. Never raises StoreError."""
+        calls = self._prepared(principal)
+        try:
+            reply = await self._store.run(calls.look)
+        except StoreError:
+            return Look(*self._local.look(principal.key_id, calls.windows))
+        return Look(calls.read(reply), reply[-2])
+
+    def _without_store(self, key_id: str, calls: Calls) -> Admission:
+        if self._on_failure == "local":
+            return self._local.admit(key_id, calls.windows)
+        if self._on_failure == "allow":
+            return Admission(True, (), degraded=True)
+        raise GatewayError(Code.LIMIT_STORE_UNAVAILABLE, headers={"retry-after": "1"})
+
+    def _prepared(self, principal: Principal) -> Calls:
+        found = self._calls.get(principal.key_id)
+        if found is not None and found[0] is principal.tier:
+            return found[1]
+        if len(self._calls) >= MAX_KEYS:
+            self._calls.clear()
+        calls = Calls.make(self._prefix, principal.key_id, principal.tier.windows)
+        self._calls[principal.key_id] = (principal.tier, calls)
+        return calls

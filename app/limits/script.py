@@ -1,0 +1,83 @@
+"""The window script's calls and replies (``window.lua``)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from importlib.resources import files
+
+from app.limits.admission import Admission, WindowState
+from app.settings import Window
+from app.storage.batch import Prepared, Script, prepare
+
+SCRIPT = Script(files("app.limits").joinpath("window.lua").read_text("utf-8"))
+HOUR = 3600  # seconds; /v1/usage tells the requests of the last hour
+MAX_ENTRIES = 1_000_000  # the largest limit of the settings; 8 MB in the store
+_HEX = re.compile(r"[0-9a-f]{64}")
+
+
+def key_name(prefix: str, key_id: str, name: str) -> str:
+    """A store key of one caller; all of them share a hash tag (one slot of a Redis Cluster).
+
+    Raises:
+        ValueError: ``key_id`` isn't a hex digest, the only thing that may become part of a name.
+    """
+    if not _HEX.fullmatch(key_id):
+        raise ValueError("key_id is not the hex digest of a key")
+    return f"{prefix}:{{{key_id}}}:{name}"
+
+
+def entries(windows: tuple[Window, ...]) -> int:
+    """How many requests a log must hold.
+
+    The largest limit decides. Only where every window is shorter than an hour is it more: what
+    those windows let through in one hour, so that the requests of the last hour are exact, too
+    (of at most a million; then the count stops there).
+    """
+    in_an_hour = min(w.limit * -(-HOUR // w.seconds) for w in windows)
+    return max(*(w.limit for w in windows), min(in_an_hour, MAX_ENTRIES))
+
+
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """The script calls of one caller, packed once.
+
+    Args:
+        windows: of the caller's tier.
+        capacity: requests that the caller's log holds, see :func:`entries`.
+        admit: records the request where every window has room.
+        look: records nothing; it has one more window, the last hour.
+    """
+
+    windows: tuple[Window, ...]
+    capacity: int
+    admit: Prepared
+    look: Prepared
+
+    @classmethod
+    def make(cls, prefix: str, key_id: str, windows: tuple[Window, ...]) -> Calls:
+        """Pack both calls for a caller and the windows of its tier."""
+        keys = [key_name(prefix, key_id, "log")]
+        life = max(HOUR, *(w.seconds for w in windows))
+        pairs = [n for w in windows for n in (w.limit, w.seconds)]
+        capacity = entries(windows)
+        shape = [capacity, life, *pairs]
+        return cls(
+            windows,
+            capacity,
+            prepare(SCRIPT, keys, [1, *shape]),
+            # A limit that no log reaches: this window only counts.
+            prepare(SCRIPT, keys, [0, *shape, 2 * MAX_ENTRIES, HOUR]),
+        )
+
+    def read(self, reply: list[int]) -> Admission:
+        """The decision in a reply of ``admit`` or ``look``."""
+        index = 3
+        states = []
+        for window in self.windows:
+            limit = window.limit
+            left = limit - reply[index]
+            reset = reply[index + 1] / 1e6
+            states.append(WindowState(limit, left if left > 0 else 0, reset, window.seconds))
+            index += 2
+        return Admission(reply[0] == 1, tuple(states), reply[1] / 1e6)

@@ -1,0 +1,91 @@
+-- Exact sliding windows over one log, decided and recorded in one atomic step.
+--
+-- KEYS[1]  the log: a string that is a ring of times.
+--            0..23  header: requests ever recorded, time of the last one, slots of the ring
+--            24..   slots of 8 bytes; request number i is in slot i mod slots
+--          All numbers are big-endian doubles; times are microseconds of the server's clock.
+-- ARGV     take (1: record the request if every window has room; 0: only look),
+--          slots wanted, seconds that the log lives after its last request,
+--          then limit and seconds of each window.
+-- Returns  {allowed, microseconds until every window has room, now in microseconds,
+--           then for each window: requests in it, microseconds until its oldest one leaves}
+--
+-- A ring in a string has no trimming: the request that is `limit` ago decides whether there is
+-- room, and counting is a binary search. O(log n) with 8 bytes a request.
+
+local HEADER, SLOT, NEAR = 24, 8, 1048
+local key = KEYS[1]
+local take, wanted, life = ARGV[1] == '1', tonumber(ARGV[2]), tonumber(ARGV[3])
+local clock = redis.call('TIME')
+local now = tonumber(clock[1]) * 1000000 + tonumber(clock[2])
+
+local near = redis.call('GETRANGE', key, 0, NEAR - 1) -- the whole ring, if it is small
+local total, last, slots = 0, 0, wanted
+if #near >= HEADER then
+  total, last, slots = struct.unpack('>ddd', near)
+  if last > now + life * 1000000 then
+    -- The clock was put back by more than the log's life: its times mean nothing any more.
+    total, last, slots = 0, 0, wanted
+    if take then redis.call('DEL', key) end
+  else
+    now = math.max(now, last) -- a clock put back a little stands still
+  end
+end
+
+if take and total > 0 and slots < wanted then
+  -- A larger limit than before: lay the ring out anew, oldest first. Rings only grow.
+  local ring = redis.call('GETRANGE', key, HEADER, -1)
+  if total > slots then
+    local cut = (total % slots) * SLOT
+    ring = string.sub(ring, cut + 1) .. string.sub(ring, 1, cut)
+    total = slots
+  end
+  slots = wanted
+  near = struct.pack('>ddd', total, last, slots) .. ring
+  redis.call('SET', key, near)
+end
+
+local function at(i)
+  local offset = HEADER + (i % slots) * SLOT
+  if offset + SLOT <= NEAR then
+    return (struct.unpack('>d', near, offset + 1))
+  end
+  return (struct.unpack('>d', redis.call('GETRANGE', key, offset, offset + SLOT - 1)))
+end
+
+local first = math.max(0, total - slots)
+-- The number of the oldest request after `cutoff`.
+local function oldest(cutoff)
+  if total == first or last <= cutoff then return total end
+  if at(first) > cutoff then return first end
+  local out, inside = first, total - 1
+  while inside - out > 1 do
+    local middle = math.floor((out + inside) / 2)
+    if at(middle) > cutoff then inside = middle else out = middle end
+  end
+  return inside
+end
+
+local reply = {1, 0, now}
+for n = 4, #ARGV, 2 do
+  local limit, span = tonumber(ARGV[n]), tonumber(ARGV[n + 1]) * 1000000
+  local begin = oldest(now - span)
+  local count = total - begin
+  if count >= limit then
+    reply[1] = 0
+    reply[2] = math.max(reply[2], at(total - limit) + span - now)
+  end
+  reply[n] = count
+  reply[n + 1] = count > 0 and at(begin) + span - now or 0
+end
+
+if take and reply[1] == 1 then
+  redis.call('SETRANGE', key, HEADER + (total % slots) * SLOT, struct.pack('>d', now))
+  redis.call('SETRANGE', key, 0, struct.pack('>ddd', total + 1, now, slots))
+  redis.call('EXPIRE', key, life)
+  for n = 4, #ARGV, 2 do
+    if reply[n] == 0 then reply[n + 1] = tonumber(ARGV[n + 1]) * 1000000 end
+    reply[n] = reply[n] + 1
+  end
+end
+return reply

@@ -1,0 +1,164 @@
+"""The composition root: every object is built here, once."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+from fastapi import FastAPI
+
+from app import __version__
+from app.access.keys import KeyRing, first_key
+from app.api import errors, routes, schema
+from app.api.edge import Edge
+from app.api.endpoint import EngineEndpoint
+from app.engines import weights
+from app.engines.base import Engine
+from app.engines.local import LocalEngine
+from app.engines.upstream import UpstreamEngine
+from app.gateway import Gateway
+from app.health import Health
+from app.limits.ledger import Ledger
+from app.limits.limiter import Limiter
+from app.safety.policy import Policy
+from app.settings import Settings
+from app.storage.embedded import EmbeddedStore
+from app.storage.redis import Store
+from app.telemetry.log import AccessLog
+from app.telemetry.metrics import Metrics
+from app.wire.chat import Chat
+from app.wire.completions import Completions
+from app.wire.count_tokens import CountTokens
+from app.wire.dialect import Dialect
+from app.wire.messages import Messages
+from app.wire.responses import Responses
+from app.wire.tokenize import Detokenize, Tokenize
+
+DIALECTS: tuple[Dialect, ...] = (
+    Chat(),
+    Completions(),
+    Responses(),
+    Messages(),
+    CountTokens(),
+    Tokenize(),
+    Detokenize(),
+)
+
+
+class Parts:
+    """The parts of one gateway, built but not started.
+
+    Attributes:
+        key_file: file of the generated first key; None when the operator gave keys.
+        failed: set when the engine's first start has failed.
+    """
+
+    def __init__(self, settings: Settings, engine: Engine) -> None:
+        self.settings = settings
+        self.engine = engine
+        self.failed = False
+        self.key_file: Path | None = None
+        data_dir = settings.data_dir.absolute()
+        further: tuple[str, ...] = ()
+        if not (settings.api_keys or settings.keys or settings.allow_anonymous):
+            self.key_file = data_dir / "api_key"
+            further = (first_key(self.key_file),)
+        keys = KeyRing.from_settings(settings, further)
+        self.embedded = None if settings.redis_url else EmbeddedStore(data_dir)
+        url = self.embedded.url if self.embedded else settings.redis_url
+        self.store = Store(url, settings.store_timeout)
+        limiter = Limiter(self.store, settings.redis_prefix, settings.store_failure)
+        self.ledger = Ledger(self.store, limiter, settings.redis_prefix)
+        self.metrics = Metrics()
+        self.log = AccessLog() if settings.access_log else None
+        policy = Policy.load(settings.policy_file)
+        self.gateway = Gateway(
+            settings, keys, limiter, self.ledger, policy, engine, self.metrics, self.log
+        )
+        self.health = Health(settings, engine, lambda: self.store.available)
+        self.metrics.watch(
+            "gateway_store_available", "1 while Redis answers.", lambda: self.store.available
+        )
+        self.metrics.watch(
+            "gateway_engine_models", "Models served now; 0: not ready.",
+            lambda: len(engine.models()),
+        )  # fmt: skip
+
+    def drain(self) -> None:
+        """Take no new calls; those in flight go on."""
+        self.gateway.draining = self.health.draining = True
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Everything started, and stopped in reverse order."""
+        async with AsyncExitStack() as stack:
+            if self.embedded is not None:
+                await self.embedded.start()
+                stack.push_async_callback(self.embedded.stop)
+            await self.store.start()
+            stack.push_async_callback(self.store.stop)
+            self.ledger.start()
+            stack.push_async_callback(self.ledger.stop)
+            await self.engine.start()
+            stack.push_async_callback(self.engine.stop)
+            if self.log is not None:
+                stack.callback(self.log.flush)
+            yield
+
+
+def assemble(settings: Settings) -> Parts:
+    """Choose the engine and build the parts.
+
+    Raises:
+        OSError: the data folder or a file in it can't be used.
+        ValueError: two keys are the same, or the policy can't be used.
+        app.engines.weights.ModelUnavailable: the model can't be had.
+    """
+    return Parts(settings, _engine(settings))
+
+
+def _engine(settings: Settings) -> Engine:
+    if settings.upstreams:
+        return UpstreamEngine(
+            settings.upstreams,
+            api_key=settings.upstream_api_key,
+            connect_timeout=settings.connect_timeout,
+            idle_timeout=settings.idle_timeout,
+            request_timeout=settings.request_timeout,
+            health_interval=settings.health_interval,
+            eject_after=settings.eject_after,
+            eject_seconds=settings.eject_seconds,
+        )
+    folder = weights.prepare(
+        settings.model, settings.data_dir.absolute(), lambda line: print(line, flush=True)
+    )
+    return LocalEngine(
+        folder,
+        settings.served_model_name or weights.served_name(settings.model),
+        max_model_len=settings.max_model_len,
+        engine_args=settings.engine_args,
+        idle_timeout=settings.idle_timeout,
+    )
+
+
+def build(parts: Parts) -> FastAPI:
+    """The ASGI application over started or unstarted parts."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with parts.running():
+            yield
+
+    app = FastAPI(
+        title="Gemma gateway",
+        version=__version__,
+        description="Policy in front of Gemma: keys, limits, filters, metrics.",
+        lifespan=lifespan,
+    )
+    errors.install(app)
+    app.include_router(routes.router(parts.gateway, parts.health))
+    schema.install(app)
+    endpoints = {dialect.path: EngineEndpoint(parts.gateway, dialect) for dialect in DIALECTS}
+    app.add_middleware(Edge, endpoints=endpoints)
+    return app

@@ -1,0 +1,144 @@
+"""Running the gateway as a process: the server, its signals, and the first words to the user."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import uvicorn
+
+from app.engines.base import EngineFailed
+from app.main import Parts, assemble, build
+from app.settings import Settings
+from app.telemetry import log
+
+START_TIMEOUT = 1800.0  # seconds; a 27B model from a cold disk takes many minutes
+BANNER = """
+Gemma gateway is ready on {url}   (interactive documentation: {url}/docs)
+
+Try it:
+
+  curl {url}/v1/chat/completions \\
+    -H "Authorization: Bearer {shell_key}" \\
+    -H "Content-Type: application/json" \\
+    -d '{{"model": "{model}", "stream": true, "max_tokens": 60,
+         "messages": [{{"role": "user", "content": "Tell me about the sea."}}]}}'
+
+or with an OpenAI SDK (pip install openai):
+
+  from openai import OpenAI
+  client = OpenAI(base_url="{url}/v1", api_key={python_key})
+  stream = client.chat.completions.create(
+      model="{model}", stream=True, max_tokens=60,
+      messages=[{{"role": "user", "content": "Tell me about the sea."}}])
+  for chunk in stream:
+      if chunk.choices:
+          print(chunk.choices[0].delta.content or "", end="", flush=True)
+"""
+
+
+class Server(uvicorn.Server):
+    """uvicorn, with an orderly end.
+
+    uvicorn raises the signal again once it has drained, so that an orderly SIGTERM looks like a
+    death by signal. An operator expects exit status 0; a second signal still ends at once.
+    """
+
+    def __init__(self, settings: uvicorn.Config, parts: Parts) -> None:
+        super().__init__(settings)
+        self._parts = parts
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop, number)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(number)
+
+    def _stop(self, number: int) -> None:
+        self._parts.drain()
+        self.handle_exit(number, None)
+
+
+def serve(settings: Settings) -> int:
+    """Run until a signal.
+
+    Returns:
+        Exit status: 0 after an orderly end, 1 when the engine or a part can't start.
+    """
+    log.configure(settings.log_level)
+    try:
+        parts = assemble(settings)
+    except (OSError, ValueError) as error:
+        print(f"gemma-gateway: {error}", file=sys.stderr)
+        return 1
+    server = Server(
+        uvicorn.Config(
+            build(parts),
+            host=settings.host,
+            port=settings.port,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=int(settings.drain_seconds) or None,
+            timeout_keep_alive=65,
+            loop="uvloop",
+            http="httptools",
+        ),
+        parts,
+    )
+    with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
+        return runner.run(_run(server, parts))
+
+
+async def _run(server: Server, parts: Parts) -> int:
+    async with asyncio.TaskGroup() as group:
+        greeter = group.create_task(_greet(server, parts))
+        await server.serve()
+        greeter.cancel()
+    return 0 if server.started and not parts.failed else 1
+
+
+async def _greet(server: Server, parts: Parts) -> None:
+    """Say how to use the gateway once it answers, or why it never will."""
+    while not server.started:  # noqa: ASYNC110 - uvicorn offers no event
+        await asyncio.sleep(0.05)
+    print("Starting the engine ...", flush=True)
+    try:
+        await parts.engine.wait_ready(START_TIMEOUT)
+    except EngineFailed as failed:
+        print(f"gemma-gateway: {failed.detail}", file=sys.stderr, flush=True)
+        parts.failed = True
+        server.should_exit = True
+        return
+    print(banner(parts.settings, parts.engine.models(), parts.key_file), flush=True)
+
+
+def banner(settings: Settings, models: tuple[str, ...], key_file: Path | None) -> str:
+    """How to use the gateway: a curl line and an SDK snippet that work as printed.
+
+    Args:
+        key_file: where the first key is kept; None when the operator gave keys.
+    """
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    host = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host)  # noqa: S104
+    if settings.allow_anonymous:
+        shell_key, python_key = "none", '"none"'
+    elif key_file is None:
+        shell_key, python_key = "$GATEWAY_API_KEY", '"YOUR KEY"'
+    else:
+        shell_key, python_key = f"$(cat {key_file})", f'open("{key_file}").read().strip()'
+    return BANNER.format(
+        url=f"http://{host}:{settings.port}",
+        model=models[0] if models else "gemma",
+        shell_key=shell_key,
+        python_key=python_key,
+    )

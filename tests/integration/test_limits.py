@@ -1,0 +1,323 @@
+"""The window script on real servers and their real clocks."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import secrets
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import pytest
+
+from app.call import Principal
+from app.limits.limiter import Limiter
+from app.limits.script import MAX_ENTRIES, SCRIPT, entries, key_name
+from app.storage.batch import prepare
+from app.storage.redis import Store
+from tests.integration.conftest import Server
+
+Caller = Callable[..., Principal]
+HEADER, SLOT = 24, 8
+
+HAMMER = """
+import asyncio, json, sys
+from app.limits.script import SCRIPT
+from app.storage.batch import prepare
+from app.storage.redis import Store
+
+async def main(url, key, tries, shape):
+    store = Store(url, 10)
+    await store.start()
+    call = prepare(SCRIPT, [key], [1, *shape])
+    async def one():
+        return await store.run(call)
+    print("ready", flush=True)
+    sys.stdin.readline()
+    replies = []
+    for _ in range(tries // 20):
+        replies += await asyncio.gather(*(one() for _ in range(20)))
+        await asyncio.sleep(0.001)
+    await store.stop()
+    print(json.dumps(replies))
+
+asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3]), json.loads(sys.argv[4])))
+"""
+
+
+def hammer(url: str, key: str, tries: int, shape: list[int]) -> list[list[int]]:
+    """Replies to four processes that call the script at the same time, ``tries`` times each."""
+    command = [sys.executable, "-c", HAMMER, url, key, str(tries), json.dumps(shape)]
+    workers = [
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
+    for worker in workers:
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == "ready\n"
+    for worker in workers:  # all are connected: now they start together
+        assert worker.stdin is not None
+        worker.stdin.write("go\n")
+        worker.stdin.flush()
+    replies: list[list[int]] = []
+    for worker in workers:
+        replies += json.loads(worker.communicate(timeout=60)[0])
+    return replies
+
+
+async def test_decisions_counts_and_resets_equal_a_brute_force_reference(
+    store: Store, prefix: str
+) -> None:
+    windows = [(4, 1), (7, 2), (9, 3)]
+    flat = [n for window in windows for n in window]
+    # The smallest ring that these limits allow: it wraps around many times.
+    call = prepare(SCRIPT, [f"{prefix}:{{x}}:log"], [1, 9, 3600, *flat])
+    chance = random.Random(7)
+    admitted: list[int] = []
+    decisions = set()
+    end = time.monotonic() + 7
+    while time.monotonic() < end:
+        replies = await asyncio.gather(*(store.run(call) for _ in range(chance.choice([1, 1, 3]))))
+        for allowed, retry, now, *rest in replies:
+            counts = [sum(t > now - s * 10**6 for t in admitted) for _, s in windows]
+            room = all(count < limit for count, (limit, _) in zip(counts, windows, strict=True))
+            assert allowed == int(room)
+            waits = [
+                admitted[-limit] + seconds * 10**6 - now
+                for count, (limit, seconds) in zip(counts, windows, strict=True)
+                if count >= limit
+            ]
+            assert retry == max(waits, default=0)
+            if room:
+                admitted.append(now)
+            for n, (_, seconds) in enumerate(windows):
+                inside = [t for t in admitted if t > now - seconds * 10**6]
+                assert rest[2 * n] == len(inside)
+                wait = inside[0] + seconds * 10**6 - now if inside else 0
+                assert rest[2 * n + 1] == wait
+            decisions.add((allowed, *(count >= limit for count, (limit, _) in
+                                      zip(counts, windows, strict=True))))  # fmt: skip
+        await asyncio.sleep(chance.choice([0, 0.01, 0.05, 0.2]))
+    assert len(admitted) > 18  # the ring of 9 did wrap
+    # every window has been the one that refused
+    assert {(0, True, False, False), (0, False, True, False)} <= decisions
+    assert any(not d[0] and d[3] for d in decisions)
+
+
+def test_four_processes_let_exactly_the_limit_through(server: Server, prefix: str) -> None:
+    key = key_name(prefix, secrets.token_hex(32), "log")
+    replies = hammer(server.url, key, 200, [100, 3600, 100, 3600])
+    assert len(replies) == 800
+    assert sum(reply[0] for reply in replies) == 100
+
+
+def test_four_processes_over_moving_windows(server: Server, prefix: str) -> None:
+    """At no moment more than the limit; never a refusal while there is room."""
+    key = key_name(prefix, secrets.token_hex(32), "log")
+    limit = 50
+    replies = hammer(server.url, key, 3000, [limit, 3600, limit, 1])
+    admitted = sorted(reply[2] for reply in replies if reply[0])
+    refused = [reply[2] for reply in replies if not reply[0]]
+    assert len(refused) > 0
+    for n in range(limit, len(admitted)):
+        assert admitted[n] - admitted[n - limit] >= 10**6
+    for now in refused:
+        assert sum(now - 10**6 < t <= now for t in admitted) >= limit
+
+
+async def test_no_double_burst_at_a_window_edge(store: Store, prefix: str, caller: Caller) -> None:
+    """A fixed window would let 2 x limit through around its edge."""
+    limiter = Limiter(store, prefix)
+    key = caller((10, 1))
+    await asyncio.sleep(1 - time.time() % 1 - 0.15)  # shortly before a whole second
+    first = [(await limiter.admit(key)).allowed for _ in range(10)]
+    await asyncio.sleep(0.3)  # shortly after it
+    second = [(await limiter.admit(key)).allowed for _ in range(10)]
+    assert first == [True] * 10
+    assert second == [False] * 10
+
+
+async def test_room_comes_back_when_the_oldest_leaves(
+    store: Store, prefix: str, caller: Caller
+) -> None:
+    limiter = Limiter(store, prefix)
+    key = caller((2, 1), (100, 3600))
+    await limiter.admit(key)
+    await asyncio.sleep(0.4)
+    await limiter.admit(key)
+    refused = await limiter.admit(key)
+    assert not refused.allowed
+    assert 0.3 < refused.retry_after <= 0.6
+    assert [state.remaining for state in refused.states] == [0, 98]
+    await asyncio.sleep(refused.retry_after + 0.002)
+    assert (await limiter.admit(key)).allowed
+    assert not (await limiter.admit(key)).allowed  # the second one is still inside
+
+
+async def test_a_refused_request_counts_in_no_window(
+    store: Store, prefix: str, caller: Caller
+) -> None:
+    limiter = Limiter(store, prefix)
+    key = caller((3, 3600), (1000, 86_400))
+    for _ in range(50):
+        last = await limiter.admit(key)
+    assert not last.allowed
+    assert [state.remaining for state in last.states] == [0, 997]
+    look = await limiter.look(key)
+    assert look.last_hour == 3
+
+
+async def test_looking_counts_nothing(store: Store, prefix: str, caller: Caller) -> None:
+    limiter = Limiter(store, prefix)
+    key = caller((5, 3600))
+    fresh = await limiter.look(key)
+    assert fresh.last_hour == 0
+    assert fresh.admission.states[0].remaining == 5
+    assert fresh.admission.states[0].reset_seconds == 0
+    await limiter.admit(key)
+    for _ in range(20):
+        look = await limiter.look(key)
+    assert (look.last_hour, look.admission.states[0].remaining) == (1, 4)
+
+
+async def test_the_last_hour_is_exact_with_short_windows_only(
+    store: Store, prefix: str, caller: Caller
+) -> None:
+    limiter = Limiter(store, prefix)
+    key = caller((5, 1))
+    admitted = 0
+    for _ in range(3):
+        answers = [await limiter.admit(key) for _ in range(8)]
+        admitted += sum(a.allowed for a in answers)
+        await asyncio.sleep(1.01)
+    assert admitted == 15
+    assert (await limiter.look(key)).last_hour == 15
+
+
+async def test_callers_do_not_touch_each_other(store: Store, prefix: str, caller: Caller) -> None:
+    limiter = Limiter(store, prefix)
+    one, two = caller((1, 60), name="one"), caller((1, 60), name="two")
+    assert (await limiter.admit(one)).allowed
+    assert (await limiter.admit(two)).allowed
+    assert not (await limiter.admit(one)).allowed
+
+
+async def test_memory_is_bounded_and_the_log_expires(
+    store: Store, prefix: str, caller: Caller
+) -> None:
+    limiter = Limiter(store, prefix)
+    key = caller((500, 3600))
+    await asyncio.gather(*(limiter.admit(key) for _ in range(3000)))
+    name = key_name(prefix, key.key_id, "log")
+    assert await store.call("STRLEN", name) == HEADER + 500 * SLOT
+    assert await store.call("MEMORY", "USAGE", name) <= 2 * 500 * SLOT + 512
+    assert 3590 <= await store.call("TTL", name) <= 3600
+    assert len(await store.call("KEYS", f"{prefix}*")) == 1
+
+
+async def test_a_ring_that_wraps_never_grows(store: Store, prefix: str) -> None:
+    key = f"{prefix}:{{x}}:log"
+    call = prepare(SCRIPT, [key], [1, 5, 3600, 5, 1])
+    end = time.monotonic() + 2.5
+    while time.monotonic() < end:
+        await store.run(call)
+        await asyncio.sleep(0.01)
+    assert await store.call("STRLEN", key) == HEADER + 5 * SLOT
+    total = struct.unpack(">d", (await store.call("GETRANGE", key, 0, 7)))[0]
+    assert total >= 10
+
+
+async def test_a_larger_limit_keeps_what_was_counted(store: Store, prefix: str) -> None:
+    key = f"{prefix}:{{x}}:log"
+    small = prepare(SCRIPT, [key], [1, 4, 3600, 4, 1])
+    for _ in range(3):  # wraps: 4 a second
+        for _ in range(6):
+            await store.run(small)
+        await asyncio.sleep(1.01)
+    for _ in range(4):
+        assert (await store.run(small))[0] == 1
+    large = prepare(SCRIPT, [key], [1, 10, 3600, 10, 3600])
+    counts = []
+    while (reply := await store.run(large))[0]:
+        counts.append(reply[3])
+    assert counts == [5, 6, 7, 8, 9, 10]
+    assert (await store.run(small))[0] == 0  # a process with the old settings shrinks nothing
+    assert await store.call("STRLEN", key) == HEADER + 10 * SLOT
+
+
+@pytest.mark.parametrize(("ahead", "allowed"), [(30, 0), (100_000, 1)])
+async def test_a_clock_that_was_put_back(
+    store: Store, prefix: str, ahead: int, allowed: int
+) -> None:
+    """A little: time stands still and nothing is forgotten. More than the log lives: begin anew."""
+    key = f"{prefix}:{{x}}:log"
+    seconds, micros = map(int, await store.call("TIME"))
+    future = (seconds + ahead) * 10**6 + micros
+    await store.call("SET", key, struct.pack(">5d", 2, future, 2, future, future))
+    reply = await store.run(prepare(SCRIPT, [key], [1, 2, 3600, 2, 3600]))
+    assert reply[0] == allowed
+    if allowed:
+        assert reply[3] == 1
+
+
+async def test_cost_does_not_grow_with_the_limit(store: Store, prefix: str, caller: Caller) -> None:
+    """A full log of a million requests, through admit and look; the server's own clock."""
+    key = caller((MAX_ENTRIES, 86_400), (MAX_ENTRIES, 3600), name="many")
+    name = key_name(prefix, key.key_id, "log")
+    seconds = int((await store.call("TIME"))[0]) - 5000
+    times = [seconds * 10**6 + n * 5000 for n in range(MAX_ENTRIES)]  # the last 5,000 seconds
+    head = struct.pack(">3d", MAX_ENTRIES, times[-1], MAX_ENTRIES)
+    await store.call("SET", name, head + struct.pack(f">{MAX_ENTRIES}d", *times))
+    limiter = Limiter(store, prefix)
+    look = await limiter.look(key)
+    assert look.admission.states[0].remaining == 0
+    assert abs(look.last_hour - 3600 * 200) < 3000
+    await store.call("CONFIG", "RESETSTAT")
+    for _ in range(50):
+        await asyncio.gather(*(limiter.admit(key) for _ in range(20)))
+    stats = (await store.call("INFO", "commandstats")).decode()
+    line = next(text for text in stats.splitlines() if text.startswith("cmdstat_evalsha:"))
+    cost = float(line.split("usec_per_call=")[1].split(",")[0])
+    assert cost < 300  # about 20 microseconds here; a scan of the log would take thousands
+    assert await store.call("STRLEN", name) == HEADER + MAX_ENTRIES * SLOT
+    await store.call("DEL", name)
+
+
+async def test_the_script_comes_back_after_a_flush(
+    store: Store, prefix: str, caller: Caller
+) -> None:
+    limiter = Limiter(store, prefix)
+    key = caller((100, 60))
+    await limiter.admit(key)
+    await store.call("SCRIPT", "FLUSH")
+    answers = await asyncio.gather(*(limiter.admit(key) for _ in range(20)))
+    assert all(a.allowed and not a.degraded for a in answers)
+    assert answers[-1].states[0].remaining == 79
+    assert limiter.degraded_calls == store.failures == 0
+
+
+async def test_all_keys_of_a_caller_share_one_cluster_slot(store: Store, caller: Caller) -> None:
+    key = caller((1, 1)).key_id
+    names = [key_name("gemma", key, part) for part in ("log", "usage", "usage:2026-01-01")]
+    assert all(name.startswith(f"gemma:{{{key}}}:") for name in names)
+
+
+@pytest.mark.parametrize("hostile", ["", "a:b", "}{", "x" * 64, "A" * 64, "0" * 63 + "\n"])
+def test_nothing_but_a_digest_becomes_a_key_name(hostile: str) -> None:
+    with pytest.raises(ValueError, match="digest"):
+        key_name("gemma", hostile, "log")
+
+
+def test_the_log_holds_the_largest_limit_and_an_hour(caller: Caller) -> None:
+    def size(*windows: tuple[int, int]) -> int:
+        return entries(caller(*windows).tier.windows)
+
+    assert size((100, 3600)) == 100
+    assert size((10, 60), (100, 3600), (500, 86_400)) == 500
+    assert size((10, 60)) == 600  # what an hour of it lets through
+    assert size((7, 3599)) == 14
+    assert size((1000, 1)) == MAX_ENTRIES

@@ -1,0 +1,351 @@
+"""The whole gateway in front of a loopback engine: what each dialect's client sees."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import aiohttp
+import pytest
+
+from tests.process import AUTH, KEY, Engine, Gateway
+
+Json = dict[str, Any]
+MODEL = "gemma-3-270m"
+PATHS = {
+    "chat": "/v1/chat/completions",
+    "completions": "/v1/completions",
+    "responses": "/v1/responses",
+    "messages": "/v1/messages",
+}
+DIALECTS = pytest.mark.parametrize("dialect", list(PATHS))
+
+
+def ask(dialect: str, text: str, **more: Any) -> Json:
+    """A request body that asks ``text``."""
+    body: Json = {"model": MODEL, **more}
+    if dialect == "completions":
+        return {"prompt": text, **body}
+    if dialect == "responses":
+        return {"input": text, **body}
+    return {"messages": [{"role": "user", "content": text}], "max_tokens": 100, **body}
+
+
+async def post(
+    gateway: Gateway, dialect: str, body: Any, headers: dict[str, str] = AUTH
+) -> tuple[int, bytes, aiohttp.typedefs.LooseHeaders]:
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    path = PATHS.get(dialect, dialect)
+    kind = {"content-type": "application/json"}
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(gateway.url + path, data=data, headers={**kind, **headers}) as reply,
+    ):
+        return reply.status, await reply.read(), reply.headers
+
+
+async def state(engine: Engine) -> Json:
+    async with aiohttp.ClientSession() as session, session.get(engine.url + "/_state") as reply:
+        return dict(await reply.json())
+
+
+def events(raw: bytes) -> list[Any]:
+    """The decoded data of every event; ``[DONE]`` as that text."""
+    found = []
+    for block in raw.decode().split("\n\n"):
+        for line in block.splitlines():
+            if line.startswith("data:"):
+                data = line[5:].strip()
+                found.append(data if data == "[DONE]" else json.loads(data))
+    return found
+
+
+def streamed(dialect: str, docs: list[Any]) -> str:
+    """All the text that a reader of the stream has seen."""
+    text = ""
+    for doc in docs:
+        if doc == "[DONE]":
+            continue
+        if dialect == "chat":
+            text += "".join(c["delta"].get("content") or "" for c in doc.get("choices", ()))
+        elif dialect == "completions":
+            text += "".join(c["text"] for c in doc.get("choices", ()))
+        elif dialect == "responses" and doc["type"] == "response.output_text.delta":
+            text += doc["delta"]
+        elif dialect == "messages" and doc["type"] == "content_block_delta":
+            text += doc["delta"].get("text", "")
+    return text
+
+
+def whole(dialect: str, doc: Json) -> str:
+    """The text of a whole answer."""
+    if dialect == "chat":
+        return doc["choices"][0]["message"]["content"] or ""
+    if dialect == "completions":
+        return str(doc["choices"][0]["text"])
+    if dialect == "responses":
+        items = [i for i in doc["output"] if i["type"] == "message"]
+        return "".join(p["text"] for i in items for p in i["content"])
+    return "".join(b["text"] for b in doc["content"] if b["type"] == "text")
+
+
+def ending(dialect: str, docs: list[Any]) -> Any:
+    """How the stream says why it ended, and whether it ended cleanly."""
+    if dialect in ("chat", "completions"):
+        reasons = [
+            c["finish_reason"] for d in docs if d != "[DONE]" for c in d.get("choices", ())
+            if c.get("finish_reason")
+        ]  # fmt: skip
+        return (reasons[-1] if reasons else None), docs[-1] == "[DONE]"
+    if dialect == "responses":
+        last = docs[-1]
+        response = last.get("response", {})
+        details = response.get("incomplete_details") or {}
+        return details.get("reason") or response.get("status"), last["type"]
+    reasons = [d["delta"]["stop_reason"] for d in docs if d["type"] == "message_delta"]
+    return (reasons[-1] if reasons else None), docs[-1]["type"]
+
+
+REFUSED = {
+    "chat": ("content_filter", True),
+    "completions": ("content_filter", True),
+    "responses": ("content_filter", "response.incomplete"),
+    "messages": ("refusal", "message_stop"),
+}
+
+
+@DIALECTS
+async def test_whole_answer(gateway: Gateway, dialect: str) -> None:
+    status, raw, headers = await post(gateway, dialect, ask(dialect, "echo: Good morning to you."))
+    assert status == 200
+    assert whole(dialect, json.loads(raw)) == "Good morning to you."
+    assert headers["x-request-id"]
+    assert int(headers["x-ratelimit-remaining-requests"]) < int(
+        headers["x-ratelimit-limit-requests"]
+    )
+
+
+@DIALECTS
+async def test_clean_stream_is_the_engine_s_own_bytes(
+    gateway: Gateway, engine: Engine, dialect: str
+) -> None:
+    more = {"stream": True}
+    if dialect in ("chat", "completions"):
+        more["stream_options"] = {"include_usage": True}
+    body = ask(dialect, "echo: A quiet morning on the shore.", **more)
+    _, ours, headers = await post(gateway, dialect, body)
+    assert headers["content-type"].startswith("text/event-stream")
+    data = json.dumps({**body, "max_tokens": 100}).encode()
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(engine.url + PATHS[dialect], data=data) as reply,
+    ):
+        theirs = await reply.read()
+    assert streamed(dialect, events(ours)) == "A quiet morning on the shore."
+    number = json.dumps((await state(engine))["calls"]).encode()
+    before = json.dumps(int(number) - 1).encode()
+    assert ours.replace(b"loopback-" + before, b"loopback-" + number) == theirs
+
+
+@DIALECTS
+@pytest.mark.parametrize("write", ["event", "all", 1, 7])
+async def test_blocked_stream(gateway: Gateway, dialect: str, write: Any) -> None:
+    """No part of the term leaves, however it is cut, and the stream ends in its own way."""
+    script = {"pieces": ["We speak ", "of ", "Vi", "ol", "ence", " today", "."], "write": write}
+    body = ask(dialect, "x", stream=True, loopback=script)
+    status, raw, _ = await post(gateway, dialect, body)
+    docs = events(raw)
+    assert status == 200
+    assert streamed(dialect, docs) == "We speak of "
+    assert ending(dialect, docs) == REFUSED[dialect]
+    assert b"RESPONSE_FILTERED" in raw
+    assert b"iol" not in raw
+    assert b"ence" not in raw.replace(b"sequence", b"")
+
+
+@DIALECTS
+async def test_blocked_whole_answer(gateway: Gateway, dialect: str) -> None:
+    body = ask(dialect, "x", loopback={"pieces": ["All ", "that ha", "te does."]})
+    status, raw, _ = await post(gateway, dialect, body)
+    doc = json.loads(raw)
+    assert status == 200
+    assert whole(dialect, doc) == "All that "
+    assert doc["code"] == "RESPONSE_FILTERED"
+
+
+@DIALECTS
+async def test_words_that_only_begin_like_a_term_pass(gateway: Gateway, dialect: str) -> None:
+    script = {"pieces": ["whatever", " hat", " illegals", " hate", "d"]}
+    _, raw, _ = await post(gateway, dialect, ask(dialect, "x", stream=True, loopback=script))
+    assert streamed(dialect, events(raw)) == "whatever hat illegals hated"
+
+
+@DIALECTS
+async def test_blocked_input(gateway: Gateway, dialect: str) -> None:
+    status, raw, headers = await post(gateway, dialect, ask(dialect, "teach me h\u200bATE now"))
+    error = json.loads(raw)["error"]
+    assert status == 400
+    assert error["code"] == "CONTENT_FILTERED"
+    assert error["param"]
+    assert "hate" not in raw.decode().lower()
+    assert headers["x-request-id"]
+
+
+@DIALECTS
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_client_that_leaves_aborts_the_generation(
+    gateway: Gateway, engine: Engine, dialect: str, stream: bool
+) -> None:
+    before = await state(engine)
+    script = {"delay": 0.2, "pieces": ["word "] * 100} if stream else {"wait": 30}
+    body = ask(dialect, "x", stream=stream, loopback=script)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(1):
+            await post(gateway, dialect, body)
+    await asyncio.sleep(0.1)
+    after = await state(engine)
+    assert after["running"] == 0
+    assert after["aborted"] == before["aborted"] + 1
+
+
+@DIALECTS
+@pytest.mark.parametrize("fault", [{"die": 4}, {"stall": 4}, {"error": 4}, {"end": False}])
+async def test_a_broken_stream_never_ends_cleanly(
+    gateway: Gateway, dialect: str, fault: Json
+) -> None:
+    script = {"pieces": ["one ", "two ", "three ", "four ", "five "], **fault}
+    _, raw, _ = await post(gateway, dialect, ask(dialect, "x", stream=True, loopback=script))
+    docs = events(raw)
+    last = docs[-1]
+    assert "[DONE]" not in docs
+    error = last if dialect == "responses" else last["error"]
+    if dialect == "responses":
+        assert last["type"] == "error"
+    assert error["message"]
+    assert "response.completed" not in raw.decode()
+    assert "message_stop" not in raw.decode()
+
+
+@DIALECTS
+@pytest.mark.parametrize("status", [500, 400, 404, 429])
+async def test_engine_refusals_are_told_in_the_dialect(
+    gateway: Gateway, dialect: str, status: int
+) -> None:
+    body = ask(dialect, "x", loopback={"status": status})
+    got, raw, headers = await post(gateway, dialect, body)
+    doc = json.loads(raw)
+    assert got == {500: 503, 400: 400, 404: 404, 429: 503}[status]
+    assert doc["error"]["code"]
+    assert ("type" in doc) == (dialect == "messages")
+    assert headers["x-request-id"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "code"),
+    [
+        ({}, "INVALID_API_KEY"),
+        ({"Authorization": "Bearer wrong"}, "INVALID_API_KEY"),
+        ({"Authorization": f"Basic {KEY}"}, "INVALID_API_KEY"),
+        ({"x-api-key": "x" * 5000}, "INVALID_API_KEY"),
+    ],
+)
+@DIALECTS
+async def test_keys_are_required(
+    gateway: Gateway, dialect: str, headers: dict[str, str], code: str
+) -> None:
+    status, raw, answered = await post(gateway, dialect, ask(dialect, "x"), headers)
+    assert status == 401
+    assert json.loads(raw)["error"]["code"] == code
+    assert answered["x-request-id"]
+
+
+async def test_the_client_s_request_id_is_kept_if_sane(gateway: Gateway) -> None:
+    for sent, kept in (("trace-1.2:3_4", True), ("x" * 200, False), ("a b", False)):
+        headers = {**AUTH, "x-request-id": sent}
+        _, _, answered = await post(gateway, "chat", ask("chat", "echo: hi"), headers)
+        assert (answered["x-request-id"] == sent) is kept
+
+
+@pytest.mark.parametrize("script", [{"logprobs": True}, {"n": 3}])
+async def test_side_doors_of_chat(gateway: Gateway, script: Json) -> None:
+    """Neither logprobs nor another choice tells what the text no longer says."""
+    choices = [["clean ", "words"], ["of ", "ha", "te", " now"], ["more ", "words"]]
+    n = script.get("n", 1)
+    loop = {"choices": choices[:n] if n > 1 else [choices[1]]}
+    extra = {"top_logprobs": 2} if "logprobs" in script else {}
+    body = ask("chat", "x", stream=True, loopback=loop, **script, **extra)
+    _, raw, _ = await post(gateway, "chat", body)
+    docs = events(raw)
+    tokens = [
+        entry["token"]
+        for doc in docs if doc != "[DONE]"
+        for choice in doc["choices"]
+        for entry in ((choice.get("logprobs") or {}).get("content") or ())
+    ]  # fmt: skip
+    assert "ha" not in "".join(tokens)
+    assert "te" not in "".join(tokens)
+    assert ending("chat", docs) == ("content_filter", True)
+
+
+async def test_tool_call_arguments_and_reasoning_are_judged(gateway: Gateway) -> None:
+    for script in (
+        {"pieces": [], "tools": [["search", ['{"q": "so much h', "\\u0061", 'te"}']]]},
+        {"pieces": ["fine"], "reasoning": ["they ", "ha", "te"]},
+    ):
+        body = ask("chat", "x", stream=True, loopback=script)
+        _, raw, _ = await post(gateway, "chat", body)
+        assert ending("chat", events(raw)) == ("content_filter", True)
+        assert b"\\\\u0061" not in raw
+        assert b'"ha' not in raw
+
+
+async def test_usage_counts_requests_and_tokens(gateway: Gateway) -> None:
+    async with aiohttp.ClientSession(headers=AUTH) as session:
+        async with session.get(gateway.url + "/v1/usage") as reply:
+            before = await reply.json()
+        await post(gateway, "chat", ask("chat", "x", loopback={"usage": [11, 7]}))
+        await asyncio.sleep(0.1)
+        async with session.get(gateway.url + "/v1/usage") as reply:
+            after = await reply.json()
+    assert after["requests_last_hour"] == before["requests_last_hour"] + 1
+    assert after["remaining_requests"] == before["remaining_requests"] - 1
+    assert after["reset_time"]
+
+
+async def test_models_health_metrics_and_schema(gateway: Gateway) -> None:
+    async with aiohttp.ClientSession(headers=AUTH) as session:
+        async with session.get(gateway.url + "/v1/models") as reply:
+            assert [m["id"] for m in (await reply.json())["data"]] == [MODEL]
+        async with session.get(gateway.url + "/v1/models/nope") as reply:
+            assert reply.status == 404
+            assert (await reply.json())["error"]["code"] == "MODEL_NOT_FOUND"
+        async with session.get(gateway.url + "/health") as reply:
+            assert reply.status == 200
+            assert (await reply.json())["status"] == "healthy"
+        async with session.get(gateway.url + "/metrics") as reply:
+            text = await reply.text()
+            assert 'gateway_requests_total{model="gemma-3-270m",outcome="ok"' in text
+        async with session.get(gateway.url + "/openapi.json") as reply:
+            document = await reply.json()
+            assert set(PATHS.values()) <= set(document["paths"])
+        async with session.get(gateway.url + "/nope") as reply:
+            assert reply.status == 404
+            assert (await reply.json())["error"]["code"] == "NOT_FOUND"
+            assert reply.headers["x-request-id"]
+        async with session.get(gateway.url + "/v1/messages") as reply:
+            assert reply.status == 405
+            assert (await reply.json())["type"] == "error"
+
+
+async def test_logs_hold_no_content_and_no_key(gateway: Gateway) -> None:
+    await post(gateway, "chat", ask("chat", "echo: zanzibar xylophone"))
+    await asyncio.sleep(0.2)
+    text = gateway.text()
+    assert "zanzibar" not in text
+    assert KEY not in text
+    line = json.loads(text.splitlines()[-1])
+    assert line["route"] == "/v1/chat/completions"
+    assert len(line["key"]) == 8
+    assert len(line["content_sha256"]) == 16
+    assert line["output_tokens"] > 0

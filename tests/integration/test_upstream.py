@@ -1,0 +1,414 @@
+"""UpstreamEngine against real servers on loopback ports."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from app.engines.base import EngineFailed, EngineRequest
+from app.engines.upstream import UpstreamEngine
+from tests.loopback import Loopback
+
+MODEL = "gemma-3-270m"
+
+
+def request(
+    stream: bool = True, path: str = "/v1/chat/completions", **script: Any
+) -> EngineRequest:
+    body = {
+        "model": MODEL,
+        "messages": [{"role": "user", "content": "echo: one two three four five"}],
+        "stream": stream,
+        "loopback": script,
+    }
+    return EngineRequest("req-1", path, json.dumps(body).encode(), MODEL, stream)
+
+
+@contextlib.asynccontextmanager
+async def engine_over(*urls: str, **options: Any) -> AsyncIterator[UpstreamEngine]:
+    options = {"health_interval": 0.2, "eject_seconds": 0.5, **options}
+    engine = UpstreamEngine(urls, **options)
+    await engine.start()
+    try:
+        yield engine
+    finally:
+        await engine.stop()
+
+
+async def read(engine: UpstreamEngine, call: EngineRequest) -> tuple[int, bytes]:
+    reply = await engine.send(call)
+    return reply.status, b"".join([part async for part in reply.chunks()])
+
+
+async def eventually(true: Callable[[], bool], within: float) -> float:
+    """Seconds until it was so."""
+    began = time.monotonic()
+    while not true():
+        assert time.monotonic() - began < within, "not so in time"
+        await asyncio.sleep(0.002)
+    return time.monotonic() - began
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def outstanding(engine: UpstreamEngine) -> int:
+    return sum(state.outstanding for state in engine.upstreams())
+
+
+# ---- calls
+
+
+@pytest.mark.parametrize("write", ["event", "all", 1, 7])
+async def test_stream_bytes_pass_as_they_are(write: str | int) -> None:
+    async with Loopback() as server, engine_over(server.url) as engine:
+        status, body = await read(engine, request(write=write))
+        assert (status, body.count(b"data: ")) == (200, 8)
+        assert body.endswith(b"data: [DONE]\n\n")
+        assert outstanding(engine) == 0
+        assert (server.state.running, server.state.aborted) == (0, 0)
+
+
+async def test_each_event_comes_when_it_is_written() -> None:
+    async with Loopback() as server, engine_over(server.url) as engine:
+        reply = await engine.send(request(delay=0.05))
+        times = [time.monotonic() async for _ in reply.chunks()]
+        assert len(times) == 8
+        gaps = [b - a for a, b in itertools.pairwise(times)]
+        assert min(gaps) > 0.02
+
+
+async def test_what_the_upstream_sees() -> None:
+    async with Loopback(api_key="secret") as server:
+        async with engine_over(server.url, api_key="secret") as engine:
+            assert engine.models() == (MODEL,)
+            call = request(stream=False)
+            call.headers["traceparent"] = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+            assert (await read(engine, call))[0] == 200
+        seen = {name.lower(): value for name, value in server.state.headers.items()}
+        assert seen["authorization"] == "Bearer secret"
+        assert seen["x-request-id"] == "req-1"
+        assert seen["content-type"] == "application/json"
+        assert seen["accept-encoding"] == "identity"
+        assert seen["traceparent"].startswith("00-0af7")
+        assert not {"cookie", "user-agent"} & set(seen)
+
+
+async def test_routes_at_the_server_root() -> None:
+    async with Loopback() as server, engine_over(server.url) as engine:
+        call = EngineRequest("r", "/tokenize", b'{"prompt": "abc"}', MODEL)
+        status, body = await read(engine, call)
+        assert (status, json.loads(body)["tokens"]) == (200, [97, 98, 99])
+        assert server.state.path == "/tokenize"
+
+
+@pytest.mark.parametrize("status", [400, 404, 429, 500])
+async def test_an_answer_that_is_an_error_passes(status: int) -> None:
+    async with Loopback() as server, engine_over(server.url, server.url) as engine:
+        for _ in range(4):
+            got, body = await read(engine, request(status=status))
+            assert (got, json.loads(body)["error"]["code"]) == (status, status)
+        assert server.state.calls == 4  # no retries, and
+        assert not engine.upstreams()[0].ejected
+
+
+# ---- leaving
+
+
+async def test_abort_in_a_stream_reaches_the_upstream_within_100_ms() -> None:
+    async with Loopback() as server, engine_over(server.url) as engine:
+        reply = await engine.send(request(stall=3))
+        parts = reply.chunks()
+        assert b"data: " in await anext(parts)
+        await reply.abort()
+        assert await eventually(lambda: server.state.aborted == 1, 0.1) < 0.1
+        assert server.state.running == outstanding(engine) == 0
+        with pytest.raises(EngineFailed, match="aborted"):
+            _ = [part async for part in parts]
+        await reply.abort()
+        assert not engine.upstreams()[0].failures
+
+
+async def test_abort_wakes_a_reader_that_waits() -> None:
+    async with Loopback() as server, engine_over(server.url) as engine:
+        reply = await engine.send(request(stall=0))
+
+        async def drain() -> None:
+            async for _ in reply.chunks():
+                pass
+
+        reader = asyncio.create_task(drain())
+        await asyncio.sleep(0.05)
+        await reply.abort()
+        with pytest.raises(EngineFailed):
+            await asyncio.wait_for(reader, 0.1)
+        await eventually(lambda: server.state.aborted == 1, 0.1)
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_send_cancelled_before_the_answer_reaches_the_upstream(stream: bool) -> None:
+    async with Loopback() as server, engine_over(server.url) as engine:
+        sending = asyncio.create_task(engine.send(request(stream, wait=30)))
+        await eventually(lambda: server.state.running == 1, 1)
+        sending.cancel()
+        await eventually(lambda: server.state.aborted == 1, 0.1)
+        with pytest.raises(asyncio.CancelledError):
+            await sending
+        assert outstanding(engine) == 0
+        assert not engine.upstreams()[0].failures
+
+
+async def test_reader_cancelled_aborts() -> None:
+    async with Loopback() as server, engine_over(server.url) as engine:
+
+        async def call() -> None:
+            await read(engine, request(stall=2))
+
+        task = asyncio.create_task(call())
+        await eventually(lambda: server.state.running == 1, 1)
+        await asyncio.sleep(0.05)
+        task.cancel()
+        await eventually(lambda: server.state.aborted == 1, 0.1)
+        assert outstanding(engine) == 0
+
+
+async def test_abort_after_the_end_does_nothing() -> None:
+    async with Loopback() as server, engine_over(server.url) as engine:
+        reply = await engine.send(request())
+        _ = [part async for part in reply.chunks()]
+        await reply.abort()
+        await asyncio.sleep(0.02)
+        assert (server.state.aborted, outstanding(engine)) == (0, 0)
+
+
+# ---- failing
+
+
+async def test_body_cut_short_is_a_failure() -> None:
+    async with Loopback() as server, engine_over(server.url) as engine:
+        parts = (await engine.send(request(die=3, delay=0.02))).chunks()
+        assert [(await anext(parts)).count(b"data: ") for _ in range(3)] == [1, 1, 1]
+        with pytest.raises(EngineFailed) as failed:
+            await anext(parts)
+        assert failed.value.reason == "died"
+        assert engine.upstreams()[0].failures == 1
+        assert outstanding(engine) == 0
+
+
+@pytest.mark.parametrize("script", [{"stall": 2}, {"wait": 30}])
+async def test_silence_is_a_timeout(script: dict[str, Any]) -> None:
+    async with Loopback() as server, engine_over(server.url, idle_timeout=0.3) as engine:
+        began = time.monotonic()
+        with pytest.raises(EngineFailed) as failed:
+            await read(engine, request(**script))
+        assert failed.value.reason == "timeout"
+        assert 0.25 < time.monotonic() - began < 0.6
+        await eventually(lambda: server.state.aborted == 1, 0.1)
+        assert engine.upstreams()[0].failures == 1
+
+
+async def test_a_slow_reader_is_not_the_upstreams_silence() -> None:
+    async with Loopback() as server, engine_over(server.url, idle_timeout=0.2) as engine:
+        reply = await engine.send(request(delay=0.05))
+        count = 0
+        async for part in reply.chunks():
+            count += part.count(b"data: ")
+            if count == 1:
+                await asyncio.sleep(0.6)
+        assert count == 8
+
+
+async def test_the_whole_call_has_a_time_limit() -> None:
+    async with Loopback() as server, engine_over(server.url, request_timeout=0.4) as engine:
+        with pytest.raises(EngineFailed) as failed:
+            await read(engine, request(delay=0.1))
+        assert failed.value.reason == "timeout"
+
+
+async def test_nothing_listens() -> None:
+    url = f"http://127.0.0.1:{free_port()}/v1"
+    async with engine_over(url) as engine:
+        health = await engine.health()
+        assert (health.ready, engine.models()) == (False, ())
+        began = time.monotonic()
+        with pytest.raises(EngineFailed) as failed:
+            await engine.send(request())
+        assert failed.value.reason == "unavailable"
+        assert time.monotonic() - began < 0.05
+
+
+# ---- another upstream
+
+
+@pytest.mark.parametrize("script", [{"status": 503}, {"status": 502}, {"status": 504}, {"die": -1}])
+async def test_a_failed_try_goes_to_another_upstream(script: dict[str, Any]) -> None:
+    async with Loopback(script=script) as bad, Loopback() as good:
+        call = request()
+        call = EngineRequest(call.id, call.path, call.body.replace(b'"loopback": {}', b'"x": 1'))
+        async with engine_over(bad.url, good.url) as engine:
+            for _ in range(8):
+                status, body = await read(engine, call)
+                assert (status, body[-8:]) == (200, b"[DONE]\n\n")
+            states = engine.upstreams()
+            assert [s.ejected for s in states] == [True, False]
+            assert (await engine.health()).ready
+            assert good.state.calls == 8
+            assert outstanding(engine) == 0
+
+
+async def test_never_after_the_first_byte() -> None:
+    async with Loopback() as one, Loopback() as two, engine_over(one.url, two.url) as engine:
+        with pytest.raises(EngineFailed):
+            await read(engine, request(die=0))
+        assert one.state.calls + two.state.calls == 1
+
+
+async def test_three_tries_at_most_and_the_last_answer_is_told() -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        servers = [await stack.enter_async_context(Loopback()) for _ in range(5)]
+        engine = await stack.enter_async_context(engine_over(*(s.url for s in servers)))
+        status, body = await read(engine, request(status=503))
+        assert (status, json.loads(body)["error"]["code"]) == (503, 503)
+        assert sum(s.state.calls for s in servers) == 3
+
+
+async def test_connection_closed_while_idle_is_no_failure() -> None:
+    """The server closes each kept-alive connection just as the next call is sent on it."""
+    served = 0
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal served
+        with contextlib.closing(writer), contextlib.suppress(asyncio.IncompleteReadError):
+            head = await reader.readuntil(b"\r\n\r\n")
+            if head.startswith(b"GET "):
+                writer.write(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n")
+                return
+            length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+            await reader.readexactly(length)
+            served += 1
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+            await reader.readuntil(b"\r\n\r\n")  # the next call, which it doesn't take
+
+    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server, engine_over(f"http://127.0.0.1:{port}/v1", health_interval=60) as engine:
+        for _ in range(10):
+            assert await read(engine, request()) == (200, b"ok")
+        assert served == 10
+        assert not engine.upstreams()[0].failures
+
+
+async def test_models_decide_who_gets_a_call() -> None:
+    async with (
+        Loopback(models=("small",)) as one,
+        Loopback(models=("small", "big")) as two,
+        engine_over(one.url, two.url) as engine,
+    ):
+        assert engine.models() == ("small", "big")
+        for _ in range(6):
+            await read(engine, EngineRequest("r", "/v1/completions", b'{"prompt": "x"}', "big"))
+        assert (one.state.calls, two.state.calls) == (0, 6)
+        one.models = ("small", "big", "new")
+        await eventually(lambda: "new" in engine.models(), 1)
+        assert engine.serves("new")
+        assert not engine.serves("other")
+
+
+async def test_a_server_without_a_model_list_serves_all() -> None:
+    async with Loopback(models=None) as server, engine_over(server.url) as engine:
+        assert (engine.models(), engine.serves("anything")) == ((), True)
+        assert (await engine.health()).ready
+        assert (await read(engine, request()))[0] == 200
+
+
+async def test_load_goes_to_the_least_outstanding() -> None:
+    async with Loopback() as one, Loopback() as two, engine_over(one.url, two.url) as engine:
+        held = [await engine.send(request(stall=1)) for _ in range(6)]
+        assert Counter(s.outstanding for s in engine.upstreams()) == {3: 2}
+        for reply in held:
+            await reply.abort()
+        assert outstanding(engine) == 0
+
+
+# ---- a server that goes and comes
+
+
+@contextlib.asynccontextmanager
+async def process() -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.loopback", stdout=asyncio.subprocess.PIPE
+    )
+    assert child.stdout
+    url = (await child.stdout.readline()).decode().strip()
+    try:
+        yield child, url
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            child.kill()
+        await child.wait()
+
+
+async def test_a_frozen_server_is_ejected_and_returns() -> None:
+    async with (
+        process() as (child, url),
+        engine_over(url, connect_timeout=0.4, health_interval=0.5) as engine,
+    ):
+        assert (await read(engine, request()))[0] == 200
+        os.kill(child.pid, signal.SIGSTOP)
+        await eventually(lambda: engine.upstreams()[0].ejected, 4)
+        began = time.monotonic()
+        with pytest.raises(EngineFailed, match="unavailable"):
+            await engine.send(request())
+        assert time.monotonic() - began < 0.05
+        assert not (await engine.health()).ready
+        os.kill(child.pid, signal.SIGCONT)
+        await eventually(lambda: not engine.upstreams()[0].ejected, 2)
+        assert (await read(engine, request()))[0] == 200
+
+
+async def test_a_server_too_busy_for_checks_is_not_ejected_while_it_streams() -> None:
+    options = {"connect_timeout": 0.2, "health_interval": 0.05}
+    async with Loopback() as server, engine_over(server.url, **options) as engine:
+        server.models_wait = 30
+        status, _ = await read(engine, request(delay=0.15))
+        assert (status, engine.upstreams()[0].failures) == (200, 0)
+        await eventually(lambda: engine.upstreams()[0].ejected, 3)  # silent and idle: frozen
+
+
+async def test_wait_ready() -> None:
+    port = free_port()
+    async with engine_over(f"http://127.0.0.1:{port}/v1", health_interval=0.05) as engine:
+        with pytest.raises(EngineFailed, match="0 of 1 upstreams ready"):
+            await engine.wait_ready(0.1)
+        waiting = asyncio.create_task(engine.wait_ready(5))
+        async with Loopback(port=port):
+            await waiting
+            assert engine.models() == (MODEL,)
+
+
+async def test_a_killed_server_ends_its_streams_and_comes_back() -> None:
+    async with process() as (child, url), engine_over(url, health_interval=0.1) as engine:
+        reply = await engine.send(request(stall=2))
+        child.kill()
+        with pytest.raises(EngineFailed) as failed:
+            _ = [part async for part in reply.chunks()]
+        assert failed.value.reason == "died"
+        await eventually(lambda: engine.upstreams()[0].ejected, 2)
+        async with Loopback(port=int(url.split(":")[2].split("/")[0])):
+            await eventually(lambda: not engine.upstreams()[0].ejected, 2)
+            assert (await read(engine, request()))[0] == 200

@@ -1,0 +1,141 @@
+"""Whole processes, spoken to over HTTP: the gateway as its user runs it, and a loopback engine."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+KEY = "test-key-0123456789"
+AUTH = {"Authorization": f"Bearer {KEY}"}
+
+
+def free_port() -> int:
+    """A TCP port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Process:
+    """A child process that serves HTTP; started and ended by ``with``.
+
+    Args:
+        command: arguments for this Python.
+        ready: path that answers 200 once it is ready.
+        wait: seconds until then.
+    """
+
+    def __init__(
+        self, command: list[str], env: dict[str, str], log: Path, port: int, ready: str, wait: float
+    ) -> None:
+        self.port = port
+        self.url = f"http://127.0.0.1:{port}"
+        self.log = log
+        self._command = command
+        self._env = env
+        self._ready = ready
+        self._wait = wait
+        self.child: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("wb") as log:
+            self.child = subprocess.Popen(
+                [sys.executable, *self._command], env=self._env, stdout=log, stderr=log
+            )
+        try:
+            self.wait_ready(self._wait)
+        except BaseException:
+            self.kill()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        assert self.child is not None
+        return self.child.pid
+
+    def stop(self, seconds: float = 40) -> int:
+        """SIGTERM, and wait.
+
+        Returns:
+            The exit status.
+        """
+        assert self.child is not None
+        if self.child.poll() is None:
+            self.child.send_signal(signal.SIGTERM)
+            try:
+                self.child.wait(seconds)
+            except subprocess.TimeoutExpired:
+                self.kill()
+        return int(self.child.returncode)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        if self.child is not None and self.child.poll() is None:
+            self.child.kill()
+            self.child.wait()
+
+    def is_ready(self) -> bool:
+        """Whether it takes calls."""
+        try:
+            with urllib.request.urlopen(self.url + self._ready, timeout=5) as reply:
+                return bool(reply.status == 200)
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def wait_ready(self, seconds: float) -> float:
+        """Wait until it takes calls; returns the seconds that took."""
+        assert self.child is not None
+        started = time.monotonic()
+        while time.monotonic() - started < seconds and self.child.poll() is None:
+            if self.is_ready():
+                return time.monotonic() - started
+            time.sleep(0.05)
+        raise AssertionError(f"{self._command} did not get ready:\n{self.text()[-4000:]}")
+
+    def text(self) -> str:
+        """All that it has printed."""
+        return self.log.read_text(encoding="utf-8", errors="replace")
+
+
+class Gateway(Process):
+    """``gemma-gateway serve`` with settings given as keywords (``redis_url=...``)."""
+
+    def __init__(self, data_dir: Path, *, wait: float = 30, **settings: object) -> None:
+        port = free_port()
+        settings.setdefault("api_keys", KEY)
+        settings.setdefault("requests_per_hour", 1_000_000)
+        env = {k: v for k, v in os.environ.items() if not k.startswith("GATEWAY_")}
+        env |= {"GATEWAY_PORT": str(port), "GATEWAY_DATA_DIR": str(data_dir)}
+        env |= {f"GATEWAY_{k.upper()}": str(v) for k, v in settings.items()}
+        log = data_dir / f"gateway-{port}.log"
+        super().__init__(["-m", "app.cli", "serve"], env, log, port, "/health/ready", wait)
+
+
+class Engine(Process):
+    """``tests.loopback`` as a process of its own."""
+
+    def __init__(self, folder: Path, port: int = 0) -> None:
+        port = port or free_port()
+        command = ["-m", "tests.loopback", "--port", str(port)]
+        log = folder / f"loopback-{port}.log"
+        super().__init__(command, dict(os.environ), log, port, "/health", 20)

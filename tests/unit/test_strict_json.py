@@ -1,0 +1,201 @@
+"""Request bodies: what is read, what is refused, and how fast."""
+
+import json
+import math
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.errors import Code, GatewayError
+from app.wire.strict_json import loads
+
+DEPTH = 64
+MIB = 1024 * 1024
+
+
+def refusal(raw: bytes, depth: int = DEPTH) -> GatewayError:
+    with pytest.raises(GatewayError) as caught:
+        loads(raw, depth)
+    assert caught.value.code is Code.VALIDATION_ERROR
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("raw", "word"),
+    [
+        (b"", "empty"),
+        (b" \n\t", "empty"),
+        (b"[]", "object"),
+        (b'"text"', "object"),
+        (b"null", "object"),
+        (b"{", "line 1"),
+        (b"{} {}", "not valid JSON"),
+        (b'{"a":1,}', "not valid JSON"),
+        (b"{'a':1}", "not valid JSON"),
+        (b'{"a":NaN}', "not valid JSON"),
+        (b'{"a":Infinity}', "not valid JSON"),
+        (b'{"a":-Infinity}', "not valid JSON"),
+        (b'{"a":01}', "not valid JSON"),
+        (b'{"a":"\x01"}', "not valid JSON"),
+        (b'{"a":1e999}', "too large"),
+        (b'{"a":-1e999}', "too large"),
+        (b'{"a":"\xff"}', "UTF-8"),
+        (b'{"a":"\xed\xa0\x80"}', "UTF-8"),
+        (b"\xef\xbb\xbf{}", "UTF-8"),
+        (b'{"a":"\\ud800"}', "surrogate"),
+        (b'{"a":"\\udc00\\ud800"}', "surrogate"),
+        (b'{"a":18446744073709551616}', "64 bits"),
+        (b'{"a":[-9223372036854775809]}', "64 bits"),
+        (b'{"a":' + b"9" * 300 + b"}", "64 bits"),
+        (b'{"a":' + b"9" * 5000 + b"}", "too large"),
+    ],
+)
+def test_refused_with_a_plain_reason(raw: bytes, word: str) -> None:
+    assert word in refusal(raw).message
+
+
+@pytest.mark.parametrize(
+    ("raw", "key"),
+    [
+        (b'{"a":1,"a":1}', "a"),
+        (b'{"a":{"b":[{"c":1,"c":2}]}}', "c"),
+        (b'{"messages":[],"messages":[{"role":"user"}]}', "messages"),
+        (b'{"a":1,"\\u0061":2}', "a"),
+        (b'{"a:b":":","a\\u003ab":"::"}', "a:b"),
+        (b'{"x":"\\u003a","a":{},"a":{}}', "a"),
+        (b'{"":1,"":2}', ""),
+    ],
+)
+def test_a_key_that_stands_twice_is_named(raw: bytes, key: str) -> None:
+    error = refusal(raw)
+    assert "twice" in error.message
+    assert error.param == key
+
+
+def test_colons_in_strings_are_no_keys() -> None:
+    doc = {"a": ":::", "b:": '":"', "c": ["\\u003a", "\\:"], "d": "\\"}
+    assert loads(json.dumps(doc).encode(), DEPTH) == doc
+    assert loads(b'{"a":"\\u003a:"}', DEPTH) == {"a": "::"}
+
+
+def test_numbers_at_the_edge_are_read() -> None:
+    raw = (
+        b'{"a":18446744073709551615,"b":-9223372036854775808,"c":1e300,"d":"99999999999999999999"}'
+    )
+    assert loads(raw, DEPTH) == {
+        "a": 2**64 - 1,
+        "b": -(2**63),
+        "c": 1e300,
+        "d": "99999999999999999999",
+    }
+    assert loads(b'{"a":0.12345678901234567890123,"b":1000000000000000000000.5}', DEPTH)
+
+
+def test_depth_is_exact() -> None:
+    def nested(levels: int) -> bytes:
+        return b'{"a":' * (levels - 1) + b"[]" + b"}" * (levels - 1)
+
+    assert loads(nested(8), 8)
+    assert "at most 8 levels" in refusal(nested(9), 8).message
+    braces = json.dumps({"a": "[{" * 500, "b": [[1], [2]] * 50}).encode()
+    assert loads(braces, 8)
+    refusal(nested(1000))
+    refusal(nested(5000))
+
+
+def wide(unit: bytes) -> bytes:
+    return b'{"a":[' + b",".join([unit] * (2 * MIB // (len(unit) + 1))) + b"]}"
+
+
+BOMBS = {
+    "100,000 brackets": b"[" * 100_000,
+    "2 MiB of brackets": b"[" * (2 * MIB),
+    "closed brackets": b"[" * 100_000 + b"]" * 100_000,
+    "lists": wide(b"[]"),
+    "objects": wide(b"{}"),
+    "pairs": wide(b'{"":0}'),
+    "duplicates": wide(b'{"a":0,"a":0}'),
+    "towers": wide(b"[" * 60 + b"]" * 60),
+    "empty strings": wide(b'""'),
+    "quotes": b'"' * (2 * MIB),
+    "backslashes": b'{"a":"' + b"\\" * (2 * MIB) + b'"}',
+    "escapes": b'{"a":"' + b"\\n" * MIB + b'\\u003a[[[[[[[["}',
+    "digits": b'{"a":' + b"9" * (2 * MIB) + b"}",
+    "fraction": b'{"a":0.' + b"9" * (2 * MIB) + b"}",
+    "integers": wide(b"1234567890123456789"),
+    "outer duplicate": b'{"a":0,"a":' + wide(b'"x"') + b"}",
+    "keys": b"{" + b",".join(b'"%d":0' % i for i in range(90_000)) + b"}",
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_bombs_are_answered_within_100_ms(name: str) -> None:
+    best = math.inf
+    for _ in range(3):  # the machine may be busy; the code is what is measured
+        begun = time.perf_counter()
+        try:
+            loads(BOMBS[name], DEPTH)
+        except GatewayError as error:
+            assert error.code is Code.VALIDATION_ERROR  # noqa: PT017
+        best = min(best, time.perf_counter() - begun)
+    assert best < 0.1
+
+
+def strict_reference(raw: bytes) -> object:
+    def pairs(items: list[tuple[str, object]]) -> dict[str, object]:
+        if len({key for key, _ in items}) != len(items):
+            raise ValueError("twice")
+        return dict(items)
+
+    return json.loads(raw, object_pairs_hook=pairs)
+
+
+keys = st.sampled_from(["a", "b", ":", "\\", '"', "é"])
+leaf = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.text(max_size=6)
+trees = st.recursive(
+    leaf,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.lists(st.tuples(keys, inner), max_size=3).map(lambda items: ("pairs", items))
+    ),
+    max_leaves=12,
+)
+
+
+def write(tree: object, ascii_only: bool) -> str:
+    if isinstance(tree, tuple):
+        body = ",".join(
+            json.dumps(key, ensure_ascii=ascii_only) + ":" + write(value, ascii_only)
+            for key, value in tree[1]
+        )
+        return "{" + body + "}"
+    if isinstance(tree, list):
+        return "[" + ",".join(write(item, ascii_only) for item in tree) + "]"
+    return json.dumps(tree, ensure_ascii=ascii_only)
+
+
+@given(st.lists(st.tuples(keys, trees), max_size=3), st.booleans())
+def test_agrees_with_a_reader_that_looks_at_every_key(
+    items: list[tuple[str, object]], ascii_only: bool
+) -> None:
+    raw = write(("pairs", items), ascii_only).replace("a", "\\u0061" if ascii_only else "a")
+    raw = raw.replace('":"', '"\\u003a"') if ascii_only else raw
+    encoded = raw.encode("utf-8", "surrogatepass")
+    try:
+        expected = strict_reference(encoded)
+    except ValueError:
+        expected = None
+    if expected is None:
+        refusal(encoded)
+    else:
+        assert loads(encoded, DEPTH) == expected
+
+
+@given(st.binary(max_size=200))
+def test_bytes_never_raise_anything_else(raw: bytes) -> None:
+    try:
+        assert isinstance(loads(raw, DEPTH), dict)
+    except GatewayError as error:
+        assert error.code is Code.VALIDATION_ERROR  # noqa: PT017

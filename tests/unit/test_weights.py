@@ -1,0 +1,196 @@
+"""Where models come from, what is said when they don't, and Gemma's chat format."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.engines import weights
+
+ROOT = Path(__file__).parents[2]
+
+
+def folder(path: Path, **config: str) -> Path:
+    path.mkdir()
+    (path / "config.json").write_text(json.dumps(config))
+    return path
+
+
+def test_a_folder_is_used_as_it_is(tmp_path: Path) -> None:
+    model = folder(tmp_path / "my-gemma", model_type="gemma3")
+    assert weights.prepare(str(model), tmp_path, print) == model
+    assert weights.served_name(str(model)) == "my-gemma"
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(weights.ModelUnavailable, match=r"no config\.json"):
+        weights.prepare(str(tmp_path), tmp_path, print)
+
+
+@pytest.mark.parametrize("name", ["gemma", "a/b/c", "http://x/y", "../etc/passwd", "a b/c"])
+def test_what_is_neither_folder_nor_hub_name_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(weights.ModelUnavailable, match="neither a folder nor a hub name"):
+        weights.prepare(name, tmp_path, print)
+
+
+def test_a_prepared_bundle_is_not_made_again(tmp_path: Path) -> None:
+    target = tmp_path / "models" / weights.BUNDLED_NAME
+    target.mkdir(parents=True)
+    (target / weights.MARKER).write_text(json.dumps({"recipe": weights.RECIPE}))
+    lines: list[str] = []
+    assert weights.prepare("", tmp_path, lines.append) == target
+    assert lines == []
+
+
+def test_names_that_clients_use() -> None:
+    assert weights.served_name("") == "gemma-3-270m"
+    assert weights.served_name("google/gemma-3-4b-it") == "google/gemma-3-4b-it"
+
+
+def test_only_gemmas_without_a_template_get_one(tmp_path: Path) -> None:
+    base = folder(tmp_path / "base", model_type="gemma3_text")
+    assert weights.needs_chat_template(base)
+    other = folder(tmp_path / "other", model_type="llama")
+    assert not weights.needs_chat_template(other)
+    tuned = folder(tmp_path / "tuned", model_type="gemma3")
+    (tuned / "tokenizer_config.json").write_text('{"chat_template": "x"}')
+    assert not weights.needs_chat_template(tuned)
+    own = folder(tmp_path / "own", model_type="gemma3")
+    (own / "chat_template.jinja").write_text("x")
+    assert not weights.needs_chat_template(own)
+
+
+@pytest.mark.parametrize(
+    ("name", "model_type", "parser"),
+    [
+        ("gemma-3-4b-it", "gemma3", "pythonic"),
+        ("gemma-4-e2b", "gemma4", "gemma4"),
+        ("functiongemma-270m-it", "gemma3_text", "functiongemma"),
+    ],
+)
+def test_tool_parser_fits_the_model(
+    tmp_path: Path, name: str, model_type: str, parser: str
+) -> None:
+    assert weights.tool_parser(folder(tmp_path / name, model_type=model_type)) == parser
+
+
+class Hub(BaseHTTPRequestHandler):
+    """A model hub that answers as the real one does for repositories one may not read."""
+
+    def do_GET(self) -> None:
+        code = "GatedRepo" if "gated" in self.path else "RepoNotFound"
+        self.send_response(403 if "gated" in self.path else 401)
+        self.send_header("X-Error-Code", code)
+        self.send_header("X-Error-Message", "Access is restricted.")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    do_HEAD = do_GET
+
+    def log_message(self, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def hub() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("name", "reachable", "said"),
+    [
+        ("google/gated-gemma", True, "accept the license at https://huggingface.co/google/gated"),
+        ("google/no-gemma", True, "no model named google/no-gemma"),
+        ("google/gemma", False, "not on this machine and can't be downloaded"),
+    ],
+)
+def test_a_hub_model_that_cant_be_had_is_explained(
+    tmp_path: Path, hub: str, name: str, reachable: bool, said: str
+) -> None:
+    pytest.importorskip("huggingface_hub", reason="no hub client in the core install")
+    code = (
+        "import sys; from pathlib import Path; from app.engines import weights\n"
+        "try: weights.prepare(sys.argv[1], Path(sys.argv[2]), lambda line: None)\n"
+        "except weights.ModelUnavailable as error: print(error)"
+    )
+    environment = {
+        "HF_HOME": str(tmp_path),
+        "HF_ENDPOINT": hub if reachable else "http://127.0.0.1:1",
+        "HF_HUB_ETAG_TIMEOUT": "1",
+        "PATH": "/usr/bin:/bin",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code, name, str(tmp_path)],
+        env=environment, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
+    assert said in done.stdout
+    assert "Traceback" not in done.stdout
+
+
+def render(messages: list[dict[str, Any]], **more: Any) -> str:
+    """The template as transformers renders it."""
+    sandbox = pytest.importorskip("jinja2.sandbox")
+    environment = sandbox.ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string(weights.CHAT_TEMPLATE.read_text("utf-8"))
+    values = {"bos_token": "<bos>", "add_generation_prompt": True, **more}
+    return str(template.render(messages=messages, **values))
+
+
+def turn(side: str, text: str) -> str:
+    return f"<start_of_turn>{side}\n{text}<end_of_turn>\n"
+
+
+OPEN = "<start_of_turn>model\n"
+USER, MODEL = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yo"}
+
+
+@pytest.mark.parametrize(
+    ("messages", "expected"),
+    [
+        ([USER], turn("user", "Hi")),
+        ([USER, MODEL, USER], turn("user", "Hi") + turn("model", "Yo") + turn("user", "Hi")),
+        ([{"role": "system", "content": "Be brief."}, USER], turn("user", "Be brief.\n\nHi")),
+        ([{"role": "developer", "content": "A"}, {"role": "system", "content": "B"}, USER],
+         turn("user", "A\n\nB\n\nHi")),
+        ([{"role": "system", "content": "Alone"}], turn("user", "Alone")),
+        ([{"role": "system", "content": "S"}, MODEL, USER],
+         turn("user", "S") + turn("model", "Yo") + turn("user", "Hi")),
+        ([USER, MODEL, {"role": "system", "content": "S"}, USER],
+         turn("user", "Hi") + turn("model", "Yo") + turn("user", "S\n\nHi")),
+        ([USER, USER], turn("user", "Hi\n\nHi")),
+        ([USER, {"role": "system", "content": "S"}], turn("user", "Hi\n\nS")),
+        ([{"role": "user", "content": [{"type": "text", "text": "Look: "}, {"type": "image"}]}],
+         turn("user", "Look:<start_of_image>")),
+        ([USER, {"role": "assistant", "content": None, "tool_calls": [
+            {"function": {"name": "f", "arguments": {"a": "b", "n": 2}}}]},
+          {"role": "tool", "content": "42"}],
+         turn("user", "Hi") + turn("model", '[f(a="b", n=2)]')
+         + turn("user", "<tool_response>\n42\n</tool_response>")),
+    ],
+)  # fmt: skip
+def test_gemmas_turns(messages: list[dict[str, Any]], expected: str) -> None:
+    assert render(messages) == "<bos>" + expected + OPEN
+
+
+def test_without_a_generation_prompt_the_last_turn_is_closed() -> None:
+    assert render([USER, MODEL], add_generation_prompt=False) == (
+        "<bos>" + turn("user", "Hi") + turn("model", "Yo")
+    )
+
+
+def test_tools_are_listed_in_the_first_user_turn() -> None:
+    text = render([USER], tools=[{"type": "function", "function": {"name": "get_weather"}}])
+    assert text.startswith("<bos><start_of_turn>user\nYou can call")
+    assert '"name": "get_weather"' in text
+    assert text.endswith("\n\nHi<end_of_turn>\n" + OPEN)

@@ -1,0 +1,153 @@
+"""Completions: prompts in, texts and parallel logprobs arrays out, as vLLM 0.32 writes them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+
+from app.errors import Code, GatewayError
+from app.wire.completions import Completions
+from app.wire.openai import ArrayTrail
+
+COMPLETIONS = Completions()
+HEAD = {"id": "cmpl-1", "object": "text_completion", "created": 17, "model": "gemma"}
+PIECE = (
+    b'data: {"id":"cmpl-1","object":"text_completion","created":17,"model":"gemma","choices":['
+    b'{"index":2,"text":" years","logprobs":null,"finish_reason":null,"stop_reason":null,'
+    b'"prompt_token_ids":null,"token_ids":null}]}\n\n'
+)
+LOGPROBS = (
+    b'data: {"id":"cmpl-1","object":"text_completion","created":17,"model":"gemma","choices":['
+    b'{"index":0,"text":" the capital","logprobs":{"text_offset":[0,4],"token_logprobs":[-1.5,'
+    b'-0.5],"tokens":[" the"," capital"],"top_logprobs":[{" the":-1.5," a":-2.25},null]},'
+    b'"finish_reason":null,"stop_reason":null,"prompt_token_ids":null,"token_ids":null}]}\n\n'
+)
+
+
+def logprobs(*tokens: str) -> dict[str, Any]:
+    return {
+        "text_offset": list(range(len(tokens))),
+        "token_logprobs": [-1.0] * len(tokens),
+        "tokens": list(tokens),
+        "top_logprobs": [{token: -1.0, "other": -2.0} for token in tokens],
+    }
+
+
+def test_each_prompt_is_a_message_and_can_be_replaced() -> None:
+    body: dict[str, Any] = {"prompt": "a", "suffix": "z", "stop": ["s"]}
+    prompt, stop = COMPLETIONS.messages(body)
+    assert [slot.text for slot in prompt.slots] == ["a", "z"]
+    assert prompt.role == "user"
+    assert not stop.counts
+    prompt.slots[0].put("b")
+    assert body["prompt"] == "b"
+
+    body = {"prompt": ["a", "b"]}
+    first, second = COMPLETIONS.messages(body)
+    assert (first.where, second.where) == ("prompt.0", "prompt.1")
+    second.slots[0].put("c")
+    assert body["prompt"] == ["a", "c"]
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({}, "prompt"),
+        ({"prompt": None}, "prompt"),
+        ({"prompt": 5}, "prompt"),
+        ({"prompt": {}}, "prompt"),
+        ({"prompt": []}, "prompt"),
+        ({"prompt": [1, 2]}, "prompt"),
+        ({"prompt": [[1, 2]]}, "prompt"),
+        ({"prompt": ["a", [1]]}, "prompt"),
+        ({"prompt": ["a", None]}, "prompt.1"),
+        ({"prompt": "a", "suffix": 5}, "suffix"),
+        ({"prompt": "a", "prompt_embeds": "AAAA"}, "prompt_embeds"),
+    ],
+)
+def test_what_cannot_be_read_is_refused(body: dict[str, Any], param: str) -> None:
+    with pytest.raises(GatewayError) as caught:
+        COMPLETIONS.messages(body)
+    assert caught.value.code is Code.VALIDATION_ERROR
+    assert caught.value.param == param
+
+
+def test_quick_and_read_agree() -> None:
+    stream = COMPLETIONS.stream(False)
+    assert stream.quick(PIECE) == ((2, "text"), " years")
+    (slot,) = stream.read(PIECE).slots
+    assert (slot.channel, slot.text) == ((2, "text"), " years")
+    assert stream.quick(LOGPROBS) is None
+    assert stream.quick(PIECE.replace(b'"finish_reason":null', b'"finish_reason":"stop"')) is None
+    assert stream.quick(PIECE.replace(b'" years"', b'""')) is None
+    assert stream.quick(PIECE.replace(b"stop_reason", b"new_field")) is None
+    assert stream.quick(b"data: [DONE]\n\n") is None
+
+
+def test_parallel_arrays_are_taken_and_given_row_by_row() -> None:
+    stream = COMPLETIONS.stream(False)
+    event = stream.read(LOGPROBS)
+    (slot,) = event.slots
+    assert isinstance(slot.trail, ArrayTrail)
+    assert [text for text, _ in slot.trail.side_texts()] == [" the", " a"]
+    list(slot.trail.side_texts())[1][1]()
+    entries = slot.trail.take()
+    assert [text for text, _ in entries] == [" the", " capital"]
+    slot.put(" the")
+    slot.trail.give(entries[:1])
+    choice = orjson.loads(stream.write(event)[6:])["choices"][0]
+    assert choice["text"] == " the"
+    assert choice["logprobs"] == {
+        "text_offset": [0],
+        "token_logprobs": [-1.5],
+        "tokens": [" the"],
+        "top_logprobs": [{" the": -1.5}],
+    }
+
+
+def test_held_text_and_endings_have_the_routes_shape() -> None:
+    stream = COMPLETIONS.stream(False)
+    stream.quick(PIECE)
+    extra = orjson.loads(stream.extra((2, "text"), "held")[6:])
+    assert {key: extra[key] for key in HEAD} == HEAD
+    assert extra["choices"] == [
+        {"index": 2, "text": "held", "logprobs": None, "finish_reason": None}
+    ]
+    ending, done, rest = stream.refusal().split(b"\n\n")
+    doc = orjson.loads(ending[6:])
+    assert doc["choices"] == [
+        {"index": 2, "text": "", "logprobs": None, "finish_reason": "content_filter"}
+    ]
+    assert doc["code"] == "RESPONSE_FILTERED"
+    assert (done, rest) == (b"data: [DONE]", b"")
+    assert b"[DONE]" not in stream.failure(GatewayError(Code.ENGINE_TIMEOUT))
+
+
+def test_refuse_cuts_text_and_arrays() -> None:
+    choices = [
+        {
+            "index": i,
+            "text": "a bad",
+            "logprobs": logprobs("a", " bad"),
+            "finish_reason": "length",
+            "stop_reason": None,
+            "prompt_logprobs": [None, {"7": {"decoded_token": "side"}}],
+        }
+        for i in range(2)
+    ]
+    doc = {**HEAD, "choices": choices, "usage": {"prompt_tokens": 6, "completion_tokens": 5}}
+    first, second = COMPLETIONS.answer(doc)
+    assert first.trail is not None
+    assert [text for text, _ in first.trail.side_texts()] == ["a", "other", " bad", "other", "side"]
+    second.put("a ")
+    COMPLETIONS.refuse(doc, second)
+    assert choices[0]["text"] == "a bad"
+    assert choices[0]["finish_reason"] == "length"
+    assert choices[1]["finish_reason"] == "content_filter"
+    assert choices[1]["logprobs"] == logprobs("a")
+    assert doc["code"] == "RESPONSE_FILTERED"
+    usage = COMPLETIONS.usage(doc)
+    assert usage is not None
+    assert (usage.prompt_tokens, usage.completion_tokens) == (6, 5)
