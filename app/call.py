@@ -57,7 +57,7 @@ class Call:
     started: float = field(default_factory=time.perf_counter)  # seconds
     first_token: float = 0.0  # perf_counter of the first generated text; 0 before it
     engine_id: str = ""  # the id that the engine knows the call by; unique in this process
-    deadline: float = float("inf")  # event loop time, seconds
+    expired: bool = False  # it took longer than request_timeout, and was cancelled
     usage_hidden: bool = False  # the gateway, not the client, asked for the usage event
     content_hash: str = ""  # first 16 hex digits of SHA-256 over the input texts
     headers: dict[str, str] = field(default_factory=dict)  # rate limit headers of the reply

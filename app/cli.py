@@ -69,9 +69,8 @@ def _check(parsed: argparse.Namespace) -> int:
 def _new_key(parsed: argparse.Namespace) -> int:
     key = keys.generate_key()
     print(f"key (shown once): {key}", file=sys.stderr)
-    print(
-        f"- name: {parsed.name}\n  tier: {parsed.tier}\n  sha256: {hashlib.sha256(key.encode()).hexdigest()}"
-    )
+    digest = hashlib.sha256(key.encode()).hexdigest()
+    print(f"- name: {parsed.name}\n  tier: {parsed.tier}\n  sha256: {digest}")
     return 0
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from types import TracebackType
 
 import orjson
 
@@ -54,24 +53,42 @@ async def deliver(policy: Policy, call: Call, client: Client, reply: EngineReply
     return await _whole(policy, call, client, reply)
 
 
-@asynccontextmanager
-async def engine_errors(call: Call) -> AsyncIterator[None]:
-    """The call's deadline, and an engine's failures as the errors that clients are told."""
-    try:
-        async with asyncio.timeout_at(call.deadline):
-            yield
-    except TimeoutError:
-        raise GatewayError(Code.ENGINE_TIMEOUT) from None
-    except EngineFailed as failed:
-        if failed.reason in ("unavailable", "overloaded"):
-            call.usage = Usage()  # nothing was generated
-        logger.warning("engine failed call %s: %s", call.engine_id, failed)
-        code = ENGINE_CODES.get(failed.reason, Code.GENERATION_ERROR)
-        raise GatewayError(code, headers=RETRY) from None
+class engine_errors:
+    """An engine's failures, and the end of a call's time, as the errors that clients are told.
+
+    A class, not a generator: it is entered twice on every call.
+    """
+
+    __slots__ = ("_call",)
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None:
+            return
+        call = self._call
+        if isinstance(error, asyncio.CancelledError) and call.expired:
+            if (task := asyncio.current_task()) is not None:
+                task.uncancel()
+            raise GatewayError(Code.ENGINE_TIMEOUT) from None
+        if isinstance(error, EngineFailed):
+            if error.reason in ("unavailable", "overloaded"):
+                call.usage = Usage()  # nothing was generated
+            logger.warning("engine failed call %s: %s", call.engine_id, error)
+            code = ENGINE_CODES.get(error.reason, Code.GENERATION_ERROR)
+            raise GatewayError(code, headers=RETRY) from None
 
 
 async def _whole(policy: Policy, call: Call, client: Client, reply: EngineReply) -> Delivered:
-    async with engine_errors(call):
+    with engine_errors(call):
         raw = await _collect(reply)
     if reply.status != 200:
         call.usage = Usage()
@@ -93,7 +110,7 @@ async def _stream(policy: Policy, call: Call, client: Client, reply: EngineReply
     failure: GatewayError | None = None
     await client.begin(call)
     try:
-        async with engine_errors(call):
+        with engine_errors(call):
             await _pump(call, client, reply, guard)
         if guard.failed or not (guard.ended or guard.blocked):
             failure = GatewayError(Code.GENERATION_ERROR)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import orjson
 
@@ -73,9 +71,7 @@ class Gateway:
             call.principal = self.keys.authenticate(authorization, x_api_key)
             await self._admit(call, call.principal)
             await self._read(call, client, call.principal)
-            async with self._generation(call) as reply:
-                delivered = await delivery.deliver(self.policy, call, client, reply)
-            outcome = self._judged(delivered)
+            outcome = self._judged(await self._generate(call, client))
         except GatewayError as error:
             outcome, status = error.code.name, error.status
             raise
@@ -153,10 +149,9 @@ class Gateway:
             raise GatewayError(Code.MODEL_NOT_FOUND, param="model")
         return wanted
 
-    @asynccontextmanager
-    async def _generation(self, call: Call) -> AsyncIterator[EngineReply]:
-        """Hand the call to an engine. However this ends, nothing goes on generating, and what was
-        generated is charged."""
+    async def _generate(self, call: Call, client: Client) -> delivery.Delivered:
+        """Hand the call to an engine, and its answer to the client. However this ends, nothing
+        goes on generating, and what was generated is charged."""
         call.usage_hidden = call.stream and call.dialect.ask_usage(call.body)
         request = EngineRequest(
             id=call.engine_id,
@@ -168,9 +163,9 @@ class Gateway:
         )
         reply: EngineReply | None = None
         try:
-            async with delivery.engine_errors(call):
+            with delivery.engine_errors(call):
                 reply = await self.engine.send(request)
-            yield reply
+            return await delivery.deliver(self.policy, call, client, reply)
         finally:
             if reply is not None:
                 await reply.abort()

@@ -13,6 +13,7 @@ from app.access.keys import KeyRing, first_key
 from app.api import errors, routes, schema
 from app.api.edge import Edge
 from app.api.endpoint import EngineEndpoint
+from app.api.watch import Watch
 from app.engines import weights
 from app.engines.base import Engine
 from app.engines.local import LocalEngine
@@ -142,7 +143,7 @@ def _engine(settings: Settings) -> Engine:
     )
 
 
-def build(parts: Parts) -> FastAPI:
+def build(parts: Parts) -> Edge:
     """The ASGI application over started or unstarted parts."""
 
     @asynccontextmanager
@@ -159,6 +160,6 @@ def build(parts: Parts) -> FastAPI:
     errors.install(app)
     app.include_router(routes.router(parts.gateway, parts.health))
     schema.install(app)
-    endpoints = {dialect.path: EngineEndpoint(parts.gateway, dialect) for dialect in DIALECTS}
-    app.add_middleware(Edge, endpoints=endpoints)
-    return app
+    watch = Watch(parts.settings.request_timeout)
+    endpoints = {d.path: EngineEndpoint(parts.gateway, d, watch) for d in DIALECTS}
+    return Edge(app, endpoints)

@@ -88,6 +88,7 @@ def serve(settings: Settings) -> int:
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,  # nothing here depends on the peer's address
             timeout_graceful_shutdown=int(settings.drain_seconds) or None,
             timeout_keep_alive=65,
             loop="uvloop",

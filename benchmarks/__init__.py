@@ -1,1 +1,1 @@
-"""What the gateway costs: ``python -m benchmarks.overhead`` and ``python -m benchmarks.inprocess``."""
+"""What the gateway costs: ``benchmarks.overhead``, ``benchmarks.inprocess`` (run with -m)."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass, field
+from typing import cast
 
 import orjson
 
@@ -61,6 +62,15 @@ def body_of(head: bytes, data: bytes) -> bytes:
         at = end + 4 + size
 
 
+def streamed(body: bytes) -> tuple[str, str]:
+    """Text and finish reason of a stream that has come to its proper end."""
+    *events, last, rest = body.split(b"\n\n")
+    if last != b"data: [DONE]" or rest:
+        raise WrongAnswer(f"no proper end: {body[-300:]!r}")
+    choices = [orjson.loads(event.removeprefix(b"data: "))["choices"][0] for event in events]
+    return "".join(c["delta"]["content"] for c in choices), choices[-1]["finish_reason"]
+
+
 class Connection(asyncio.Protocol):
     """Sends its request again and again until the deadline."""
 
@@ -79,8 +89,7 @@ class Connection(asyncio.Protocol):
         self.transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)
         self.begin()
 
     def begin(self) -> None:
@@ -134,9 +143,10 @@ class Connection(asyncio.Protocol):
         body = body_of(head, data)
         if body == self.expected:
             return
-        # A whole answer may be written anew, as long as it says the same.
-        if self.load.stream or orjson.loads(body) != orjson.loads(self.expected):
-            raise WrongAnswer(f"{len(body)} bytes instead of {len(self.expected)}: {body[-300:]!r}")
+        # Text may be held back for a while, and an answer written anew: it must say the same.
+        said = streamed if self.load.stream else orjson.loads
+        if said(body) != said(self.expected):
+            raise WrongAnswer(f"{len(body)} bytes, {len(self.expected)} expected: {body[-300:]!r}")
 
     def connection_lost(self, error: Exception | None) -> None:
         self.fail(WrongAnswer(f"connection lost: {error!r}"))

@@ -33,8 +33,9 @@ def running(
             stdout=output,
             stderr=subprocess.STDOUT,
             env={**os.environ, **(environment or {})},
-            preexec_fn=None if core is None else lambda: os.sched_setaffinity(0, {core}),
         )
+        if core is not None:  # before it has threads or children: they inherit it
+            os.sched_setaffinity(process.pid, {core})
         try:
             yield process
         except BaseException:

@@ -1,8 +1,8 @@
 """A model server that costs next to nothing: raw asyncio, bytes made beforehand.
 
-Each token is a write of its own, as vLLM does. ``seed`` is the pace in microseconds a token (0: as
-fast as it goes), ``max_tokens`` the length. On asyncio's own loop, whose transports send at once;
-uvloop would gather the writes of one turn into one.
+Each token is a write of its own, as vLLM does, and streams take turns. ``seed`` is the pace in
+microseconds a token (0: as fast as it goes), ``max_tokens`` the length. It runs on asyncio's own
+loop, whose transports send at once; uvloop would gather the writes of one turn into one.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import argparse
 import asyncio
 import json
 import re
+from collections.abc import Iterator
+from typing import cast
 
 from benchmarks import wire
 
@@ -46,8 +48,7 @@ class Server(asyncio.Protocol):
         self.chunks: dict[int, list[bytes]] = {}
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
         self.data += data
@@ -76,32 +77,22 @@ class Server(asyncio.Protocol):
         tail = chunk(wire.DONE) + b"0\r\n\r\n"
         if USAGE.search(body):
             tail = chunk(wire.usage_event(tokens)) + tail
-        self.transport.write(SSE_HEAD)
-        if pace:
-            loop = asyncio.get_running_loop()
-            self.paced(loop, loop.time(), pace / 1e6, self.chunks[tokens], 0, tail)
-            return
-        write = self.transport.write
-        for event in self.chunks[tokens]:
-            write(event)
-        write(tail)
+        self.transport.write(SSE_HEAD + self.chunks[tokens][0])
+        loop = asyncio.get_running_loop()
+        self.stream(loop, loop.time(), pace / 1e6, iter([*self.chunks[tokens][1:], tail]))
 
-    def paced(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        begun: float,
-        pace: float,
-        chunks: list[bytes],
-        number: int,
-        tail: bytes,
+    def stream(
+        self, loop: asyncio.AbstractEventLoop, due: float, pace: float, chunks: Iterator[bytes]
     ) -> None:
-        self.transport.write(chunks[number])
-        number += 1
-        if number < len(chunks):
-            due = begun + number * pace
-            loop.call_at(due, self.paced, loop, begun, pace, chunks, number, tail)
+        """Write one token, and the next one in the next turn of the loop or when it is due."""
+        if self.transport.is_closing() or (data := next(chunks, None)) is None:
+            return
+        self.transport.write(data)
+        if pace:
+            due += pace
+            loop.call_at(due, self.stream, loop, due, pace, chunks)
         else:
-            self.transport.write(tail)
+            loop.call_soon(self.stream, loop, due, pace, chunks)
 
 
 async def main(port: int) -> None:

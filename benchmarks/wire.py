@@ -6,13 +6,18 @@ import json
 from functools import lru_cache
 
 MODEL = "gemma-3-270m"
-# English that a filter has to look at: words that begin like blocked terms and are not.
+# English with a few words that begin like blocked terms and are not, so that a filter has to wait.
 TEXT = (
-    " The village held a harvest hat fair while the ill hare ran over the hill and the violet vine "
-    "grew by an old violin in the hall; his heart had hardly half a hope, very vivid, vital and"
-    " illustrated, that whatever the hawk killed time with would be hated by no one who had"
-    " self respect or a self portrait to harm"
-    "onise with, and so on and on they went along the river to the sea"
+    " The village lies where the river leaves the hills, and most of its people have lived there"
+    " all their lives. In spring they plant beans and barley, in summer they mend the roofs and the"
+    " old stone bridge, and when the harvest is in they hold a fair that lasts three days. Somebody"
+    " plays the violin, children run after the geese, and the baker sells bread with honey from a"
+    " cart that his mother painted green. One year a stranger came with a hat full of coins and a"
+    " map that nobody could read. He asked for a bed, paid for a week, and walked along the water"
+    " every morning as if he were looking for something that he had lost there long ago. On the"
+    " last day he fell ill, and the doctor sat with him until the moon was over the mill. What he"
+    " told her she never said, but in the autumn she bought the field by the bridge and planted"
+    " pear trees in long rows, and each of them carries a small brass number to this day."
 )
 _IDS = {"id": "chatcmpl-9f3c1a7be27a4d0f8d3f5f0c6b1e2d4a", "created": 1_764_000_000, "model": MODEL}
 DONE = b"data: [DONE]\n\n"

@@ -13,7 +13,7 @@ from app.telemetry.log import logger
 
 
 class Edge:
-    """ASGI middleware.
+    """The ASGI application that the server runs, around FastAPI's.
 
     Engine routes go straight to their endpoints, past FastAPI's router, which costs more than all
     of the gateway's policy. Every other answer gets its ``x-request-id`` here, and no exception
@@ -33,7 +33,7 @@ class Edge:
             await endpoint(scope, receive, send)
             return
         call_id = request_id(scope)
-        scope["state"]["request_id"] = call_id
+        scope.setdefault("state", {})["request_id"] = call_id
         begun = False
 
         async def send_with_id(message: Message) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from os import urandom
 
 from starlette.types import Message, Receive, Scope, Send
 
+from app.api.watch import Watch
 from app.call import Call
 from app.errors import Code, GatewayError
 from app.gateway import Gateway
@@ -21,6 +23,8 @@ EVENTS = (
 )
 ID_CHARS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._:-")
 MAX_ID_CHARS = 128
+PROCESS = urandom(8).hex()
+numbers = itertools.count(1)
 
 
 def request_id(scope: Scope) -> str:
@@ -30,7 +34,7 @@ def request_id(scope: Scope) -> str:
             text = value.decode("latin-1")
             if 0 < len(text) <= MAX_ID_CHARS and ID_CHARS.issuperset(text):
                 return str(text)
-    return "req-" + urandom(12).hex()
+    return f"req-{PROCESS}-{next(numbers):x}"
 
 
 def head(call: Call, *more: tuple[bytes, bytes]) -> list[tuple[bytes, bytes]]:
@@ -43,18 +47,30 @@ def head(call: Call, *more: tuple[bytes, bytes]) -> list[tuple[bytes, bytes]]:
 class Connection:
     """One HTTP exchange: the ``Client`` of the road.
 
-    Once the body was read it watches for the client's leaving, which cancels the task that made
-    this object: cancellation is how a departure travels down the road to the engine.
+    A client that leaves, or a call whose time is up, cancels the task that made this object:
+    cancellation is how it travels down the road to the engine.
     """
 
-    __slots__ = ("_limit", "_receive", "_send", "_task", "_watch", "begun", "left")
+    __slots__ = (
+        "_call",
+        "_departure",
+        "_limit",
+        "_read",
+        "_receive",
+        "_send",
+        "_task",
+        "begun",
+        "left",
+    )
 
-    def __init__(self, receive: Receive, send: Send, limit: int) -> None:
+    def __init__(self, call: Call, receive: Receive, send: Send, limit: int) -> None:
+        self._call = call
         self._receive = receive
         self._send = send
         self._limit = limit
         self._task = asyncio.current_task()
-        self._watch: asyncio.Future[Message] | None = None
+        self._departure: asyncio.Future[Message] | None = None
+        self._read = False
         self.begun = False
         self.left = False
 
@@ -73,8 +89,7 @@ class Connection:
             if size > self._limit:
                 raise too_large(self._limit)
             more = message.get("more_body", False)
-        self._watch = asyncio.ensure_future(self._receive())
-        self._watch.add_done_callback(self._gone)
+        self._read = True
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     async def answer(self, call: Call, status: int, body: bytes) -> None:
@@ -82,7 +97,7 @@ class Connection:
         headers = head(call, JSON)
         headers.append((b"content-length", b"%d" % len(body)))
         self.begun = True
-        self.unwatch()
+        self.close()
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
         await self._send({"type": "http.response.body", "body": body})
 
@@ -99,20 +114,33 @@ class Connection:
 
     async def end(self) -> None:
         """See ``Client.end``."""
-        self.unwatch()
+        self.close()
         await self._send({"type": "http.response.body", "body": b""})
 
-    def _gone(self, watch: asyncio.Future[Message]) -> None:
-        if not watch.cancelled() and self._task is not None:
-            self.left = True
+    def listen(self) -> None:
+        """Wait for the client's departure, once its body was read."""
+        if self._read and self._departure is None:
+            self._departure = asyncio.ensure_future(self._receive())
+            self._departure.add_done_callback(self._gone)
+
+    def expire(self) -> None:
+        """End the call: its time is up."""
+        if self._task is not None:
+            self._call.expired = True
             self._task.cancel()
 
-    def unwatch(self) -> None:
-        """Stop watching: the call is over."""
-        if self._watch is not None:
-            self._watch.remove_done_callback(self._gone)
-            self._watch.cancel()
-            self._watch = None
+    def close(self) -> None:
+        """Stop listening: the call is over."""
+        self._read = False
+        if self._departure is not None:
+            self._departure.remove_done_callback(self._gone)
+            self._departure.cancel()
+            self._departure = None
+
+    def _gone(self, departure: asyncio.Future[Message]) -> None:
+        if not departure.cancelled() and self._task is not None:
+            self.left = True
+            self._task.cancel()
 
 
 def too_large(limit: int) -> GatewayError:
@@ -123,25 +151,26 @@ def too_large(limit: int) -> GatewayError:
 class EngineEndpoint:
     """ASGI application of one engine route."""
 
-    def __init__(self, gateway: Gateway, dialect: Dialect) -> None:
+    def __init__(self, gateway: Gateway, dialect: Dialect, watch: Watch) -> None:
         self.gateway = gateway
         self.dialect = dialect
+        self._watch = watch
         self._limit = gateway.settings.max_body_bytes
-        self._timeout = gateway.settings.request_timeout
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        loop = asyncio.get_running_loop()
         call = Call(request_id(scope), self.dialect, self.dialect.path)
-        call.engine_id = "call-" + urandom(12).hex()
-        call.deadline = loop.time() + self._timeout
-        connection = Connection(receive, send, self._limit)
+        call.engine_id = f"call-{PROCESS}-{next(numbers):x}"
+        connection = Connection(call, receive, send, self._limit)
+        self._watch.add(connection)
         try:
             authorization, x_api_key = self._credentials(scope)
             await self.gateway.handle(call, connection, authorization, x_api_key)
         except GatewayError as error:
             await self._fail(call, connection, error)
         except asyncio.CancelledError:
-            if not connection.left:
+            if call.expired and not connection.begun:
+                await self._fail(call, connection, GatewayError(Code.ENGINE_TIMEOUT))
+            elif not connection.left:
                 raise
         except Exception:
             logger.exception("call failed")
@@ -149,7 +178,8 @@ class EngineEndpoint:
                 raise
             await self._fail(call, connection, GatewayError(Code.INTERNAL_ERROR))
         finally:
-            connection.unwatch()
+            self._watch.discard(connection)
+            connection.close()
 
     def _credentials(self, scope: Scope) -> tuple[bytes | None, bytes | None]:
         """Credentials; method and content type are checked on the way."""

@@ -11,7 +11,6 @@ import logging
 import multiprocessing
 import os
 import signal
-import threading
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
@@ -92,12 +91,11 @@ class VllmApp:
         Raises:
             Exception: whatever vLLM raises; see ``explain``.
         """
-        called_off = threading.Event()
-        starting = asyncio.create_task(asyncio.to_thread(_start_engine, options, called_off))
+        args = await asyncio.to_thread(_prepare, options)
+        starting = asyncio.create_task(asyncio.to_thread(_start_engine, args))
         try:
-            engine, args = await asyncio.shield(starting)
+            engine = await asyncio.shield(starting)
         except asyncio.CancelledError:
-            called_off.set()
             await _give_up(starting)
             raise
         try:
@@ -161,7 +159,7 @@ async def _warm_up(engine: Any) -> None:
         pass
 
 
-async def _give_up(starting: asyncio.Task[tuple[Any, Any]]) -> None:
+async def _give_up(starting: asyncio.Task[Any]) -> None:
     """End a start that nobody wants any more: without its core it fails at once."""
     while not starting.done():
         for child in multiprocessing.active_children():
@@ -169,35 +167,43 @@ async def _give_up(starting: asyncio.Task[tuple[Any, Any]]) -> None:
                 child.kill()
         await asyncio.wait([starting], timeout=0.2)
     if starting.exception() is None:
-        await asyncio.to_thread(starting.result()[0].shutdown, SHUTDOWN_SECONDS)
+        await asyncio.to_thread(starting.result().shutdown, SHUTDOWN_SECONDS)
 
 
-def _start_engine(options: VllmOptions, called_off: threading.Event) -> tuple[Any, Any]:
+def _prepare(options: VllmOptions) -> Any:
+    """Import vLLM and let it parse its flags; no process is started."""
     _set_environment(options.model)
+    from vllm.utils.argparse_utils import FlexibleArgumentParser
+
+    try:
+        from vllm.entrypoints.common.cli_args import make_arg_parser  # vLLM 0.33
+    except ImportError:
+        from vllm.entrypoints.launchers.cli_args import make_arg_parser  # vLLM 0.32
+    try:
+        return make_arg_parser(FlexibleArgumentParser()).parse_args(_flags(options))
+    except SystemExit as stop:  # argparse has said why on standard error
+        raise ValueError(f"vLLM refused its flags: {' '.join(options.engine_args)}") from stop
+
+
+def _start_engine(args: Any) -> Any:
+    """The AsyncLLM; blocks until its core is ready."""
+    from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm.usage.usage_lib import UsageContext
+    from vllm.v1.engine.async_llm import AsyncLLM
+
     # The core inherits this thread's mask: Ctrl-C reaches the whole foreground process group, and
     # the gateway, not the core, decides what happens to the calls in flight. (Python's resource
     # tracker would lift the mask if it were started later.)
     resource_tracker.ensure_running()
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        from vllm.engine.arg_utils import AsyncEngineArgs
-        from vllm.entrypoints.launchers.cli_args import make_arg_parser
-        from vllm.usage.usage_lib import UsageContext
-        from vllm.utils.argparse_utils import FlexibleArgumentParser
-        from vllm.v1.engine.async_llm import AsyncLLM
-
-        args = make_arg_parser(FlexibleArgumentParser()).parse_args(_flags(options))
         engine_args = AsyncEngineArgs.from_cli_args(args)
-        config = engine_args.create_engine_config(usage_context=UsageContext.OPENAI_API_SERVER)
-        if called_off.is_set():
-            raise RuntimeError("the start was called off")
-        return AsyncLLM.from_vllm_config(  # in no local variable: exceptions keep frames alive
-            config,
-            usage_context=UsageContext.OPENAI_API_SERVER,
+        usage = UsageContext.OPENAI_API_SERVER
+        return AsyncLLM.from_vllm_config(
+            engine_args.create_engine_config(usage_context=usage),
+            usage_context=usage,
             disable_log_stats=engine_args.disable_log_stats,
-        ), args
-    except SystemExit as stop:  # argparse; its message is on standard error
-        raise ValueError(f"vLLM refused its flags: {' '.join(options.engine_args)}") from stop
+        )
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 

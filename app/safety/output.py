@@ -238,7 +238,8 @@ class OutputGuard:
             slot.put("")
             if slot.trail is not None:
                 slot.trail.give([])
-        if event.closes is None and not event.repeats and not event.last:
+        said_again = any(self._policy.find(text) is not None for text in event.repeats)
+        if event.closes is None and not event.last and not said_again:
             return self._stream.write(event) + self._stream.refusal()
         # The event says how the answer ended, and it ends otherwise: only its text may go out.
         said = [self._say(s.channel, s.text) for s in event.slots if s.text]

@@ -43,7 +43,7 @@ class Slot:
 
 
 class Trail(Protocol):
-    """Token-wise lists beside a text (logprobs): they must not tell what the text no longer says."""
+    """Token-wise lists beside a text (logprobs): they must not tell what the text doesn't say."""
 
     def take(self) -> list[tuple[str, Any]]:
         """Remove all entries and return them as (token text, entry)."""

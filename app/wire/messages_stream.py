@@ -150,7 +150,7 @@ class MessagesStream:
         elif kind == "message_stop":
             event.closes = ALL
             event.last = True
-        elif kind == "error":
+        elif kind == "error" or doc.get("error") is not None:  # vLLM's last resort has no type
             event.error = event.last = True
         elif kind != "ping":
             self._say(event, doc)
@@ -163,9 +163,11 @@ class MessagesStream:
         return event.raw if doc is None else openai.event(doc, str(doc.get("type", "")))
 
     def extra(self, channel: Hashable, text: str) -> bytes:
-        if not isinstance(channel, tuple):
-            raise TypeError(f"not a channel of this stream: {channel!r}")
-        index, kind = channel
+        """See AnswerStream. Nothing for a text that would begin with a block that wasn't sent."""
+        index, kind = channel if isinstance(channel, tuple) else (0, "text_delta")
+        doc = (self._pending.doc if self._pending else None) or {}
+        if doc.get("type") == "content_block_start" and doc.get("index") == index:
+            return b""
         self._pieces += 1
         delta = {"type": kind, DELTAS[kind]: text}
         doc = {"type": "content_block_delta", "index": index, "delta": delta}

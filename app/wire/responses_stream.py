@@ -99,7 +99,8 @@ class ResponsesStream:
         if self._shift:
             self._renumber(event, self._shift)
         kind = doc.get("type")
-        if not isinstance(kind, str):
+        if not isinstance(kind, str):  # vLLM's last resort is an error object without a type
+            event.error = event.last = doc.get("error") is not None
             return event
         if kind.endswith(".delta"):
             self._read_delta(event, doc, kind)
@@ -122,8 +123,20 @@ class ResponsesStream:
         return raw
 
     def extra(self, channel: Hashable, text: str) -> bytes:
-        """See AnswerStream. The event that is being read moves up by one number: what is sent
-        after this is its ``raw`` as it is then, or ``write`` of it."""
+        """See AnswerStream. Nothing for texts that are only said again, or that would begin with
+        an item that wasn't sent.
+
+        The event that is being read moves up by one number: what is sent after this is its ``raw``
+        as it is then, or ``write`` of it.
+        """
+        pending = self._pending
+        if pending is not None and channel not in (pending.closes or ()):
+            if any(slot.channel == channel for slot in pending.slots):
+                return b""
+            if pending.closes is not ALL:
+                self._settle()
+        if channel not in self._said:
+            return b""
         key = channel[3] if isinstance(channel, tuple) and len(channel) > 3 else ""
         self._said[channel].append(text)
         head = self._sent.heads[channel]

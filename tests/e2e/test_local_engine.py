@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
+import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -56,6 +57,15 @@ async def until(condition: Any, timeout: float, every: float = 0.005) -> float:
         assert time.perf_counter() - began < timeout, "it never came true"
         await asyncio.sleep(every)
     return time.perf_counter() - began
+
+
+def engine_processes() -> list[psutil.Process]:
+    """vLLM's core and workers (they name themselves), or what is about to become them."""
+    return [
+        child
+        for child in psutil.Process().children(recursive=True)
+        if "VLLM::" in child.name() or "spawn_main" in " ".join(child.cmdline())
+    ]
 
 
 async def test_health_names_the_model_and_memory(local_engine: LocalEngine) -> None:
@@ -143,7 +153,8 @@ async def test_tool_calls_are_parsed(local_engine: LocalEngine) -> None:
         "city": {"type": "string", "maxLength": 8}}, "required": ["city"]}}  # fmt: skip
     call = request(CHAT, messages=[{"role": "user", "content": "Weather in Paris?"}],
                    tools=[{"type": "function", "function": tool}], max_tokens=60,
-                   tool_choice={"type": "function", "function": {"name": "get_weather"}})  # fmt: skip
+                   tool_choice={"type": "function",
+                                "function": {"name": "get_weather"}})  # fmt: skip
     answer = json.loads(await whole(local_engine, call))
     function = answer["choices"][0]["message"]["tool_calls"][0]["function"]
     assert function["name"] == "get_weather"
@@ -196,15 +207,21 @@ async def test_streams_in_flight_are_as_fast_as_the_engine(local_engine: LocalEn
     assert await until(lambda: running() == 0, timeout=2) < 0.1
 
 
+async def test_ctrl_c_in_the_terminal_leaves_the_core_alone(local_engine: LocalEngine) -> None:
+    for process in engine_processes():
+        process.send_signal(signal.SIGINT)
+    answer = await whole(local_engine, request(CHAT, messages=STORY, max_tokens=3))
+    assert json.loads(answer)["usage"]["completion_tokens"] == 3
+
+
 async def test_killed_core_is_told_and_comes_back(local_engine: LocalEngine) -> None:
     stream = await local_engine.send(long_request(CHAT, stream=True))
     answer = asyncio.create_task(local_engine.send(long_request("/v1/messages", stream=False)))
     await until(lambda: running() == 2, timeout=5)
     seen = b""
-    for core in psutil.Process().children():
-        if "EngineCore" in core.name() or "spawn_main" in " ".join(core.cmdline()):
-            os.kill(core.pid, signal.SIGKILL)
-    with pytest.raises(EngineFailed, match="died"):
+    (core,) = [process for process in engine_processes() if "EngineCore" in process.name()]
+    core.kill()
+    with pytest.raises(EngineFailed, match="died"):  # noqa: PT012  what came before counts
         async for chunk in stream.chunks():
             seen += chunk
     assert b"[DONE]" not in seen
@@ -231,6 +248,26 @@ async def test_absent_model_is_explained(tmp_path: Any, local_engine: LocalEngin
     await engine.stop()
 
 
+async def test_a_killed_gateway_takes_its_engine_along(model_folder: Path) -> None:
+    code = (
+        "import asyncio, sys; from app.engines.local import LocalEngine\n"
+        "async def main():\n"
+        "    engine = LocalEngine(sys.argv[1], 'm'); await engine.start()\n"
+        "    await engine.wait_ready(200); print('ready', flush=True); await asyncio.sleep(600)\n"
+        "if __name__ == '__main__': asyncio.run(main())"
+    )
+    command = [sys.executable, "-c", code, str(model_folder)]
+    gateway = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    assert gateway.stdout is not None
+    assert await asyncio.wait_for(gateway.stdout.readline(), 200) == b"ready\n"
+    processes = psutil.Process(gateway.pid).children(recursive=True)
+    assert len(processes) >= 2
+    gateway.kill()
+    await gateway.wait()
+    await until(lambda: not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+                                for process in processes), timeout=5)  # fmt: skip
+
+
 async def test_stop_leaves_no_process(local_engine: LocalEngine) -> None:
     """Last in this file: the engine is stopped, also in the middle of a start."""
     reply = await local_engine.send(long_request(CHAT, stream=True))
@@ -240,6 +277,5 @@ async def test_stop_leaves_no_process(local_engine: LocalEngine) -> None:
     await local_engine.start()
     await asyncio.sleep(8)
     await local_engine.stop()
-    names = [" ".join(child.cmdline()) for child in psutil.Process().children(recursive=True)]
-    assert not [name for name in names if "VLLM" in name or "spawn_main" in name]
+    assert engine_processes() == []
     assert not (await local_engine.health()).ready

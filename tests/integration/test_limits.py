@@ -17,7 +17,7 @@ import pytest
 from app.call import Principal
 from app.limits.limiter import Limiter
 from app.limits.script import MAX_ENTRIES, SCRIPT, entries, key_name
-from app.storage.batch import prepare
+from app.storage.batch import Script, prepare
 from app.storage.redis import Store
 from tests.integration.conftest import Server
 
@@ -27,7 +27,7 @@ HEADER, SLOT = 24, 8
 HAMMER = """
 import asyncio, json, sys
 from app.limits.script import SCRIPT
-from app.storage.batch import prepare
+from app.storage.batch import Script, prepare
 from app.storage.redis import Store
 
 async def main(url, key, tries, shape):
@@ -106,6 +106,57 @@ async def test_decisions_counts_and_resets_equal_a_brute_force_reference(
     # every window has been the one that refused
     assert {(0, True, False, False), (0, False, True, False)} <= decisions
     assert any(not d[0] and d[3] for d in decisions)
+
+
+# The same script with a clock of the test's own: edges to the microsecond, jumps, long times.
+RIGGED = Script(SCRIPT.text.replace("redis.call('TIME')", "{KEYS[2], KEYS[3]}"))
+MICROS = 10**6
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_random_timelines_with_a_rigged_clock(store: Store, prefix: str, seed: int) -> None:
+    """Exact edges, clocks put back a little, limits raised and lowered: as the reference says."""
+    assert RIGGED.text != SCRIPT.text
+    chance = random.Random(seed)
+    key = f"{prefix}:{{x}}:log"
+    admitted: list[int] = []
+    clock, slots = 1_800_000_000 * MICROS, 0
+    windows: list[tuple[int, int]] = []
+    refused = edges = 0
+    for step in range(600):
+        if step % 100 == 0:  # other limits: the ring grows, or stays larger than needed
+            windows = [(chance.randint(1, 15), chance.choice([1, 2, 5, 60])) for _ in range(3)]
+            slots = max(slots, max(limit for limit, _ in windows))
+        clock += chance.choice([0, 1, 250_000, 500_000, MICROS, MICROS, 3 * MICROS])
+        told = clock - chance.choice([0, 0, 0, 0, 700_000])
+        take = chance.choice([1, 1, 1, 0])
+        second, micro = divmod(told, MICROS)
+        flat = [n for window in windows for n in window]
+        names = [key, str(second), str(micro)]
+        reply = await store.run(prepare(RIGGED, names, [take, slots, 60, *flat]))
+
+        now = max([told, *admitted[-1:]])  # time never goes back behind the last request
+        kept = admitted[-slots:]
+        inside = [[t for t in kept if t > now - s * MICROS] for _, s in windows]
+        edges += sum(t == now - s * MICROS for _, s in windows for t in kept)
+        waits = [
+            times[-limit] + seconds * MICROS - now
+            for times, (limit, seconds) in zip(inside, windows, strict=True)
+            if len(times) >= limit
+        ]
+        if take and not waits:
+            admitted.append(now)
+            inside = [[*times, now] for times in inside]
+        refused += bool(waits)
+        states = [
+            number
+            for times, (_, seconds) in zip(inside, windows, strict=True)
+            for number in (len(times), times[0] + seconds * MICROS - now if times else 0)
+        ]
+        assert reply == [int(not waits), max(waits, default=0), now, *states]
+        assert await store.call("STRLEN", key) <= HEADER + slots * SLOT
+    assert refused > 20
+    assert edges > 20
 
 
 def test_four_processes_let_exactly_the_limit_through(server: Server, prefix: str) -> None:

@@ -137,7 +137,8 @@ def expected(text: str, words: set[str], parts: set[str]) -> tuple[list[int], bo
 
 
 TERMS = ["hate", "at", "ate", "i hate you", "hate crime", "ha", "нет", "c++", "#x", "злой", "憎い",
-         "か", "เกลียด", "terror", "bomb", "n't", "aab", "ab", "क्", "naïve", "u00", "xyz", "e"]  # fmt: skip
+         "か", "เกลียด", "terror", "bomb", "n't", "aab", "ab", "क्", "naïve", "u00", "xyz",
+         "e"]  # fmt: skip
 DISGUISES = ["һ", "а", "е", "т", "Т", "Н", "ｈ", "𝐡", "ĥ", "h\u0301", "\u200b", "\u00ad", "\ufe0f",
              "\\u0068", "\\u0061", "\\\\u0074", "\\n", "\\t", "\\", "\\\\", "\\u", "\\ud835",
              "\\udc21", "\\ud835\\udc21", "d835", "\\/", '\\"', "\n", "  ", "\u00a0", "ﬀ", "ß",
@@ -172,9 +173,7 @@ def all_variants(terms: list[str]) -> set[str]:
     return {folded for term in terms for folded in variants(term)}
 
 
-long_run = settings(
-    max_examples=CASES, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+long_run = settings(max_examples=CASES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @long_run
@@ -186,7 +185,10 @@ def test_a_scanner_says_what_the_whole_text_says(
     may_leave, matches = expected(text, *map(all_variants, policy))
     assert (built.find(text) is not None) == matches
 
-    for places in (sorted({0, len(text), *(c for c in cuts if c < len(text))}), range(len(text) + 1)):
+    for places in (
+        sorted({0, len(text), *(c for c in cuts if c < len(text))}),
+        range(len(text) + 1),
+    ):
         scanner = built.scanner()
         released = ""
         for start, end in zip(places, [*places][1:], strict=False):

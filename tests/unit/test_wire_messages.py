@@ -262,6 +262,15 @@ def test_what_a_block_starts_with_is_not_missed() -> None:
     assert start.repeats == ["hidden", "v"]
 
 
+def test_nothing_is_added_to_a_block_that_never_left() -> None:
+    stream = MessagesStream()
+    block = {"type": "text", "text": "ok", "citations": [{"cited_text": "hate"}]}
+    start = stream.read(sse({"type": "content_block_start", "index": 0, "content_block": block}))
+    assert start.repeats == ["hate"]
+    assert stream.extra(start.slots[0].channel, "ok") == b""
+    assert [doc["type"] for doc in docs(stream.refusal())] == ["message_delta", "message_stop"]
+
+
 def test_thinking_is_a_channel_signatures_are_not_and_citations_are_read() -> None:
     stream = MessagesStream()
 

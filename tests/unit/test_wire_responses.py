@@ -353,6 +353,15 @@ def test_text_that_begins_with_its_item_or_part_is_not_missed() -> None:
     assert event.repeats == ["hidden"]
 
 
+def test_nothing_is_added_to_an_item_that_never_left() -> None:
+    stream = ResponsesStream()
+    item = {"type": "function_call", "id": "fc", "name": "hate", "arguments": "{"}
+    call = {"type": "response.output_item.added", "output_index": 0, "item": item}
+    event = stream.read(b"data: " + json.dumps(call).encode() + b"\n\n")
+    assert stream.extra(event.slots[0].channel, "{") == b""
+    assert [doc["type"] for doc in docs(stream.refusal())] == ["response.incomplete"]
+
+
 def test_numbers_have_no_gap_after_an_event_of_our_own() -> None:
     stream, raws = ResponsesStream(), events("responses_stream_plain")
     sent = relay(stream, raws[:-5])

@@ -1,0 +1,48 @@
+"""Watching calls in flight: clients that leave, and calls that take too long."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from app.api.endpoint import Connection
+
+TICK = 0.05  # seconds; a departure before it is noticed at it
+
+
+class Watch:
+    """Looks after all open connections with one timer.
+
+    Timers and tasks cost more than a short call's whole policy. So there is none per call: a
+    connection is only listened to once its call has lived for a tick, and then its task waits for
+    the client's departure without any polling.
+
+    Args:
+        timeout: longest whole call, in seconds.
+    """
+
+    def __init__(self, timeout: float) -> None:
+        self._timeout = timeout
+        self._open: dict[Connection, float] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, connection: Connection) -> None:
+        """Begin to look after a connection."""
+        loop = asyncio.get_running_loop()
+        self._open[connection] = loop.time()
+        if self._timer is None:
+            self._timer = loop.call_later(TICK, self._tick, loop)
+
+    def discard(self, connection: Connection) -> None:
+        """Its call is over."""
+        self._open.pop(connection, None)
+
+    def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
+        overdue = loop.time() - self._timeout
+        for connection, since in list(self._open.items()):
+            connection.listen()
+            if since < overdue:
+                self.discard(connection)
+                connection.expire()
+        self._timer = loop.call_later(TICK, self._tick, loop) if self._open else None

@@ -1,0 +1,62 @@
+"""What a request may say."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+
+from app.errors import Code
+from app.safety import input as incoming
+from app.safety.policy import Category, Match, Policy
+from app.wire.dialect import Message, Slot
+
+
+def message(*texts: str, channel: str = "content") -> Message:
+    parts = [{"text": text} for text in texts]
+    slots = [
+        Slot(part, "text", f"messages.0.content.{i}.text", channel) for i, part in enumerate(parts)
+    ]
+    return Message("messages.0", "user", slots)
+
+
+def test_a_blocked_message_names_field_and_category_but_no_term() -> None:
+    with pytest.raises(incoming.Filtered) as caught:
+        incoming.check(Policy.load(), [message("fine"), message("fine", "I hate it")])
+    error = caught.value
+    assert (error.code, error.param) == (Code.CONTENT_FILTERED, "messages.0.content.1.text")
+    assert "harm" in error.message
+    assert "hate" not in error.message
+    assert error.match == Match("harm", "hate")
+
+
+def test_a_term_does_not_hide_between_the_parts_of_a_message() -> None:
+    policy = Policy((Category(name="x", terms=("hate", "hate crime")),))
+    for parts in (("I ha", "te it"), ("hat", "e"), ("abc", "hate"), ("h", "a", "t", "e")):
+        with pytest.raises(incoming.Filtered):
+            incoming.check(policy, [message(*parts)])
+    phrase = Policy((Category(name="x", terms=("very bad",)),))
+    with pytest.raises(incoming.Filtered):
+        incoming.check(phrase, [message("very", "bad")])
+    assert incoming.check(policy, [message("ha"), message("te")]) == set()
+
+
+def test_flags_of_a_request() -> None:
+    policy = Policy((Category(name="sport", terms=("golf",), action="flag"),))
+    assert incoming.check(policy, [message("go", "lf"), message("no")]) == {"sport"}
+
+
+def test_sanitising_a_request_in_place() -> None:
+    dirty = message("a<script>x</script>b", "plain")
+    assert incoming.sanitise([dirty])
+    assert [slot.text for slot in dirty.slots] == ["ab", "plain"]
+    assert not incoming.sanitise([dirty])
+    split = message("a<scr", "ipt>x</script>b", "c")
+    assert incoming.sanitise([split])
+    assert [slot.text for slot in split.slots] == ["abc", "", ""]
+
+
+def test_the_hash_of_the_content() -> None:
+    assert incoming.content_hash([message("hello")]) == hashlib.sha256(b"hello").hexdigest()[:16]
+    assert incoming.content_hash([message("a", "b")]) != incoming.content_hash([message("ab")])
+    assert len(incoming.content_hash([message("\ud800")])) == 16
