@@ -63,7 +63,7 @@ $(STAMPS)/venv:
 	@mkdir -p $(STAMPS) && touch $@
 
 $(STAMPS)/core: $(STAMPS)/venv pyproject.toml requirements/core.txt
-	@echo "==> installing the gateway (about 60 MB)"
+	@echo "==> installing the gateway (about 70 MB on disk)"
 	@$(PIP) -c requirements/core.txt -e .
 	@touch $@
 

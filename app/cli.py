@@ -9,6 +9,7 @@ from pathlib import Path
 
 from app import __version__, config
 from app.access import keys
+from app.safety.policy import Policy, PolicyError
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -20,7 +21,7 @@ def main(arguments: list[str] | None = None) -> int:
     parsed = _parser().parse_args(arguments)
     try:
         return int(parsed.run(parsed))
-    except config.ConfigError as error:
+    except (config.ConfigError, PolicyError) as error:
         print(error, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -58,8 +59,6 @@ def _serve(parsed: argparse.Namespace) -> int:
 
 
 def _check(parsed: argparse.Namespace) -> int:
-    from app.safety.policy import Policy
-
     settings = config.load(parsed.file)
     Policy.load(settings.policy_file)
     print(f"{parsed.file}: well")

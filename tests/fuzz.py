@@ -87,8 +87,9 @@ class Hostile:
 
 def _places(node: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     found = [path] if path else []
-    items = node.items() if isinstance(node, dict) else enumerate(node)
-    for key, value in items if isinstance(node, dict | list) else ():
+    if not isinstance(node, dict | list):
+        return found
+    for key, value in node.items() if isinstance(node, dict) else enumerate(node):
         found += _places(value, (*path, key))
     return found
 
@@ -145,9 +146,13 @@ def odd_requests(draw: st.DrawFn) -> Hostile:
         )
     )  # fmt: skip
     method = draw(
-        st.sampled_from(["GET", "PUT", "DELETE", "PATCH", "OPTIONS", "HEAD", "POST", "X"])
+        st.sampled_from(["GET", "PUT", "DELETE", "PATCH", "OPTIONS", "HEAD", "POST", "PROPFIND"])
     )
-    latin = st.text(st.characters(min_codepoint=33, max_codepoint=255), min_size=1, max_size=200)
+    latin = st.text(
+        st.characters(min_codepoint=33, max_codepoint=255, exclude_characters="\x7f"),
+        min_size=1,
+        max_size=200,
+    )
     header = draw(
         st.sampled_from(["authorization", "x-api-key", "x-request-id", "accept", "content-type"])
     )

@@ -5,13 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator
 
-import aiohttp
-
 from app.engines.base import EngineFailed
+from app.engines.http1 import Connection
 from app.engines.pool import Pool, Upstream
 
 NO_CAPACITY = frozenset({502, 503, 504})  # the server, or a proxy before it, couldn't take the call
-CONNECTION_ERRORS = (aiohttp.ClientError, OSError)
 
 
 class UpstreamReply:
@@ -22,9 +20,9 @@ class UpstreamReply:
     """
 
     __slots__ = (
+        "_connection",
         "_live",
         "_pool",
-        "_response",
         "_upstream",
         "content_type",
         "ended",
@@ -40,11 +38,11 @@ class UpstreamReply:
         pool: Pool,
         live: set[UpstreamReply],
         upstream: Upstream,
-        response: aiohttp.ClientResponse,
+        connection: Connection,
         started: float,
     ) -> None:
-        self.status = response.status
-        self.content_type = response.headers.get("content-type", "application/octet-stream")
+        self.status = connection.status
+        self.content_type = connection.content_type or "application/octet-stream"
         self.started = started  # monotonic seconds
         self.waiting = False  # for the upstream; False while the reader is busy elsewhere
         self.since = time.monotonic()  # since when, if so
@@ -54,7 +52,7 @@ class UpstreamReply:
         self._live = live
         live.add(self)
         self._upstream = upstream
-        self._response = response
+        self._connection = connection
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """Body bytes as they are read, once.
@@ -64,7 +62,7 @@ class UpstreamReply:
                 ``request_timeout`` in all; ``died`` when the body was cut short, or after
                 ``abort``.
         """
-        read, now = self._response.content.readany, time.monotonic
+        read, now = self._connection.read, time.monotonic
         try:
             while True:
                 self.since = now()
@@ -75,12 +73,12 @@ class UpstreamReply:
                     self._end(complete=True)
                     return
                 yield data
-        except CONNECTION_ERRORS as error:
+        except ConnectionError as error:
             aborted = self.ended
             self._end(complete=False)
             if self.expired:
                 raise EngineFailed("timeout", self.expired) from None
-            raise EngineFailed("died", "aborted" if aborted else repr(error)) from None
+            raise EngineFailed("died", "aborted" if aborted else str(error)) from None
         finally:
             self.close()  # the reader left before the end
 
@@ -91,10 +89,7 @@ class UpstreamReply:
     def close(self) -> None:
         if not self.ended:
             self._leave()
-            # abort, since close would first wait for a frozen server to read the request.
-            if (connection := self._response.connection) and connection.transport:
-                connection.transport.abort()
-            self._response.close()
+            self._connection.abort()
 
     def expire(self, why: str) -> None:
         """Time is up: the reader gets EngineFailed('timeout')."""
@@ -122,7 +117,7 @@ class UpstreamReply:
                 self._pool.completed(self._upstream)
         else:
             self._pool.failed(self._upstream)
-            self._response.close()
+            self._connection.abort()
 
     def _leave(self) -> None:
         self.ended = True

@@ -5,28 +5,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
-import aiohttp
 import orjson
-from yarl import URL
 
 from app.engines.base import EngineFailed, EngineHealth, EngineReply, EngineRequest
+from app.engines.http1 import ConnectFailed, Origin
 from app.engines.pool import Pool, Upstream, UpstreamState
-from app.engines.reply import CONNECTION_ERRORS, NO_CAPACITY, UpstreamReply
+from app.engines.reply import NO_CAPACITY, UpstreamReply
 
 MAX_TRIES = 3
-# Below the 5 s after which uvicorn (vLLM) closes an idle connection, so that ours is closed first
-# and a call seldom meets a connection that is just being closed by the other side.
-KEEP_ALIVE_SECONDS = 4.0
 NO_MODEL_LIST = frozenset({404, 405, 501})
-_CONNECT_ERRORS = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
-
-
-@lru_cache(maxsize=1024)
-def _address(root: str, path: str) -> URL:
-    return URL(root + path, encoded=True)
 
 
 class UpstreamEngine:
@@ -42,7 +31,6 @@ class UpstreamEngine:
         health_interval: seconds between active checks (GET /v1/models) of each server.
         eject_after: failures in a row that eject a server.
         eject_seconds: from ejection to a trial call, seconds.
-        max_connections: open at once over all servers.
     """
 
     def __init__(
@@ -56,19 +44,17 @@ class UpstreamEngine:
         health_interval: float = 2.0,
         eject_after: int = 3,
         eject_seconds: float = 5.0,
-        max_connections: int = 8192,
     ) -> None:
         self.pool = Pool(urls, eject_after=eject_after, eject_seconds=eject_seconds)
         self._live: set[UpstreamReply] = set()
-        self._authorization = {"authorization": f"Bearer {api_key}"} if api_key else {}
-        self._connect_timeout = connect_timeout
+        headers = {"accept-encoding": "identity"}
+        if api_key:
+            headers["authorization"] = f"Bearer {api_key}"
+        self._origins = {u: Origin(u.root, headers, connect_timeout) for u in self.pool.upstreams}
         self._idle_timeout = idle_timeout
         self._request_timeout = request_timeout
         self._health_interval = health_interval
         self._check_timeout = min(connect_timeout, max(0.5, health_interval))
-        self._max_connections = max_connections
-        self._session: aiohttp.ClientSession | None = None
-        self._fresh: aiohttp.ClientSession | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._seen = asyncio.Event()  # an upstream has answered, ever
 
@@ -76,8 +62,6 @@ class UpstreamEngine:
 
     async def start(self) -> None:
         """Check every upstream once and begin to watch them; none needs to be up."""
-        self._session = self._client(force_close=False)
-        self._fresh = self._client(force_close=True)
         await asyncio.gather(*(self._check(u, first=True) for u in self.pool.upstreams))
         self._tasks = [asyncio.create_task(self._watch(u)) for u in self.pool.upstreams]
         self._tasks.append(asyncio.create_task(self._sweep()))
@@ -104,28 +88,8 @@ class UpstreamEngine:
         self._tasks = []
         for reply in tuple(self._live):
             reply.close()
-        for session in (self._session, self._fresh):
-            if session:
-                await session.close()
-        self._session = self._fresh = None
-
-    def _client(self, *, force_close: bool) -> aiohttp.ClientSession:
-        # aiohttp sets TCP_NODELAY itself. Bytes pass as they are: no cookies, no decompression,
-        # no proxy from the environment; redirects are refused per call.
-        return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=self._max_connections,
-                limit_per_host=0,
-                force_close=force_close,
-                keepalive_timeout=None if force_close else KEEP_ALIVE_SECONDS,
-            ),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers={"accept-encoding": "identity", **self._authorization},
-            skip_auto_headers=("user-agent",),
-            auto_decompress=False,
-            trust_env=False,
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout),
-        )
+        for origin in self._origins.values():
+            origin.close()
 
     # ---- calls
 
@@ -153,9 +117,9 @@ class UpstreamEngine:
             tried.append(upstream)
             try:
                 reply = await self._attempt(request, upstream)
-            except CONNECTION_ERRORS as error:
-                detail = f"{upstream.url}: {error!r}"
-                pool.failed(upstream, unreachable=isinstance(error, _CONNECT_ERRORS))
+            except ConnectionError as error:
+                detail = f"{upstream.url}: {error}"
+                pool.failed(upstream, unreachable=isinstance(error, ConnectFailed))
                 continue
             if reply.status not in NO_CAPACITY:
                 pool.answered(upstream)
@@ -169,38 +133,21 @@ class UpstreamEngine:
     async def _attempt(self, request: EngineRequest, upstream: Upstream) -> UpstreamReply:
         """One try; the reply holds the upstream until it ends, a failed try no longer does."""
         started = time.monotonic()
-        try:
-            async with asyncio.timeout(min(self._idle_timeout, self._request_timeout)):
-                try:
-                    response = await self._post(self._session, request, upstream)
-                except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
-                    if isinstance(error, _CONNECT_ERRORS):
-                        raise
-                    # Most likely a kept-alive connection that the server was just closing: not
-                    # its fault, so the same server gets the call on a connection of its own.
-                    response = await self._post(self._fresh, request, upstream)
-        except BaseException as error:
-            self.pool.release(upstream)
-            if isinstance(error, TimeoutError) and not isinstance(error, _CONNECT_ERRORS):
-                self.pool.failed(upstream)
-                raise EngineFailed("timeout", f"{upstream.url}: no answer") from None
-            raise
-        return UpstreamReply(self.pool, self._live, upstream, response, started)
-
-    async def _post(
-        self, session: aiohttp.ClientSession | None, request: EngineRequest, upstream: Upstream
-    ) -> aiohttp.ClientResponse:
-        if session is None:
-            raise EngineFailed("unavailable", "not started")
         headers = {"content-type": "application/json", "x-request-id": request.id}
         headers.update(request.headers)
-        return await session.request(
-            request.method,
-            _address(upstream.root, request.path),
-            data=request.body or None,
-            headers=headers,
-            allow_redirects=False,
-        )
+        try:
+            async with asyncio.timeout(min(self._idle_timeout, self._request_timeout)):
+                connection = await self._origins[upstream].request(
+                    request.method, request.path, headers, request.body
+                )
+        except TimeoutError:
+            self.pool.release(upstream)
+            self.pool.failed(upstream)
+            raise EngineFailed("timeout", f"{upstream.url}: no answer") from None
+        except BaseException:
+            self.pool.release(upstream)
+            raise
+        return UpstreamReply(self.pool, self._live, upstream, connection, started)
 
     # ---- watching
 
@@ -212,39 +159,47 @@ class UpstreamEngine:
 
     async def _check(self, upstream: Upstream, *, first: bool = False) -> None:
         """GET /v1/models: the one route that vLLM, Ollama, TGI and the rest all have."""
-        assert self._session is not None
         began = time.monotonic()
         try:
-            async with self._session.get(
-                _address(upstream.root, "/v1/models"),
-                allow_redirects=False,
-                timeout=aiohttp.ClientTimeout(total=self._check_timeout),
-            ) as response:
-                body = await response.read()
+            async with asyncio.timeout(self._check_timeout):
+                status, body = await self._fetch(upstream, "/v1/models")
         except TimeoutError:
             # A frozen server, unless a call has heard from it meanwhile: then it is only busy.
             if not any(r.since > began and r.comes_from(upstream) for r in self._live):
                 self.pool.check_failed(upstream, at_once=first)
             return
-        except CONNECTION_ERRORS:
+        except ConnectionError:
             self.pool.check_failed(upstream, at_once=first)
             return
-        if response.status >= 500 and response.status not in NO_MODEL_LIST:
+        if status >= 500 and status not in NO_MODEL_LIST:
             self.pool.check_failed(upstream, at_once=first)
             return
         models = upstream.models  # 401, 429, ...: it lives, whatever it thinks of us
-        if response.status == 200:
+        if status == 200:
             models = _names(body)
-        elif response.status in NO_MODEL_LIST:
+        elif status in NO_MODEL_LIST:
             models = None
         self.pool.check_passed(upstream, models)
         self._seen.set()
+
+    async def _fetch(self, upstream: Upstream, path: str) -> tuple[int, bytes]:
+        connection = await self._origins[upstream].request("GET", path, {}, b"")
+        try:
+            parts = []
+            while data := await connection.read():
+                parts.append(data)
+        except BaseException:
+            connection.abort()
+            raise
+        return connection.status, b"".join(parts)
 
     async def _sweep(self) -> None:
         """Close the replies whose time is up: one timer for all of them."""
         tick = min(1.0, self._idle_timeout / 4, self._request_timeout / 4)
         while True:
             await asyncio.sleep(tick)
+            for origin in self._origins.values():
+                origin.prune()
             now = time.monotonic()
             for reply in tuple(self._live):
                 if reply.waiting and now - reply.since > self._idle_timeout:

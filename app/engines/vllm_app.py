@@ -7,6 +7,7 @@ fit together follows its own ``vllm.entrypoints.launchers.api_server.entry`` (0.
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import multiprocessing
 import os
@@ -18,10 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from app.engines import weights
-from app.engines.asgi import AsgiApp
+from app.engines.asgi import AsgiApp, AsgiReply
+from app.engines.base import EngineRequest
 
 CPU_MODEL_LEN = 2048  # tokens of context on a CPU, where a start should not take the machine's RAM
 LOOK_EVERY = 0.1  # seconds between two looks at the engine core
+WARM_UP_SECONDS = 120.0  # longest silence of the first generation
 SHUTDOWN_SECONDS = 5.0  # from SIGTERM to SIGKILL for the engine core
 
 
@@ -108,7 +111,7 @@ class VllmApp:
             tasks = await engine.get_supported_tasks()
             app = build_app(args, tasks, engine.model_config)
             await init_app_state(engine, app.state, args, tasks)
-            await _warm_up(engine)
+            await _warm_up(app, engine, options.served_model_name)
         except BaseException:
             await asyncio.to_thread(engine.shutdown, SHUTDOWN_SECONDS)
             raise
@@ -150,13 +153,18 @@ def _count_requests(engine: Any) -> None:
     processor.add_request = add
 
 
-async def _warm_up(engine: Any) -> None:
+async def _warm_up(app: AsgiApp, engine: Any, model: str) -> None:
     """One token, so that the first client does not wait for what vLLM prepares at its first use,
     and an engine that can't generate never counts as ready."""
-    from vllm import SamplingParams
-
-    async for _ in engine.generate("Hello", SamplingParams(max_tokens=1, logprobs=1), "warm-up"):
+    messages = [{"role": "user", "content": "Hello"}]
+    body = {"model": model, "messages": messages, "max_tokens": 1, "logprobs": True}
+    request = EngineRequest("warm-up", "/v1/chat/completions", json.dumps(body).encode(), model)
+    reply = AsgiReply(app, request, Work(engine), WARM_UP_SECONDS)
+    await reply.begin()
+    async for _ in reply.chunks():
         pass
+    if reply.status >= 500:
+        raise RuntimeError(f"the first generation failed with status {reply.status}")
 
 
 async def _give_up(starting: asyncio.Task[Any]) -> None:
@@ -274,9 +282,10 @@ def explain(error: BaseException, model: str) -> str:
         if type(link).__name__ == "GatedRepoError" or "gated repo" in str(link):
             return weights.gated(model)
     text = " ".join(str(error).split()) or type(error).__name__
-    if "'EngineCore': -9" in text or isinstance(error, MemoryError):
+    if "Engine core initialization failed" in text:
         return (
-            "the engine core was killed while it started, most likely for want of memory: give it "
-            "more, or a smaller model, GATEWAY_MAX_MODEL_LEN or VLLM_CPU_KVCACHE_SPACE (GiB)"
+            f"the engine core ended while it loaded {model}: vLLM's own messages above say why; if "
+            "they give no reason it was most likely killed for want of memory: give it more, or a "
+            "smaller model, GATEWAY_MAX_MODEL_LEN or VLLM_CPU_KVCACHE_SPACE (GiB)"
         )
     return f"{model} could not be started, vLLM's own messages are above: {text[:500]}"

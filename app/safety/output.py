@@ -283,11 +283,6 @@ def judge_answer(policy: Policy, dialect: Dialect, doc: Json) -> Verdict:
     return verdict
 
 
-def guard_answer(policy: Policy, dialect: Dialect, doc: Json) -> Match | None:
-    """``judge_answer``, its match only."""
-    return judge_answer(policy, dialect, doc).match
-
-
 def _by_channel(slots: Iterable[Slot]) -> dict[Hashable, list[Slot]]:
     channels: dict[Hashable, list[Slot]] = {}
     for slot in slots:

@@ -138,19 +138,23 @@ class Link(asyncio.Protocol):
             self._timer = self._loop.call_at(deadline, self._watch)
         self._transport.write(b"".join(out))
 
-    def _watch(self, late: bool = False) -> None:
-        """The timer: forget answered batches, give up when the oldest other one is overdue."""
+    def _watch(self, overdue: int = 0) -> None:
+        """The timer: forget answered batches, give up when the oldest other one is overdue.
+
+        Args:
+            overdue: the batch that was overdue a moment ago and got its grace.
+        """
         batches = self._batches
         while batches and batches[0][0] <= self._answered:
             batches.popleft()
         if not batches:
             self._timer = None
             return
-        deadline = batches[0][1]
+        number, deadline = batches[0]
         if self._loop.time() < deadline:
             self._timer = self._loop.call_at(deadline, self._watch)
-        elif not late:
-            self._timer = self._loop.call_later(GRACE, self._watch, True)
+        elif number != overdue:
+            self._timer = self._loop.call_later(GRACE, self._watch, number)
         else:
             self.close(f"no answer within {self._timeout:g} s")
 

@@ -52,7 +52,8 @@ class EmbeddedStore:
 
     @property
     def url(self) -> str:
-        """Where the server is, for :class:`app.storage.redis.Store`; valid in this process."""
+        """Where the server is, for :class:`app.storage.redis.Store`; valid in this process
+        until :meth:`stop`."""
         return f"unix://{quote(self._socket())}"
 
     @property
@@ -162,6 +163,7 @@ class EmbeddedStore:
         if sys.platform != "linux":
             raise RuntimeError(f"the path of the data folder is too long for a socket: {path}")
         if self._folder_fd is None:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._folder_fd = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
         return f"/proc/self/fd/{self._folder_fd}/valkey.sock"
 

@@ -1,10 +1,10 @@
-"""Real vLLM with the real Gemma: prepared and started once for all tests that ask for it."""
+"""Real vLLM with the real Gemma: prepared once, started for the modules that ask for it."""
 
 from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ import pytest_asyncio
 
 from app.engines import weights
 from app.engines.local import LocalEngine
+from tests.process import Gateway
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,11 +34,21 @@ def model_folder() -> Path:
     return weights.prepare("", data, print)
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def local_engine(model_folder: Path) -> AsyncIterator[LocalEngine]:
-    """A started engine; its tests run in the session's event loop, as it does."""
+    """A started engine, one a module (it takes gigabytes); tests that use it run in the session's
+    event loop, as it does."""
     engine = LocalEngine(model_folder, weights.BUNDLED_NAME, idle_timeout=30)
     await engine.start()
     await engine.wait_ready(240)
     yield engine
     await engine.stop()
+
+
+@pytest.fixture(scope="session")
+def real(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """The whole product as a process: embedded Valkey, real vLLM, real Gemma."""
+    folder = tmp_path_factory.mktemp("real")
+    with Gateway(folder, wait=240, model=model_folder) as process:
+        yield process
+        assert process.stop() == 0, process.text()[-4000:]

@@ -134,9 +134,9 @@ async def test_health_is_a_real_generation(real: Gateway) -> None:
     assert report["multimodal_enabled"] is False
 
 
-async def test_sigterm_lets_calls_finish(real_folder: Path, tmp_path: Path) -> None:
+async def test_sigterm_lets_calls_finish(model_folder: Path, tmp_path: Path) -> None:
     """No new calls, those in flight finish, exit status 0, no engine core left behind."""
-    with Gateway(tmp_path, wait=120, model=real_folder, drain_seconds=30) as gateway:
+    with Gateway(tmp_path, wait=120, model=model_folder, drain_seconds=30) as gateway:
         core = engine_core(gateway.pid)
         body = ask("chat", "Tell me a story.", stream=True, ignore_eos=True, max_tokens=100)
         call = asyncio.create_task(post(gateway, "chat", body))

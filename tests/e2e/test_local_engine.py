@@ -59,11 +59,15 @@ async def until(condition: Any, timeout: float, every: float = 0.005) -> float:
     return time.perf_counter() - began
 
 
-def engine_processes() -> list[psutil.Process]:
+def alive(process: psutil.Process) -> bool:
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+
+
+def engine_processes(gateway: int | None = None) -> list[psutil.Process]:
     """vLLM's core and workers (they name themselves), or what is about to become them."""
     return [
         child
-        for child in psutil.Process().children(recursive=True)
+        for child in psutil.Process(gateway).children(recursive=True)
         if "VLLM::" in child.name() or "spawn_main" in " ".join(child.cmdline())
     ]
 
@@ -252,20 +256,15 @@ async def test_a_killed_gateway_takes_its_engine_along(model_folder: Path) -> No
     code = (
         "import asyncio, sys; from app.engines.local import LocalEngine\n"
         "async def main():\n"
-        "    engine = LocalEngine(sys.argv[1], 'm'); await engine.start()\n"
-        "    await engine.wait_ready(200); print('ready', flush=True); await asyncio.sleep(600)\n"
+        "    await LocalEngine(sys.argv[1], 'm').start(); await asyncio.sleep(600)\n"
         "if __name__ == '__main__': asyncio.run(main())"
     )
-    command = [sys.executable, "-c", code, str(model_folder)]
-    gateway = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
-    assert gateway.stdout is not None
-    assert await asyncio.wait_for(gateway.stdout.readline(), 200) == b"ready\n"
-    processes = psutil.Process(gateway.pid).children(recursive=True)
-    assert len(processes) >= 2
+    gateway = await asyncio.create_subprocess_exec(sys.executable, "-c", code, str(model_folder))
+    await until(lambda: any("Worker" in p.name() for p in engine_processes(gateway.pid)), 120, 0.1)
+    processes = engine_processes(gateway.pid)
     gateway.kill()
     await gateway.wait()
-    await until(lambda: not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-                                for process in processes), timeout=5)  # fmt: skip
+    await until(lambda: not any(map(alive, processes)), timeout=30, every=0.1)
 
 
 async def test_stop_leaves_no_process(local_engine: LocalEngine) -> None:

@@ -69,21 +69,14 @@ def test_parameters_reach_the_engine(client: openai.OpenAI) -> None:
 
 
 def test_structured_output(client: openai.OpenAI) -> None:
-    schema = {
-        "type": "object",
-        "properties": {"colour": {"enum": ["red", "green"]}, "count": {"enum": [1, 2, 3]}},
-        "required": ["colour", "count"],
-        "additionalProperties": False,
-    }
+    schema = {"enum": [["red", 1], ["green", 2]]}  # no free white space: small models love it
     answer = client.chat.completions.create(
         model=MODEL,
         messages=TURN,
         max_tokens=40,
         response_format={"type": "json_schema", "json_schema": {"name": "x", "schema": schema}},
     )
-    found = json.loads(answer.choices[0].message.content or "")
-    assert found["colour"] in ("red", "green")
-    assert found["count"] in (1, 2, 3)
+    assert json.loads(answer.choices[0].message.content or "") in schema["enum"]
 
 
 def test_completions(client: openai.OpenAI) -> None:
@@ -106,7 +99,7 @@ def test_responses(client: openai.OpenAI) -> None:
 
 
 def test_messages(claude: anthropic.Anthropic) -> None:
-    same = {"model": MODEL, "messages": TURN, "max_tokens": 16, "temperature": 0}
+    same = {"model": MODEL, "messages": TURN, "max_tokens": 16, "extra_body": {"temperature": 0}}
     whole = claude.messages.create(**same)
     assert whole.content[0].type == "text"
     assert whole.usage.output_tokens > 0

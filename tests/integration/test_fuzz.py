@@ -32,3 +32,5 @@ def test_hostile_requests(gateway: Gateway) -> None:
     fire()
     print(f"{sum(target.statuses.values())} requests: {dict(sorted(target.statuses.items()))}")
     assert gateway.is_ready()
+    assert ' failed"' not in gateway.text()  # an exception that nobody had foreseen
+    assert "INTERNAL_ERROR" not in gateway.text()

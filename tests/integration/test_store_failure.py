@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -241,6 +242,13 @@ async def test_a_replica_that_may_not_write(
     assert fragile.available
 
 
+class Sleeper(asyncio.Protocol):
+    """Keeps the event loop busy for longer than the time-out with each thing it reads."""
+
+    def data_received(self, data: bytes) -> None:
+        time.sleep(3 * TIMEOUT)
+
+
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 def test_a_busy_event_loop_is_not_an_outage(own_server: Server, loop: str) -> None:
     """uvloop runs timers before it reads: what had arrived in time must still count."""
@@ -248,13 +256,17 @@ def test_a_busy_event_loop_is_not_an_outage(own_server: Server, loop: str) -> No
     async def busy() -> None:
         store = Store(own_server.url, TIMEOUT)
         await store.start()
-        for _ in range(3):
+        ours, other = socket.socketpair()
+        transport, _ = await asyncio.get_running_loop().create_connection(Sleeper, sock=ours)
+        for _ in range(5):
             answer = asyncio.create_task(store.call("PING"))
             await asyncio.sleep(0)
-            await asyncio.sleep(0)  # it is sent, and not read
-            time.sleep(3 * TIMEOUT)
+            await asyncio.sleep(0)  # it is sent; the poll that comes next finds the sleeper first
+            other.send(b"x")
             assert await answer == b"PONG"
         assert store.outages == 0
+        transport.close()
+        other.close()
         await store.stop()
 
     factory = pytest.importorskip("uvloop").new_event_loop if loop == "uvloop" else None
@@ -409,6 +421,42 @@ async def test_two_gateways_share_one_embedded_server(
     await second.stop()
 
 
+ORPHAN = """
+import asyncio, sys
+from pathlib import Path
+from app.storage.embedded import EmbeddedStore
+
+async def main():
+    store = EmbeddedStore(Path(sys.argv[1]))
+    await store.start()
+    print(store.pid, flush=True)
+    await asyncio.sleep(60)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child of its parent's end")
+async def test_embedded_ends_with_a_killed_gateway(tmp_path: Path) -> None:
+    server_binary("valkey")
+    command = [sys.executable, "-c", ORPHAN, str(tmp_path / "store")]
+    gateway = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert gateway.stdout is not None
+    server = int(gateway.stdout.readline())
+    os.kill(server, 0)  # it lives
+    gateway.kill()
+    gateway.communicate()
+
+    def gone() -> bool:
+        try:
+            state = Path(f"/proc/{server}/stat").read_text().rsplit(")", 1)[1].split()[0]
+        except FileNotFoundError:
+            return True
+        return state == "Z"  # ended, and whoever adopts orphans here hasn't looked yet
+
+    await until(gone, 5)
+
+
 async def test_embedded_says_why_it_does_not_start(tmp_path: Path) -> None:
     server_binary("valkey")
     broken = tmp_path / "store" / "appendonlydir"
@@ -424,8 +472,8 @@ async def test_embedded_in_a_very_deep_folder(tmp_path: Path) -> None:
     """Longer than a socket's path may be."""
     server_binary("valkey")
     embedded = EmbeddedStore(tmp_path / ("deep" * 30) / "store")
+    store = Store(embedded.url, 5)  # as the gateway does: built first, started later
     await embedded.start()
-    store = Store(embedded.url, 5)
     await store.start()
     assert store.available
     await store.stop()

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from app.errors import Code, GatewayError
 from app.safety import output
-from app.safety.output import OutputGuard, guard_answer, judge_answer
+from app.safety.output import OutputGuard, judge_answer
 from app.safety.policy import Category, Match, Policy
 from app.wire.chat import Chat
 from app.wire.completions import Completions
@@ -335,7 +335,7 @@ def whole(*contents: str, **more: Any) -> dict[str, Any]:
 
 def test_a_whole_answer_keeps_its_clean_part() -> None:
     doc = whole("so I hate it", "fine", "violence")
-    assert guard_answer(POLICY, Chat(), doc) == Match("harm", "hate")
+    assert judge_answer(POLICY, Chat(), doc).match == Match("harm", "hate")
     assert [c["message"]["content"] for c in doc["choices"]] == ["so I ", "fine", ""]
     assert [c["finish_reason"] for c in doc["choices"]] == [
         "content_filter",
@@ -353,7 +353,7 @@ def test_a_clean_whole_answer_is_left_alone() -> None:
 
 def test_thoughts_that_match_end_the_choice_before_its_text() -> None:
     doc = whole("the answer", reasoning="they hate")
-    assert guard_answer(POLICY, Chat(), doc) is not None
+    assert judge_answer(POLICY, Chat(), doc).match is not None
     message = doc["choices"][0]["message"]
     assert (message["reasoning"], message["content"]) == ("they ", "")
 
@@ -371,7 +371,7 @@ def test_alternatives_and_flags_of_a_whole_answer() -> None:
 
 def test_completions_too() -> None:
     doc = {"choices": [{"index": 0, "text": "x hate", "finish_reason": "stop", "logprobs": None}]}
-    assert guard_answer(POLICY, Completions(), doc) is not None
+    assert judge_answer(POLICY, Completions(), doc).match is not None
     assert doc["choices"][0]["text"] == "x "
 
 

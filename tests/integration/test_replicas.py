@@ -1,0 +1,150 @@
+"""Several gateway processes, and a store that goes away: what the operator was promised."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import time
+from collections import Counter
+from contextlib import ExitStack
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tests.integration.conftest import Server
+from tests.integration.test_road import PATHS, ask, ending, events, post, state
+from tests.process import AUTH, Engine, Gateway
+
+
+async def get(url: str) -> tuple[int, dict[str, object]]:
+    async with aiohttp.ClientSession(headers=AUTH) as session, session.get(url) as reply:
+        return reply.status, await reply.json()
+
+
+async def test_four_processes_let_exactly_the_limit_through(
+    server: Server, engine: Engine, tmp_path: Path, prefix: str
+) -> None:
+    limit = 50
+    settings = {
+        "upstreams": engine.url + "/v1",
+        "redis_url": server.url,
+        "redis_prefix": prefix,
+        "requests_per_hour": limit,
+        "store_timeout": 2,  # the machine is busy; this is about exactness
+    }
+    with ExitStack() as stack:
+        fleet = [stack.enter_context(Gateway(tmp_path / str(n), **settings)) for n in range(4)]
+        body = ask("chat", "echo: hi")
+        calls = [post(fleet[n % 4], "chat", body) for n in range(4 * limit)]
+        answers = await asyncio.gather(*calls)
+        assert Counter(status for status, _, _ in answers) == {200: limit, 429: 3 * limit}
+        refused = next(a for a in answers if a[0] == 429)
+        assert json.loads(refused[1])["error"]["code"] == "RATE_LIMIT_EXCEEDED"
+        assert 0 < int(refused[2]["retry-after"]) <= 3600
+        assert refused[2]["x-ratelimit-remaining-requests"] == "0"
+        for gateway in fleet:
+            _, usage = await get(gateway.url + "/v1/usage")
+            assert usage["requests_last_hour"] == limit
+            assert usage["remaining_requests"] == 0
+
+
+@pytest.mark.parametrize("mode", ["local", "deny", "allow"])
+async def test_the_store_goes_away_and_comes_back(
+    own_server: Server, engine: Engine, tmp_path: Path, mode: str
+) -> None:
+    settings = {"upstreams": engine.url + "/v1", "redis_url": own_server.url}
+    with Gateway(tmp_path, requests_per_hour=8, store_failure=mode, **settings) as gateway:
+        body = ask("chat", "echo: hi")
+        for _ in range(3):
+            assert (await post(gateway, "chat", body))[0] == 200
+        own_server.signal(signal.SIGSTOP)  # frozen: connections stay open, nothing answers
+        statuses = []
+        slowest = 0.0
+        for _ in range(10):
+            started = time.monotonic()
+            statuses.append((await post(gateway, "chat", body))[0])
+            slowest = max(slowest, time.monotonic() - started)
+        expected = {"local": [200] * 5 + [429] * 5, "deny": [503] * 10, "allow": [200] * 10}
+        assert statuses == expected[mode]
+        assert slowest < 1  # 50 ms for the store; the rest is room for a busy machine
+        assert (await get(gateway.url + "/health"))[1]["store"] == "away"
+        assert gateway.is_ready()
+        async with aiohttp.ClientSession() as session:
+            reply = await session.get(gateway.url + "/metrics")
+            text = await reply.text()
+        assert "gateway_store_available 0.0" in text
+        assert 'degraded="true"' in text or mode == "deny"
+        own_server.signal(signal.SIGCONT)
+        end = time.monotonic() + 10
+        while "gateway_store_available 0.0" in text and time.monotonic() < end:
+            await asyncio.sleep(0.1)
+            async with aiohttp.ClientSession() as session:
+                reply = await session.get(gateway.url + "/metrics")
+                text = await reply.text()
+        assert "gateway_store_available 1.0" in text
+        status, _, headers = await post(gateway, "chat", body)
+        assert status == 200
+        assert int(headers["x-ratelimit-remaining-requests"]) < 8
+
+
+async def test_sigterm_finishes_what_is_in_flight(engine: Engine, tmp_path: Path) -> None:
+    with Gateway(tmp_path, upstreams=engine.url + "/v1") as gateway:
+        slow = {"delay": 0.2, "pieces": ["word "] * 10}
+        streams = [
+            asyncio.create_task(post(gateway, d, ask(d, "x", stream=True, loopback=slow)))
+            for d in PATHS
+        ]
+        whole = asyncio.create_task(post(gateway, "chat", ask("chat", "x", loopback={"wait": 1.5})))
+        await asyncio.sleep(0.7)
+        stopping = asyncio.create_task(asyncio.to_thread(gateway.stop))
+        await asyncio.sleep(0.2)
+        with pytest.raises(aiohttp.ClientError):
+            await post(gateway, "chat", ask("chat", "too late"))
+        for dialect, call in zip(PATHS, streams, strict=True):
+            status, raw, _ = await call
+            assert status == 200
+            assert ending(dialect, events(raw))[0] in ("stop", "completed", "end_turn")
+        assert (await whole)[0] == 200
+        assert await stopping == 0
+
+
+async def test_sigterm_has_a_deadline(engine: Engine, tmp_path: Path) -> None:
+    with Gateway(tmp_path, upstreams=engine.url + "/v1", drain_seconds=1) as gateway:
+        endless = ask("chat", "x", stream=True, loopback={"delay": 0.2, "pieces": ["w "] * 500})
+        call = asyncio.create_task(post(gateway, "chat", endless))
+        await asyncio.sleep(0.7)
+        started = time.monotonic()
+        assert await asyncio.to_thread(gateway.stop) == 0
+        assert time.monotonic() - started < 5
+        try:
+            _, raw, _ = await call
+            assert b"[DONE]" not in raw
+        except aiohttp.ClientError:
+            pass
+        await asyncio.sleep(0.2)
+        assert (await state(engine))["running"] == 0
+
+
+async def test_a_call_that_takes_too_long_is_ended(engine: Engine, tmp_path: Path) -> None:
+    with Gateway(tmp_path, upstreams=engine.url + "/v1", request_timeout=1) as gateway:
+        endless = {"delay": 0.1, "pieces": ["w "] * 500}
+        _, raw, _ = await post(gateway, "chat", ask("chat", "x", stream=True, loopback=endless))
+        docs = events(raw)
+        assert docs[-1]["error"]["code"] == "ENGINE_TIMEOUT"
+        status, raw, _ = await post(gateway, "messages", ask("messages", "x", loopback={"wait": 9}))
+        assert status == 504
+        assert json.loads(raw)["error"]["type"] == "timeout_error"
+        await asyncio.sleep(0.2)
+        assert (await state(engine))["running"] == 0
+
+
+async def test_capacity_is_bounded(engine: Engine, tmp_path: Path) -> None:
+    with Gateway(tmp_path, upstreams=engine.url + "/v1", max_in_flight=2) as gateway:
+        slow = ask("chat", "x", loopback={"wait": 1})
+        answers = await asyncio.gather(*(post(gateway, "chat", slow) for _ in range(5)))
+        assert Counter(a[0] for a in answers) == {200: 2, 503: 3}
+        refused = next(a for a in answers if a[0] == 503)
+        assert json.loads(refused[1])["error"]["code"] == "ENGINE_OVERLOADED"
+        assert refused[2]["retry-after"]
