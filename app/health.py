@@ -74,7 +74,9 @@ class Health:
 
     async def _examine(self) -> Report:
         state = await self._engine.health()
-        report = Report(model_loaded=state.ready, models=state.models)
+        report = Report(
+            model_loaded=state.ready, multimodal_enabled=state.multimodal, models=state.models
+        )
         report.memory_usage = round(state.memory_bytes / 2**20, 1)
         if not state.ready:
             report.worsen("unhealthy", "no engine is ready")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from fastapi import FastAPI
 
@@ -66,7 +67,7 @@ class Parts:
             self.key_file = data_dir / "api_key"
             further = (first_key(self.key_file),)
         keys = KeyRing.from_settings(settings, further)
-        self.embedded = None if settings.redis_url else EmbeddedStore(data_dir)
+        self.embedded = None if settings.redis_url else EmbeddedStore(data_dir / "store")
         url = self.embedded.url if self.embedded else settings.redis_url
         self.store = Store(url, settings.store_timeout)
         limiter = Limiter(self.store, settings.redis_prefix, settings.store_failure)
@@ -78,13 +79,33 @@ class Parts:
             settings, keys, limiter, self.ledger, policy, engine, self.metrics, self.log
         )
         self.health = Health(settings, engine, lambda: self.store.available)
-        self.metrics.watch(
-            "gateway_store_available", "1 while Redis answers.", lambda: self.store.available
+        self._watch(limiter)
+
+    def _watch(self, limiter: Limiter) -> None:
+        """Metrics that are read when scraped."""
+        store, engine, watch = self.store, self.engine, self.metrics.watch
+        watch("gateway_store_available", "1 while Redis answers.", lambda: store.available)
+        watch("gateway_store_failures_total", "Commands without an answer.", lambda: store.failures)
+        watch("gateway_store_outages_total", "Times that Redis went away.", lambda: store.outages)
+        watch(
+            "gateway_rate_limit_degraded_total",
+            "Calls decided without the store.",
+            lambda: limiter.degraded_calls,
         )
-        self.metrics.watch(
-            "gateway_engine_models", "Models served now; 0: not ready.",
-            lambda: len(engine.models()),
-        )  # fmt: skip
+        watch("gateway_models", "Models served now; 0: none.", lambda: len(engine.models()))
+        if isinstance(engine, UpstreamEngine):
+            self.metrics.watch_each(
+                "gateway_upstream_available",
+                "0 while a server is ejected.",
+                "upstream",
+                lambda: {urlsplit(u.url).netloc: not u.ejected for u in engine.upstreams()},
+            )
+            self.metrics.watch_each(
+                "gateway_upstream_requests_in_flight",
+                "Calls that a server is answering.",
+                "upstream",
+                lambda: {urlsplit(u.url).netloc: u.outstanding for u in engine.upstreams()},
+            )
 
     def drain(self) -> None:
         """Take no new calls; those in flight go on."""
@@ -92,7 +113,11 @@ class Parts:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Everything started, and stopped in reverse order."""
+        """Everything started, and stopped in reverse order.
+
+        Raises:
+            RuntimeError: the embedded store doesn't start; the text says why.
+        """
         async with AsyncExitStack() as stack:
             if self.embedded is not None:
                 await self.embedded.start()
@@ -144,18 +169,12 @@ def _engine(settings: Settings) -> Engine:
 
 
 def build(parts: Parts) -> Edge:
-    """The ASGI application over started or unstarted parts."""
-
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with parts.running():
-            yield
+    """The ASGI application. Its parts are started by ``Parts.running``, around the server."""
 
     app = FastAPI(
         title="Gemma gateway",
         version=__version__,
         description="Policy in front of Gemma: keys, limits, filters, metrics.",
-        lifespan=lifespan,
     )
     errors.install(app)
     app.include_router(routes.router(parts.gateway, parts.health))

@@ -12,6 +12,7 @@ from pathlib import Path
 import uvicorn
 
 from app.engines.base import EngineFailed
+from app.engines.weights import ModelUnavailable
 from app.main import Parts, assemble, build
 from app.settings import Settings
 from app.telemetry import log
@@ -77,34 +78,42 @@ def serve(settings: Settings) -> int:
     log.configure(settings.log_level)
     try:
         parts = assemble(settings)
-    except (OSError, ValueError) as error:
+        server = _server(settings, parts)
+        with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
+            return runner.run(_run(server, parts))
+    except (OSError, ValueError, RuntimeError, ModelUnavailable) as error:
         print(f"gemma-gateway: {error}", file=sys.stderr)
         return 1
-    server = Server(
+
+
+def _server(settings: Settings, parts: Parts) -> Server:
+    return Server(
         uvicorn.Config(
             build(parts),
             host=settings.host,
             port=settings.port,
+            lifespan="off",  # the parts live longer than the server: see _run
             log_config=None,
             access_log=False,
             server_header=False,
             proxy_headers=False,  # nothing here depends on the peer's address
-            timeout_graceful_shutdown=int(settings.drain_seconds) or None,
+            timeout_graceful_shutdown=int(settings.drain_seconds),
             timeout_keep_alive=65,
             loop="uvloop",
             http="httptools",
         ),
         parts,
     )
-    with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
-        return runner.run(_run(server, parts))
 
 
 async def _run(server: Server, parts: Parts) -> int:
-    async with asyncio.TaskGroup() as group:
-        greeter = group.create_task(_greet(server, parts))
-        await server.serve()
-        greeter.cancel()
+    async with parts.running():
+        greeter = asyncio.create_task(_greet(server, parts))
+        try:
+            await server.serve()
+        finally:
+            greeter.cancel()
+            await asyncio.wait([greeter])
     return 0 if server.started and not parts.failed else 1
 
 

@@ -98,7 +98,9 @@ class Settings(BaseSettings):
     )
 
     # who
-    api_keys: Commas = Field((), description="API keys in the clear, comma-separated, tier default")
+    api_keys: Commas = Field(
+        (), repr=False, description="API keys in the clear, comma-separated, tier default"
+    )
     keys: tuple[KeyEntry, ...] = Field((), description="Further keys, hashed (YAML)")
     allow_anonymous: bool = Field(
         False, description=("Serve without keys; only on a loopback host")
@@ -114,7 +116,9 @@ class Settings(BaseSettings):
         default_factory=lambda: {"default": Tier()},
         description=("Limits and bounds by tier (YAML)"),
     )
-    redis_url: str = Field("", description="redis:// or rediss:// URL; empty: embedded Valkey")
+    redis_url: str = Field(
+        "", repr=False, description="redis:// or rediss:// URL; empty: embedded Valkey"
+    )
     redis_prefix: str = Field("gemma", pattern=r"^[a-z0-9-]{1,32}$", description="Key prefix")
     store_failure: Literal["local", "deny", "allow"] = Field(
         "local", description=("When the store is away: limit in process, deny all, or allow all")

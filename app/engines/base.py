@@ -87,6 +87,7 @@ class EngineHealth:
     models: tuple[str, ...] = ()
     detail: str = ""  # for operators (health, logs): never sent with an error
     memory_bytes: int = 0
+    multimodal: bool = False  # takes images or audio
 
 
 class EngineFailed(Exception):

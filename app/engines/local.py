@@ -100,7 +100,9 @@ class LocalEngine:
         children."""
         ready = self._engine() is not None
         memory = await asyncio.to_thread(_memory)
-        return EngineHealth(ready, self.models(), "" if ready else self._detail, memory)
+        detail = "" if ready else self._detail
+        multimodal = self._vllm is not None and self._vllm.multimodal
+        return EngineHealth(ready, self.models(), detail, memory, multimodal)
 
     def models(self) -> tuple[str, ...]:
         """Names served now; empty while the engine is not ready."""

@@ -127,6 +127,11 @@ class VllmApp:
         while not self.dead:  # noqa: ASYNC110  vLLM offers nothing to wait for
             await asyncio.sleep(LOOK_EVERY)
 
+    @property
+    def multimodal(self) -> bool:
+        """Whether the model takes images or audio."""
+        return bool(self.engine.model_config.is_multimodal_model)
+
     def models(self) -> tuple[str, ...]:
         """Names served now: the model's own and those of loaded adapters."""
         serving = self.app.state.openai_serving_models  # type: ignore[attr-defined]

@@ -7,7 +7,7 @@ tiers of the configuration, and the codes of ``app.errors``. Children are bound 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 
 from prometheus_client import (
     REGISTRY,
@@ -17,6 +17,8 @@ from prometheus_client import (
     Histogram,
     generate_latest,
 )
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 LATENCY = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 RATE = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
@@ -135,9 +137,37 @@ class Metrics:
         return found
 
     def watch(self, name: str, text: str, read: Callable[[], float]) -> None:
-        """A gauge that is read when scraped."""
-        Gauge(name, text, registry=self.registry).set_function(read)
+        """A gauge, or a counter if its name ends in ``_total``, that is read when scraped."""
+        self.registry.register(_Watched(name, text, (), lambda: {"": read()}))
+
+    def watch_each(
+        self, name: str, text: str, label: str, read: Callable[[], Mapping[str, float]]
+    ) -> None:
+        """The same with one label, whose values come from the configuration."""
+        self.registry.register(_Watched(name, text, (label,), read))
 
     def render(self) -> bytes:
         """Text exposition: ours, then the process's own (with vLLM's, when in process)."""
         return generate_latest(self.registry) + generate_latest(REGISTRY)
+
+
+class _Watched(Collector):
+    """Values that another part keeps, read at each scrape."""
+
+    def __init__(
+        self,
+        name: str,
+        text: str,
+        labels: tuple[str, ...],
+        read: Callable[[], Mapping[str, float]],
+    ) -> None:
+        self._describe = name, text, labels
+        self._read = read
+
+    def collect(self) -> Iterator[Metric]:
+        name, text, labels = self._describe
+        kind = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
+        family = kind(name, text, labels=labels)
+        for value, number in self._read().items():
+            family.add_metric((value,) if labels else (), float(number))
+        yield family

@@ -1,0 +1,108 @@
+"""The configuration: sources, and faults named by file, line and field."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from app import config
+from app.settings import Settings
+
+
+def write(folder: Path, text: str) -> Path:
+    file = folder / "gateway.yaml"
+    file.write_text(text)
+    return file
+
+
+def test_defaults_are_the_documented_ones(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = config.load()
+    tier = settings.tier("default")
+    assert (settings.host, settings.port) == ("127.0.0.1", 8000)
+    assert [(w.limit, w.seconds) for w in tier.windows] == [(100, 3600)]
+    assert (tier.max_tokens_default, tier.max_tokens_cap) == (512, 1024)
+    assert (tier.temperature, tier.top_p, tier.repetition_penalty) == (0.7, 0.9, 1.05)
+    assert (tier.max_messages, tier.max_message_chars) == (50, 8192)
+
+
+def test_the_environment_wins_over_the_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = write(tmp_path, "port: 9000\nrequests_per_hour: 7\n")
+    monkeypatch.setenv("GATEWAY_PORT", "9001")
+    monkeypatch.setenv("GATEWAY_API_KEYS", "one, two,")
+    monkeypatch.setenv("GATEWAY_UPSTREAMS", "http://a/v1,http://b/v1/")
+    settings = config.load(file)
+    assert settings.port == 9001
+    assert settings.requests_per_hour == 7
+    assert settings.api_keys == ("one", "two")
+    assert settings.upstreams == ("http://a/v1", "http://b/v1")
+
+
+def test_the_file_may_be_named_by_the_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("GATEWAY_CONFIG", str(write(tmp_path, "port: 9002\n")))
+    assert config.load().port == 9002
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("port: eight\n", ":1: port: "),
+        ("host: a\n\nprot: 8\n", ":3: prot: "),
+        ("tiers:\n  gold:\n    windows:\n      - limit: 5\n        seconds: 0\n",
+         ":5: tiers.gold.windows.0.seconds: "),
+        ("keys:\n  - name: a\n    sha256: xyz\n", ":3: keys.0.sha256: "),
+        ("upstreams: [ftp://x/v1]\n", ":1: upstreams: "),
+        ("- a\n", ":1: the file must be a mapping"),
+        ("a: [\n", ":2: "),
+        ("a: !!python/object:os.system {}\n", ":1: "),
+    ],
+)  # fmt: skip
+def test_faults_are_named_by_line_and_field(tmp_path: Path, text: str, fault: str) -> None:
+    file = write(tmp_path, text)
+    with pytest.raises(config.ConfigError) as error:
+        config.load(file)
+    assert f"{file}{fault}" in str(error.value)
+
+
+def test_every_fault_is_told(tmp_path: Path) -> None:
+    with pytest.raises(config.ConfigError) as error:
+        config.load(write(tmp_path, "port: x\nstore_failure: maybe\n"))
+    assert len(str(error.value).splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "allow_anonymous: true\nhost: 0.0.0.0\n",
+        "tiers: {a: {max_tokens_default: 9, max_tokens_cap: 8}}\n",
+        f"keys: [{{name: a, sha256: {'0' * 64}, tier: gold}}]\n",
+    ],
+)
+def test_contradictions_are_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(config.ConfigError):
+        config.load(write(tmp_path, text))
+
+
+def test_a_wrong_variable_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GATEWAY_PORT", "tcp://10.0.0.1:80")
+    with pytest.raises(config.ConfigError, match="environment: GATEWAY_PORT: "):
+        config.load()
+
+
+@pytest.mark.parametrize("name", ["absent.yaml", "."])
+def test_a_file_that_can_t_be_read(tmp_path: Path, name: str) -> None:
+    with pytest.raises(config.ConfigError):
+        config.load(tmp_path / name)
+
+
+def test_secrets_stay_out_of_repr(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GATEWAY_UPSTREAM_API_KEY", "sesame")
+    monkeypatch.setenv("GATEWAY_API_KEYS", "sesame")
+    monkeypatch.setenv("GATEWAY_REDIS_URL", "redis://:sesame@h")
+    assert "sesame" not in repr(Settings())
