@@ -40,7 +40,11 @@ def running(
             yield process
         except BaseException:
             output.seek(0)
-            print(f"--- {' '.join(command)}\n{output.read()[-4000:].decode(errors='replace')}")
+            status = process.poll()
+            state = "running" if status is None else f"ended with status {status}"
+            print(
+                f"--- {' '.join(command)} ({state})\n{output.read()[-4000:].decode(errors='replace')}"
+            )
             raise
         finally:
             process.terminate()

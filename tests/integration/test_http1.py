@@ -143,11 +143,7 @@ async def test_nothing_can_be_slipped_into_the_head(path: str, headers: dict[str
 
 
 async def test_connections_are_kept_and_pruned(monkeypatch: pytest.MonkeyPatch) -> None:
-    opened = 0
-
     async def answer(writer: asyncio.StreamWriter) -> None:
-        nonlocal opened
-        opened = max(opened, writer.get_extra_info("peername")[1] and len(ports))
         ports.add(writer.get_extra_info("peername")[1])
         writer.write(BODIES["length"][0])
 
