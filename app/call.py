@@ -4,21 +4,11 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
-if TYPE_CHECKING:
-    from app.settings import Tier
-    from app.wire.dialect import Dialect
-
-
-@dataclass(slots=True)
-class Usage:
-    """Tokens that the engine really read and wrote for one call."""
-
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    cached_tokens: int = 0
-    estimated: bool = False  # the engine gave no count (it was aborted or failed)
+from app.settings import Tier
+from app.usage import Usage
+from app.wire.dialect import Dialect
 
 
 @dataclass(frozen=True, slots=True)

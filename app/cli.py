@@ -9,7 +9,8 @@ from pathlib import Path
 
 from app import __version__, config
 from app.access import keys
-from app.safety.policy import Policy, PolicyError
+from app.safety.policy import Policy
+from app.yamlfile import ConfigError
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -21,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
     parsed = _parser().parse_args(arguments)
     try:
         return int(parsed.run(parsed))
-    except (config.ConfigError, PolicyError) as error:
+    except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 
 import orjson
 
-from app.call import Call, Client, Usage
+from app.call import Call, Client
 from app.engines.base import EngineFailed, EngineReply
 from app.errors import Code, GatewayError
 from app.safety.output import OutputGuard, judge_answer
 from app.safety.policy import Match, Policy
 from app.telemetry.log import logger
+from app.usage import Usage
 from app.wire import engine_error
 from app.wire.dialect import Json
 
+FAREWELL_SECONDS = 5.0
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 ENGINE_CODES = {
     "unavailable": Code.ENGINE_UNAVAILABLE,
@@ -119,9 +122,14 @@ async def _stream(policy: Policy, call: Call, client: Client, reply: EngineReply
     finally:
         call.events = guard.events_with_text
         call.usage = guard.usage if guard.ended else None
-    if failure is not None:
-        await client.write(stream.failure(failure))
-    await client.end()
+    if failure is None:
+        await client.end()
+    else:
+        await reply.abort()
+        with suppress(TimeoutError):  # a client that reads nothing more hears nothing more
+            async with asyncio.timeout(FAREWELL_SECONDS):
+                await client.write(stream.failure(failure))
+                await client.end()
     return Delivered(guard.blocked, frozenset(guard.flags), failure)
 
 

@@ -9,7 +9,7 @@ import orjson
 
 from app import delivery
 from app.access.keys import KeyRing
-from app.call import Call, Client, Principal, Usage
+from app.call import Call, Client, Principal
 from app.engines.base import Engine, EngineReply, EngineRequest, Tally
 from app.errors import Code, GatewayError
 from app.limits import admission as limits
@@ -20,6 +20,7 @@ from app.safety.policy import Policy
 from app.settings import Settings
 from app.telemetry.log import AccessLog
 from app.telemetry.metrics import Metrics
+from app.usage import Usage
 from app.validation.request import validate
 from app.wire import strict_json
 

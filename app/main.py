@@ -107,9 +107,10 @@ class Parts:
                 lambda: {urlsplit(u.url).netloc: u.outstanding for u in engine.upstreams()},
             )
 
-    def drain(self) -> None:
-        """Take no new calls; those in flight go on."""
+    def drain(self) -> int:
+        """Take no new calls; those in flight, whose number this returns, go on."""
         self.gateway.draining = self.health.draining = True
+        return self.gateway.in_flight
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

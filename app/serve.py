@@ -11,6 +11,7 @@ from pathlib import Path
 
 import uvicorn
 
+from app.api.http import BoundedHttp
 from app.engines.base import EngineFailed
 from app.engines.weights import ModelUnavailable
 from app.main import Parts, assemble, build
@@ -65,7 +66,8 @@ class Server(uvicorn.Server):
                 loop.remove_signal_handler(number)
 
     def _stop(self, number: int) -> None:
-        self._parts.drain()
+        calls = self._parts.drain()
+        log.logger.info("stopping; %d calls in flight may finish", calls)
         self.handle_exit(number, None)
 
 
@@ -99,8 +101,8 @@ def _server(settings: Settings, parts: Parts) -> Server:
             proxy_headers=False,  # nothing here depends on the peer's address
             timeout_graceful_shutdown=int(settings.drain_seconds),
             timeout_keep_alive=65,
-            loop="uvloop",
-            http="httptools",
+            loop="auto",  # uvloop where there is one
+            http=BoundedHttp,
         ),
         parts,
     )

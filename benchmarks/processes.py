@@ -42,9 +42,8 @@ def running(
             output.seek(0)
             status = process.poll()
             state = "running" if status is None else f"ended with status {status}"
-            print(
-                f"--- {' '.join(command)} ({state})\n{output.read()[-4000:].decode(errors='replace')}"
-            )
+            words = output.read()[-4000:].decode(errors="replace")
+            print(f"--- {' '.join(command)} ({state})\n{words}")
             raise
         finally:
             process.terminate()

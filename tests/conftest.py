@@ -29,7 +29,5 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 def gateway(tmp_path_factory: pytest.TempPathFactory, engine: Engine) -> Iterator[Gateway]:
     """A gateway in front of the loopback engine, with an embedded store."""
     folder = tmp_path_factory.mktemp("gateway")
-    with Gateway(
-        folder, upstreams=engine.url + "/v1", idle_timeout=3, eject_after=1000
-    ) as process:
+    with Gateway(folder, upstreams=engine.url + "/v1", idle_timeout=3, eject_after=1000) as process:
         yield process

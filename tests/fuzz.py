@@ -66,13 +66,13 @@ values = st.recursive(
     ),
     max_leaves=12,
 )
-FIELDS = """
-    chat_template priority cache_salt min_tokens ignore_eos prompt_logprobs structured_outputs
-    guided_json bad_words documents previous_response_id background truncate_prompt_tokens min_p
-    top_k repetition_penalty max_completion_tokens allowed_token_ids stop_token_ids
-    reasoning_effort __x
-""".split()
-names = st.sampled_from(sorted({name for body in VALID.values() for name in body}) + FIELDS)
+FIELDS = (
+    "chat_template", "priority", "cache_salt", "min_tokens", "ignore_eos", "prompt_logprobs",
+    "structured_outputs", "guided_json", "bad_words", "documents", "previous_response_id",
+    "background", "truncate_prompt_tokens", "min_p", "top_k", "repetition_penalty",
+    "max_completion_tokens", "allowed_token_ids", "stop_token_ids", "reasoning_effort", "__x",
+)  # fmt: skip
+names = st.sampled_from([*sorted({name for body in VALID.values() for name in body}), *FIELDS])
 
 
 @dataclass

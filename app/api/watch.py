@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from app.api.endpoint import Connection
+from typing import Protocol
 
 TICK = 0.05  # seconds; a departure before it is noticed at it
+
+
+class Watched(Protocol):
+    """A call in flight."""
+
+    def listen(self) -> None:
+        """Wait for the client's departure, and cancel the call then. Idempotent."""
+        ...
+
+    def expire(self) -> None:
+        """Cancel the call: its time is up."""
+        ...
 
 
 class Watch:
@@ -24,17 +33,17 @@ class Watch:
 
     def __init__(self, timeout: float) -> None:
         self._timeout = timeout
-        self._open: dict[Connection, float] = {}
+        self._open: dict[Watched, float] = {}
         self._timer: asyncio.TimerHandle | None = None
 
-    def add(self, connection: Connection) -> None:
+    def add(self, connection: Watched) -> None:
         """Begin to look after a connection."""
         loop = asyncio.get_running_loop()
         self._open[connection] = loop.time()
         if self._timer is None:
             self._timer = loop.call_later(TICK, self._tick, loop)
 
-    def discard(self, connection: Connection) -> None:
+    def discard(self, connection: Watched) -> None:
         """Its call is over."""
         self._open.pop(connection, None)
 

@@ -13,11 +13,12 @@ from importlib.resources import files
 
 from pydantic import BaseModel, Field
 
-from app.call import Principal, Usage
+from app.call import Principal
 from app.limits.limiter import Limiter
 from app.limits.script import key_name
 from app.storage.batch import Prepared, Script, StoreError, prepare
 from app.storage.redis import Store
+from app.usage import Usage
 
 SCRIPT = Script(files("app.limits").joinpath("ledger.lua").read_text("utf-8"))
 FLUSH_SECONDS = 0.5

@@ -6,9 +6,9 @@ import re
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 
-from app.call import Usage
 from app.safety.policy import Match, Policy
 from app.safety.trail import Tokens, drop_alternatives
+from app.usage import Usage
 from app.wire.dialect import ALL, AnswerStream, Dialect, Event, Json, Slot
 
 MAX_EVENT_BYTES = 8 * 1024 * 1024

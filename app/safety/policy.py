@@ -4,25 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from app.safety.scanner import Machine, Scanner
 from app.safety.terms import Entry, Match, Terms, variants
+from app.yamlfile import ConfigError, YamlFile, faults, field
 
-__all__ = ["Category", "Match", "Policy", "PolicyError"]
+__all__ = ["Category", "Match", "Policy"]
 
 DEFAULT_FILE = Path(__file__).with_name("default_policy.yaml")
 MAX_TERMS = 100_000
 MAX_TERM_CHARS = 200
-MAX_FILE_BYTES = 32 * 1024 * 1024
-Place = tuple[str | int, ...]
-
-
-class PolicyError(ValueError):
-    """A policy file that can't be used; one line a fault: ``file:line: field: why``."""
 
 
 class Category(BaseModel):
@@ -81,7 +75,7 @@ class Policy:
         """The policy of a YAML file; the built-in one without.
 
         Raises:
-            PolicyError: the file is missing, too large, no YAML, or not a policy.
+            ConfigError: the file is missing, too large, no YAML, or not a policy.
         """
         return cls(_read(file or DEFAULT_FILE).categories)
 
@@ -111,46 +105,12 @@ def _entries(categories: tuple[Category, ...], action: str) -> Iterator[Entry]:
 
 
 def _read(file: Path) -> _File:
+    found = YamlFile(file)
     try:
-        if file.stat().st_size > MAX_FILE_BYTES:
-            raise PolicyError(f"{file}: larger than {MAX_FILE_BYTES} bytes")
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise PolicyError(f"{file}: {getattr(error, 'strerror', None) or 'not UTF-8'}") from None
-    try:
-        values = yaml.load(text, _LOADER)  # noqa: S506
-        return _File.model_validate(values)
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise PolicyError(f"{file}:{line}: {error.problem}") from None
-    except yaml.YAMLError as error:
-        raise PolicyError(f"{file}: {error}") from None
+        return _File.model_validate(found.values)
     except ValidationError as error:
-        lines = dict(_lines(yaml.compose(text, _LOADER)))
-        faults = [_fault(file, fault["loc"], fault["msg"], lines) for fault in error.errors()]
-        raise PolicyError("\n".join(faults)) from None
-
-
-# The safe loader, in C where there is one: ten times as fast.
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
-def _fault(file: Path, place: Place, message: str, lines: dict[Place, int]) -> str:
-    known = place
-    while known and known not in lines:
-        known = known[:-1]
-    name = ".".join(str(part) for part in place) or "the file"
-    return f"{file}:{lines.get(known, 1)}: {name}: {message.removeprefix('Value error, ')}"
-
-
-def _lines(node: yaml.Node | None, place: Place = ()) -> Iterator[tuple[Place, int]]:
-    """Line, from 1, of every key and list entry of a YAML document."""
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            here = (*place, str(key.value))
-            yield here, key.start_mark.line + 1
-            yield from _lines(value, here)
-    elif isinstance(node, yaml.SequenceNode):
-        for index, value in enumerate(node.value):
-            yield (*place, index), value.start_mark.line + 1
-            yield from _lines(value, (*place, index))
+        told = [
+            f"{file}:{found.line(place) or 1}: {field(place) or 'the file'}: {why}"
+            for place, why in faults(error)
+        ]
+        raise ConfigError("\n".join(told)) from None

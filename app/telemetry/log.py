@@ -12,7 +12,8 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from app.call import Call, Usage
+from app.call import Call
+from app.usage import Usage
 
 logger = logging.getLogger("gateway")
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from app.call import Usage
 from app.errors import GatewayError
+from app.usage import Usage
 from app.wire import openai
 from app.wire.chat_request import constraints
 from app.wire.choices import ChoiceStream, answer_slots, refuse_choice

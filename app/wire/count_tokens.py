@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.call import Usage
+from app.usage import Usage
 from app.wire.dialect import Json, Slot
 from app.wire.messages import Messages
 

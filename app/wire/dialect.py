@@ -10,8 +10,8 @@ from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from app.call import Usage
 from app.errors import GatewayError
+from app.usage import Usage
 
 Json = dict[str, Any]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import orjson
 
-from app.call import Usage
 from app.errors import Code, GatewayError
+from app.usage import Usage
 from app.wire import openai
 from app.wire.content import asides, content_texts, data_texts
 from app.wire.dialect import AnswerStream, Json, Message, Slot

@@ -12,8 +12,8 @@ from typing import Any
 
 import msgspec
 
-from app.call import Usage
 from app.errors import Code, GatewayError
+from app.usage import Usage
 from app.wire import openai
 from app.wire.dialect import ALL, Event, Json, Slot
 

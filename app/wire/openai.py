@@ -7,8 +7,8 @@ from typing import Any
 
 import orjson
 
-from app.call import Usage
 from app.errors import Code, GatewayError
+from app.usage import Usage
 from app.wire.dialect import Json, Slot
 
 DONE = b"data: [DONE]\n\n"

@@ -6,8 +6,8 @@ from typing import Any
 
 import orjson
 
-from app.call import Usage
 from app.errors import Code, GatewayError
+from app.usage import Usage
 from app.wire import openai
 from app.wire.content import asides, block_texts, content_texts
 from app.wire.dialect import Json, Message, Slot

@@ -9,7 +9,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any
 
-from app.call import Usage
+from app.usage import Usage
 from app.wire import openai
 from app.wire.dialect import Json, Slot
 

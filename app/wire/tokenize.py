@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from app.call import Usage
 from app.errors import GatewayError
+from app.usage import Usage
 from app.wire import openai
 from app.wire.chat_request import read_messages
 from app.wire.dialect import AnswerStream, Json, Message, Slot

@@ -8,10 +8,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from app.call import Principal, Usage
+from app.call import Principal
 from app.limits.ledger import FLUSH_SECONDS, Ledger, UsageReport
 from app.limits.limiter import Limiter
 from app.storage.redis import Store
+from app.usage import Usage
 from tests.integration.conftest import Server
 
 Caller = Callable[..., Principal]

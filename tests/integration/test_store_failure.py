@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from app.call import Principal, Usage
+from app.call import Principal
 from app.errors import Code, GatewayError
 from app.limits.admission import Admission, headers
 from app.limits.ledger import Ledger
@@ -23,6 +23,7 @@ from app.limits.limiter import Limiter
 from app.storage.batch import StoreError
 from app.storage.embedded import EmbeddedStore
 from app.storage.redis import Store
+from app.usage import Usage
 from tests.integration.conftest import Server, free_port, require, server_binary
 
 Caller = Callable[..., Principal]

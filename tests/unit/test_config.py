@@ -8,6 +8,7 @@ import pytest
 
 from app import config
 from app.settings import Settings
+from app.yamlfile import ConfigError
 
 
 def write(folder: Path, text: str) -> Path:
@@ -64,13 +65,13 @@ def test_the_file_may_be_named_by_the_environment(
 )  # fmt: skip
 def test_faults_are_named_by_line_and_field(tmp_path: Path, text: str, fault: str) -> None:
     file = write(tmp_path, text)
-    with pytest.raises(config.ConfigError) as error:
+    with pytest.raises(ConfigError) as error:
         config.load(file)
     assert f"{file}{fault}" in str(error.value)
 
 
 def test_every_fault_is_told(tmp_path: Path) -> None:
-    with pytest.raises(config.ConfigError) as error:
+    with pytest.raises(ConfigError) as error:
         config.load(write(tmp_path, "port: x\nstore_failure: maybe\n"))
     assert len(str(error.value).splitlines()) == 2
 
@@ -84,20 +85,20 @@ def test_every_fault_is_told(tmp_path: Path) -> None:
     ],
 )
 def test_contradictions_are_refused(tmp_path: Path, text: str) -> None:
-    with pytest.raises(config.ConfigError):
+    with pytest.raises(ConfigError):
         config.load(write(tmp_path, text))
 
 
 def test_a_wrong_variable_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GATEWAY_PORT", "tcp://10.0.0.1:80")
-    with pytest.raises(config.ConfigError, match="environment: GATEWAY_PORT: "):
+    with pytest.raises(ConfigError, match="environment: GATEWAY_PORT: "):
         config.load()
 
 
 @pytest.mark.parametrize("name", ["absent.yaml", "."])
 def test_a_file_that_can_t_be_read(tmp_path: Path, name: str) -> None:
-    with pytest.raises(config.ConfigError):
+    with pytest.raises(ConfigError):
         config.load(tmp_path / name)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.safety.policy import Category, Match, Policy, PolicyError
+from app.safety.policy import Category, ConfigError, Match, Policy
 
 
 def write(tmp_path: Path, text: str) -> Path:
@@ -69,17 +69,17 @@ def test_faults_are_named_by_file_line_and_field(
     tmp_path: Path, text: str, line: int, why: str
 ) -> None:
     file = write(tmp_path, text)
-    with pytest.raises(PolicyError) as caught:
+    with pytest.raises(ConfigError) as caught:
         Policy.load(file)
     assert str(caught.value).startswith(f"{file}:{line}: ")
     assert why in str(caught.value)
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(PolicyError, match="No such file"):
+    with pytest.raises(ConfigError, match="No such file"):
         Policy.load(tmp_path / "none.yaml")
     (tmp_path / "latin").write_bytes(b"\xff")
-    with pytest.raises(PolicyError, match="not UTF-8"):
+    with pytest.raises(ConfigError, match="not UTF-8"):
         Policy.load(tmp_path / "latin")
 
 
@@ -98,5 +98,5 @@ def test_too_many_terms(tmp_path: Path) -> None:
     half = "  - name: {}\n    terms: [{}]\n"
     terms = ",".join(["x"] * 60_000)
     file = write(tmp_path, "categories:\n" + half.format("a", terms) + half.format("b", terms))
-    with pytest.raises(PolicyError, match="more than 100000 terms"):
+    with pytest.raises(ConfigError, match="more than 100000 terms"):
         Policy.load(file)

@@ -8,9 +8,10 @@ import json
 import logging
 import re
 
-from app.call import Call, Usage
+from app.call import Call
 from app.telemetry.log import AccessLog, JsonFormatter
 from app.telemetry.metrics import Metrics
+from app.usage import Usage
 from app.wire.chat import Chat
 
 
