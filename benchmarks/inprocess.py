@@ -1,7 +1,7 @@
 """Tokens per second of the gateway with its engine in process, beside vLLM's own server.
 
 ``python -m benchmarks.inprocess`` starts both (same model, flags and machine; some minutes and
-4 GB), lets them take turns, A B A B, and prints the table. While one works the other is idle.
+4 GB), lets them take turns, A B B A, and prints the table. While one works the other is idle.
 """
 
 from __future__ import annotations
@@ -142,6 +142,7 @@ Asked for: at least {LEAST} of vLLM's own tokens per second.
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--streams", type=int, choices=STREAMS, action="append")
     parser.add_argument(
         "--model", default="", help="a folder or a hub name; empty: the bundled one"
     )
@@ -153,13 +154,15 @@ def main() -> int:
     rates: dict[int, list[list[float]]] = {}
     with ExitStack() as stack:
         found = start(stack, Path(folder), weights.served_name(options.model))
-        for streams, tokens in STREAMS.items():
+        for streams in options.streams or STREAMS:
+            tokens = STREAMS[streams]
             for target in found:
                 asyncio.run(rate(target, streams, 8))  # warm up
-            for _ in range(options.repeats):
-                pair = [asyncio.run(rate(target, streams, tokens)) for target in found]
-                rates.setdefault(streams, []).append(pair)
-                print(streams, [round(each, 1) for each in pair], file=sys.stderr)
+            for number in range(options.repeats):
+                order = found if number % 2 == 0 else found[::-1]  # no one is always the second
+                got = {each: asyncio.run(rate(each, streams, tokens)) for each in order}
+                rates.setdefault(streams, []).append([got[each] for each in found])
+                print(streams, [round(got[each], 1) for each in found], file=sys.stderr)
     text = document(rates, options.repeats)
     print(text)
     if options.out:
