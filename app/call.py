@@ -49,6 +49,7 @@ class Call:
     engine_id: str = ""  # the id that the engine knows the call by; unique in this process
     expired: bool = False  # it took longer than request_timeout, and was cancelled
     usage_hidden: bool = False  # the gateway, not the client, asked for the usage event
+    affinity: str = ""  # the same for calls that share the beginning of their prompt
     content_hash: str = ""  # first 16 hex digits of SHA-256 over the input texts
     headers: dict[str, str] = field(default_factory=dict)  # rate limit headers of the reply
 

@@ -172,4 +172,6 @@ def _refused(call: Call, status: int, raw: bytes) -> GatewayError:
     logger.warning("engine answered call %s with status %d", call.engine_id, status)
     if status == 429:
         return GatewayError(Code.ENGINE_OVERLOADED, headers=RETRY)
+    if status in (401, 403):  # it is our key that the server refuses, not the client's
+        return GatewayError(Code.ENGINE_UNAVAILABLE)
     return GatewayError(Code.GENERATION_ERROR, headers=RETRY)

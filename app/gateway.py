@@ -128,6 +128,9 @@ class Gateway:
         call.body, call.stream = body, body.get("stream") is True
         call.model = body["model"] = self._route(body.get("model"), principal)
         call.content_hash = incoming.content_hash(messages)
+        call.affinity = call.content_hash
+        if len(messages) > 2:  # later turns of a conversation find the prefix of the earlier ones
+            call.affinity = incoming.content_hash(messages[:2])
         try:
             flagged = incoming.check(self.policy, messages)
         except incoming.Filtered as filtered:
@@ -146,7 +149,7 @@ class Gateway:
             wanted = allowed[0] if allowed else served[0]
         if principal.models and wanted not in principal.models:
             raise GatewayError(Code.MODEL_NOT_ALLOWED, param="model")
-        if served and wanted not in served:
+        if not self.engine.serves(wanted):
             raise GatewayError(Code.MODEL_NOT_FOUND, param="model")
         return wanted
 
@@ -160,7 +163,7 @@ class Gateway:
             body=orjson.dumps(call.body),
             model=call.model,
             stream=call.stream,
-            affinity=call.content_hash,
+            affinity=call.affinity,
         )
         reply: EngineReply | None = None
         try:

@@ -128,8 +128,9 @@ async def _greet(server: Server, parts: Parts) -> None:
         await parts.engine.wait_ready(START_TIMEOUT)
     except EngineFailed as failed:
         print(f"gemma-gateway: {failed.detail}", file=sys.stderr, flush=True)
-        parts.failed = True
-        server.should_exit = True
+        if not parts.settings.upstreams:  # those may still come up, and are being watched
+            parts.failed = True
+            server.should_exit = True
         return
     print(banner(parts.settings, parts.engine.models(), parts.key_file), flush=True)
 

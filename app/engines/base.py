@@ -136,3 +136,7 @@ class Engine(Protocol):
     def models(self) -> tuple[str, ...]:
         """Names of the models served now (kept fresh by the engine itself; no I/O)."""
         ...
+
+    def serves(self, model: str) -> bool:
+        """Whether a call for this model has anywhere to go; true while nothing is known."""
+        ...

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Mapping
+from math import inf
 from typing import cast
 from urllib.parse import urlsplit
 
@@ -32,11 +33,13 @@ class Broken(ConnectionError):
     Args:
         stale: it had been kept alive and nothing of an answer came, so most likely the server was
             just closing it and has not seen the request.
+        late: no answer began within the time that the caller gave.
     """
 
-    def __init__(self, detail: str, *, stale: bool = False) -> None:
+    def __init__(self, detail: str, *, stale: bool = False, late: bool = False) -> None:
         super().__init__(detail)
         self.stale = stale
+        self.late = late
 
 
 class Connection(asyncio.Protocol):
@@ -51,6 +54,7 @@ class Connection(asyncio.Protocol):
         self.status = 0
         self.content_type = ""
         self.idle_since = 0.0  # loop time
+        self.deadline = inf  # loop time by which the head of an answer must have come
         self._origin = origin
         self._loop = asyncio.get_running_loop()
         self._parser = httptools.HttpResponseParser(self)
@@ -70,12 +74,16 @@ class Connection(asyncio.Protocol):
 
     # ---- for the caller
 
-    async def exchange(self, request: bytes) -> None:
+    async def exchange(self, request: bytes, deadline: float) -> None:
         """Send a whole request and wait for the head of the answer.
+
+        Args:
+            deadline: loop time until which to wait, to the next ``Origin.prune``.
 
         Raises:
             Broken: the connection failed before it.
         """
+        self.deadline = deadline
         self._reused, self._busy = self._keep, True
         self._answered = self._headed = self._framed = self._complete = self._keep = False
         self.status, self.content_type = 0, ""
@@ -85,6 +93,7 @@ class Connection(asyncio.Protocol):
             if self._error:
                 raise self._error
             await self._wait()
+        self.deadline = inf
 
     async def read(self) -> bytes:
         """The bytes of the body that have come since the last read; empty at its end.
@@ -112,6 +121,10 @@ class Connection(asyncio.Protocol):
         an orderly close would wait for it, for ever if it is frozen."""
         self._fail(detail)
 
+    def expire(self) -> None:
+        """Close, because no answer began in time."""
+        self._fail("no answer in time", late=True)
+
     async def _wait(self) -> None:
         self._waiter = self._loop.create_future()
         try:
@@ -131,9 +144,10 @@ class Connection(asyncio.Protocol):
             else:
                 self.abort("not kept alive")
 
-    def _fail(self, detail: str) -> None:
+    def _fail(self, detail: str, *, late: bool = False) -> None:
         if self._error is None:
-            self._error = Broken(detail, stale=self._reused and not self._answered)
+            stale = self._reused and not self._answered and not late
+            self._error = Broken(detail, stale=stale, late=late)
             self._origin.forget(self)
             if self._transport is not None:
                 self._transport.abort()
@@ -213,10 +227,18 @@ class Origin:
         self._open: set[Connection] = set()
 
     async def request(
-        self, method: str, path: str, headers: Mapping[str, str], body: bytes
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        body: bytes = b"",
+        deadline: float = inf,
     ) -> Connection:
         """Send a request and wait for the head of its answer; cancelled, the connection is closed.
         A call that meets a kept-alive connection in its last moment is sent again on a new one.
+
+        Args:
+            deadline: loop time by which the answer must have begun.
 
         Returns:
             The connection, whose ``read`` is to be called until the end, or ``abort``.
@@ -235,16 +257,16 @@ class Origin:
         connection = self._take()
         if connection is not None:
             try:
-                return await self._exchange(connection, data)
+                return await self._exchange(connection, data, deadline)
             except Broken as broken:
                 if not broken.stale:
                     raise
-        return await self._exchange(await self._connect(), data)
+        return await self._exchange(await self._connect(), data, deadline)
 
     @staticmethod
-    async def _exchange(connection: Connection, data: bytes) -> Connection:
+    async def _exchange(connection: Connection, data: bytes, deadline: float) -> Connection:
         try:
-            await connection.exchange(data)
+            await connection.exchange(data, deadline)
         except BaseException:
             connection.abort()
             raise
@@ -281,10 +303,14 @@ class Origin:
             self._idle.remove(connection)
 
     def prune(self) -> None:
-        """Close connections that were idle for too long. To be called every second or so."""
-        oldest = asyncio.get_running_loop().time() - KEEP_ALIVE_SECONDS
+        """Close connections that were idle for too long, and those whose answer doesn't begin. To
+        be called every second or so: one timer for all is cheaper than one for each."""
+        now = asyncio.get_running_loop().time()
+        oldest = now - KEEP_ALIVE_SECONDS
         for connection in [c for c in self._idle if c.idle_since <= oldest]:
             connection.abort()
+        for connection in [c for c in self._open if c.deadline < now]:
+            connection.expire()
 
     def close(self) -> None:
         """Close all connections, those in use too."""

@@ -109,6 +109,11 @@ class LocalEngine:
         vllm = self._engine()
         return vllm.models() if vllm is not None else ()
 
+    def serves(self, model: str) -> bool:
+        """Whether the engine serves this name; true while it is not ready."""
+        served = self.models()
+        return not served or model in served
+
     def _engine(self) -> VllmApp | None:
         return self._vllm if self._vllm is not None and not self._vllm.dead else None
 

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from app.engines.base import EngineFailed, EngineHealth, EngineReply, EngineRequest
-from app.engines.http1 import ConnectFailed, Origin
+from app.engines.http1 import Broken, ConnectFailed, Origin
 from app.engines.pool import Pool, Upstream, UpstreamState
 from app.engines.reply import NO_CAPACITY, UpstreamReply
 
@@ -26,7 +26,7 @@ class UpstreamEngine:
             same server's root.
         api_key: sent as Bearer; empty: none.
         connect_timeout: seconds, for TCP and TLS.
-        idle_timeout: longest silence before or between bytes, seconds.
+        idle_timeout: longest silence of a stream before or between bytes, seconds.
         request_timeout: longest whole call, seconds.
         health_interval: seconds between active checks (GET /v1/models) of each server.
         eject_after: failures in a row that eject a server.
@@ -135,17 +135,21 @@ class UpstreamEngine:
         started = time.monotonic()
         headers = {"content-type": "application/json", "x-request-id": request.id}
         headers.update(request.headers)
+        # A whole answer is silent until its end; a stream has to say something.
+        patience = self._idle_timeout if request.stream else self._request_timeout
         try:
-            async with asyncio.timeout(min(self._idle_timeout, self._request_timeout)):
-                connection = await self._origins[upstream].request(
-                    request.method, request.path, headers, request.body
-                )
-        except TimeoutError:
+            connection = await self._origins[upstream].request(
+                request.method,
+                request.path,
+                headers,
+                request.body,
+                asyncio.get_running_loop().time() + patience,
+            )
+        except BaseException as error:
             self.pool.release(upstream)
-            self.pool.failed(upstream)
-            raise EngineFailed("timeout", f"{upstream.url}: no answer") from None
-        except BaseException:
-            self.pool.release(upstream)
+            if isinstance(error, Broken) and error.late:
+                self.pool.failed(upstream)
+                raise EngineFailed("timeout", f"{upstream.url}: no answer") from None
             raise
         return UpstreamReply(self.pool, self._live, upstream, connection, started)
 
@@ -183,7 +187,7 @@ class UpstreamEngine:
         self._seen.set()
 
     async def _fetch(self, upstream: Upstream, path: str) -> tuple[int, bytes]:
-        connection = await self._origins[upstream].request("GET", path, {}, b"")
+        connection = await self._origins[upstream].request("GET", path, {})
         try:
             parts = []
             while data := await connection.read():
