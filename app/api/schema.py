@@ -6,6 +6,7 @@ the engine untouched, so every body is open.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Literal
 
 from fastapi import FastAPI
@@ -187,6 +188,9 @@ def _document(app: FastAPI) -> dict[str, Any]:
         if path.startswith("/v1/"):
             for operation in item.values():
                 operation["security"] = security
+                operation["responses"].pop("422", None)  # what FastAPI would say; ours is 400
+                told = ("401", "404") if "{" in path else ("401",)
+                operation["responses"] |= _errors(OpenAIError, told)
     for path, (model, streams) in BODIES.items():
         document["paths"][path] = {
             "post": {**_operation(path, model, streams), "security": security}
@@ -199,10 +203,8 @@ def _operation(path: str, model: type[BaseModel], streams: bool) -> dict[str, An
     answer: dict[str, Any] = {"application/json": {"schema": {"type": "object"}}}
     if streams:
         answer["text/event-stream"] = {"schema": {"type": "string"}}
-    refused = {"application/json": {"schema": _reference(error)}}
     responses = {"200": {"description": "The engine's answer", "content": answer}}
-    for status, text in ERRORS.items():
-        responses[status] = {"description": text, "content": refused}
+    responses |= _errors(error, ERRORS)
     return {
         "tags": ["engine"],
         "summary": (model.__doc__ or "").strip(),
@@ -213,6 +215,11 @@ def _operation(path: str, model: type[BaseModel], streams: bool) -> dict[str, An
         },
         "responses": responses,
     }
+
+
+def _errors(model: type[BaseModel], statuses: Iterable[str]) -> dict[str, Any]:
+    content = {"application/json": {"schema": _reference(model)}}
+    return {status: {"description": ERRORS[status], "content": content} for status in statuses}
 
 
 def _reference(model: type[BaseModel]) -> dict[str, str]:

@@ -1,0 +1,25 @@
+"""The served OpenAPI document is true: schemathesis finds no answer that it doesn't tell of."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.process import KEY, Gateway
+
+CHECKS = (
+    "not_a_server_error",
+    "status_code_conformance",
+    "content_type_conformance",
+    "response_schema_conformance",
+)
+
+
+def test_answers_are_as_documented(gateway: Gateway) -> None:
+    command = [str(Path(sys.executable).with_name("schemathesis"))]
+    command += ["run", f"{gateway.url}/openapi.json", "-H", f"Authorization: Bearer {KEY}"]
+    command += ["--max-examples", "20", "--phases", "coverage,fuzzing", "--seed", "1"]
+    command += ["--checks", ",".join(CHECKS)]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert found.returncode == 0, found.stdout[-6000:]
