@@ -211,6 +211,31 @@ def machine() -> str:
     )
 
 
+def chart(samples: Samples, names: list[str]) -> str:
+    """CPU time of every load, drawn: bars for the first server, a line for the second."""
+    loads = list(dict.fromkeys((kind, connections) for kind, connections, _ in samples))
+    rows = [
+        [statistics.median(s.micros for s in samples[(*load, name)]) for load in loads]
+        for name in names
+    ]
+    axis = ", ".join(f'"{kind} {connections}"' for kind, connections in loads)
+    marks = ("bar", "line")
+    series = [
+        f"    {mark} {[round(v, 1) for v in row]}" for mark, row in zip(marks, rows, strict=False)
+    ]
+    return "\n".join(
+        [
+            "```mermaid",
+            "xychart-beta",
+            f'    title "CPU, us a JSON call or token: {" (bars), ".join(names)} (line)"',
+            f"    x-axis [{axis}]",
+            '    y-axis "microseconds"',
+            *series,
+            "```",
+        ]
+    )
+
+
 def document(samples: Samples, found: dict[str, float], seconds: float, repeats: int) -> str:
     memory = ", ".join(f"{name} {size:.0f} MB" for name, size in found.items())
     return f"""# What the gateway costs
@@ -225,6 +250,8 @@ sliding window in Valkey, validation, sanitising, term policy on input and outpu
 tokens, each written on its own by the upstream, and its share of the call's cost is in the figure.
 p50 / p99 are of whole JSON calls and of the first byte of streams. Every answer was checked:
 status 200, all of the text, the proper end.
+
+{chart(samples, list(found))}
 
 {table(samples, list(found))}
 
