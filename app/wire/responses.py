@@ -31,6 +31,9 @@ ITEM_ROLES = {
 }
 
 
+SAID_AGAIN = "output_text"  # some servers add all text of the answer, as the SDKs do
+
+
 class Responses:
     """The Responses dialect; see Dialect."""
 
@@ -84,6 +87,8 @@ class Responses:
                 for slot in slots:
                     slot.channel = slot.where
                 found += slots
+        if isinstance(doc.get(SAID_AGAIN), str):
+            found.append(Slot(doc, SAID_AGAIN, SAID_AGAIN, SAID_AGAIN))
         return found
 
     def usage(self, doc: Json) -> Usage | None:
@@ -91,6 +96,12 @@ class Responses:
 
     def refuse(self, doc: Json, slot: Slot) -> None:
         """See Dialect. A tool call that is cut is removed: half a call must not run."""
+        doc.pop(SAID_AGAIN, None)
+        doc["status"] = "incomplete"
+        doc["incomplete_details"] = {"reason": "content_filter"}
+        doc["code"] = Code.RESPONSE_FILTERED.name
+        if slot.where == SAID_AGAIN:
+            return
         _, index, *path = slot.where.split(".")
         output = doc["output"]
         item = output[int(index)]
@@ -107,9 +118,6 @@ class Responses:
             item["status"] = "incomplete"
         else:
             output.pop()
-        doc["status"] = "incomplete"
-        doc["incomplete_details"] = {"reason": "content_filter"}
-        doc["code"] = Code.RESPONSE_FILTERED.name
 
     def stream(self, hide_usage: bool) -> ResponsesStream:
         return ResponsesStream()

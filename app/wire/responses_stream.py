@@ -101,6 +101,7 @@ class ResponsesStream:
         kind = doc.get("type")
         if not isinstance(kind, str):  # vLLM's last resort is an error object without a type
             event.error = event.last = doc.get("error") is not None
+            event.hidden = True  # nobody knows where its texts would stand
             return event
         if kind.endswith(".delta"):
             self._read_delta(event, doc, kind)
