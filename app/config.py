@@ -37,6 +37,13 @@ def load(file: Path | None = None) -> Settings:
         raise ConfigError(f"environment: {error}") from None
 
 
+def unknown_variables() -> list[str]:
+    """GATEWAY_ variables that name no setting: most likely misspelt."""
+    known = {f"GATEWAY_{name.upper()}" for name in Settings.model_fields} | {FILE_VARIABLE}
+    mine = (name for name in os.environ if name.startswith("GATEWAY_"))
+    return sorted(name for name in mine if name.partition("__")[0] not in known)
+
+
 def _find() -> YamlFile | None:
     named = os.environ.get(FILE_VARIABLE)
     if named:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import uvicorn
 
+from app import config
 from app.api.http import BoundedHttp
 from app.engines.base import EngineFailed
 from app.engines.weights import ModelUnavailable
@@ -78,6 +79,8 @@ def serve(settings: Settings) -> int:
         Exit status: 0 after an orderly end, 1 when the engine or a part can't start.
     """
     log.configure(settings.log_level)
+    for name in config.unknown_variables():
+        log.logger.warning("%s names no setting", name)
     try:
         parts = assemble(settings)
         server = _server(settings, parts)

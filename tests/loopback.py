@@ -296,7 +296,7 @@ class Loopback:
             ids = [ord(char) for char in last_user_text(body)]
             return {"count": len(ids), "max_model_len": 2048, "tokens": ids, "token_strs": None}
         if path == "/detokenize":
-            return {"prompt": "".join(map(chr, body.get("tokens") or []))}
+            return {"prompt": "".join(chr(32 + t % 95) for t in body.get("tokens") or [])}
         return None
 
 

@@ -47,7 +47,9 @@ async def local_engine(model_folder: Path) -> AsyncIterator[LocalEngine]:
 
 @pytest.fixture(scope="session")
 def real(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    """The whole product as a process: embedded Valkey, real vLLM, real Gemma."""
+    """The whole product as a process: embedded Valkey, real vLLM, real Gemma. Its tests are in
+    test_product_*.py, which run after those of the engine alone: two engines at once are too many
+    for a small machine."""
     folder = tmp_path_factory.mktemp("real")
     with Gateway(folder, wait=240, model=model_folder) as process:
         yield process

@@ -107,3 +107,10 @@ def test_secrets_stay_out_of_repr(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GATEWAY_API_KEYS", "sesame")
     monkeypatch.setenv("GATEWAY_REDIS_URL", "redis://:sesame@h")
     assert "sesame" not in repr(Settings())
+
+
+def test_misspelt_variables_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GATEWAY_REDIS_ULR", "redis://h")
+    monkeypatch.setenv("GATEWAY_PORT", "8000")
+    monkeypatch.setenv("GATEWAY_TIERS__default__max_messages", "5")
+    assert config.unknown_variables() == ["GATEWAY_REDIS_ULR"]
