@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import signal
 import sys
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from app.settings import Settings
 from app.telemetry import log
 
 START_TIMEOUT = 1800.0  # seconds; a 27B model from a cold disk takes many minutes
+UPSTREAM_PATIENCE = 10.0  # seconds until a person is told that none answers
 BANNER = """
 Gemma gateway is ready on {url}   (interactive documentation: {url}/docs)
 
@@ -126,16 +128,18 @@ async def _greet(server: Server, parts: Parts) -> None:
     """Say how to use the gateway once it answers, or why it never will."""
     while not server.started:  # noqa: ASYNC110 - uvicorn offers no event
         await asyncio.sleep(0.05)
-    print("Starting the engine ...", flush=True)
+    engine, upstreams = parts.engine, parts.settings.upstreams
+    print("Waiting for an upstream ..." if upstreams else "Starting the engine ...", flush=True)
     try:
-        await parts.engine.wait_ready(START_TIMEOUT)
+        await engine.wait_ready(UPSTREAM_PATIENCE if upstreams else START_TIMEOUT)
     except EngineFailed as failed:
         print(f"gemma-gateway: {failed.detail}", file=sys.stderr, flush=True)
-        if not parts.settings.upstreams:  # those may still come up, and are being watched
+        if not upstreams:
             parts.failed = True
             server.should_exit = True
-        return
-    print(banner(parts.settings, parts.engine.models(), parts.key_file), flush=True)
+            return
+        await engine.wait_ready(math.inf)  # they are being watched, and may still come up
+    print(banner(parts.settings, engine.models(), parts.key_file), flush=True)
 
 
 def banner(settings: Settings, models: tuple[str, ...], key_file: Path | None) -> str:
