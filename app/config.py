@@ -1,4 +1,4 @@
-"""The settings of a process: the environment over a YAML file over the defaults."""
+"""The settings of a process: environment, secret files, a YAML file, defaults, in this order."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import ValidationError
 from pydantic_settings.exceptions import SettingsError
 
-from app.settings import Settings
+from app.settings import SECRETS_VARIABLE, Settings
 from app.yamlfile import ConfigError, YamlFile, faults, field
 
 DEFAULT_FILE = Path("gateway.yaml")
@@ -17,31 +17,44 @@ FILE_VARIABLE = "GATEWAY_CONFIG"
 
 
 def load(file: Path | None = None) -> Settings:
-    """Settings from the environment over ``file``.
+    """Settings from the environment over secret files over ``file``.
 
     Args:
         file: YAML file; by default the one that GATEWAY_CONFIG names, or ``gateway.yaml`` here.
 
     Raises:
-        ConfigError: a file that is missing or isn't YAML, or a wrong or unknown setting.
+        ConfigError: a file that is missing, can't be read or isn't YAML, or a wrong or unknown
+            setting.
     """
     found = _find() if file is None else YamlFile(file)
     values = {} if found is None or found.values is None else found.values
     if not isinstance(values, dict):
         raise ConfigError(f"{found.file if found else ''}:1: the file must be a mapping")
+    _check_secrets()
     try:
         return Settings(**values)
     except ValidationError as error:
         raise ConfigError("\n".join(_told(error, found))) from None
     except SettingsError as error:
-        raise ConfigError(f"environment: {error}") from None
+        cause = error.__cause__  # for a secret file: no permission, not UTF-8
+        why = f"{SECRETS_VARIABLE}: {cause}" if isinstance(cause, OSError | UnicodeError) else error
+        raise ConfigError(f"environment: {why}") from None
 
 
 def unknown_variables() -> list[str]:
-    """GATEWAY_ variables that name no setting: most likely misspelt."""
-    known = {f"GATEWAY_{name.upper()}" for name in Settings.model_fields} | {FILE_VARIABLE}
-    mine = (name for name in os.environ if name.startswith("GATEWAY_"))
-    return sorted(name for name in mine if name.partition("__")[0] not in known)
+    """GATEWAY_ variables and secret files that name no setting: most likely misspelt."""
+    known = {f"GATEWAY_{name.upper()}" for name in Settings.model_fields}
+    names = set(os.environ) - {FILE_VARIABLE, SECRETS_VARIABLE}
+    if folder := os.environ.get(SECRETS_VARIABLE):
+        names.update(os.listdir(folder))
+    mine = (name for name in names if name.upper().startswith("GATEWAY_"))
+    return sorted(name for name in mine if name.partition("__")[0].upper() not in known)
+
+
+def _check_secrets() -> None:
+    folder = os.environ.get(SECRETS_VARIABLE)
+    if folder and not Path(folder).is_dir():
+        raise ConfigError(f"{SECRETS_VARIABLE}: {folder} is not a folder")
 
 
 def _find() -> YamlFile | None:

@@ -93,6 +93,11 @@ class Parts:
             lambda: limiter.degraded_calls,
         )
         watch("gateway_models", "Models served now; 0: none.", lambda: len(engine.models()))
+        watch(
+            "gateway_requests_in_flight_limit",
+            "Calls that this process may hold at once.",
+            lambda: self.settings.max_in_flight,
+        )
         if isinstance(engine, UpstreamEngine):
             self.metrics.watch_each(
                 "gateway_upstream_available",
@@ -106,6 +111,10 @@ class Parts:
                 "upstream",
                 lambda: {urlsplit(u.url).netloc: u.outstanding for u in engine.upstreams()},
             )
+
+    def leave(self) -> None:
+        """Turn not ready, so that load balancers send new calls elsewhere; all are still taken."""
+        self.health.draining = True
 
     def drain(self) -> int:
         """Take no new calls; those in flight, whose number this returns, go on."""

@@ -56,6 +56,7 @@ class Server(uvicorn.Server):
     def __init__(self, settings: uvicorn.Config, parts: Parts) -> None:
         super().__init__(settings)
         self._parts = parts
+        self._leaving = False
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -69,6 +70,18 @@ class Server(uvicorn.Server):
                 loop.remove_signal_handler(number)
 
     def _stop(self, number: int) -> None:
+        """First the grace for load balancers, if there is one; at the second signal, never."""
+        grace = self._parts.settings.drain_grace_seconds
+        if number == signal.SIGTERM and grace and not self._leaving:
+            self._leaving = True
+            self._parts.leave()
+            BoundedHttp.leaving = True
+            log.logger.info("not ready; new calls are taken for another %g s", grace)
+            asyncio.get_running_loop().call_later(grace, self._drain, number)
+        else:
+            self._drain(number)
+
+    def _drain(self, number: int) -> None:
         calls = self._parts.drain()
         log.logger.info("stopping; %d calls in flight may finish", calls)
         self.handle_exit(number, None)

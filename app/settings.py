@@ -1,11 +1,13 @@
 """Every setting of the gateway, once: its type, default and meaning.
 
-Environment variables (prefix ``GATEWAY_``) win over the YAML file (``gateway.yaml`` or
+Environment variables (prefix ``GATEWAY_``) win over secret files (the folder that
+``GATEWAY_SECRETS_DIR`` names), which win over the YAML file (``gateway.yaml`` or
 ``GATEWAY_CONFIG``), which wins over the defaults.
 """
 
 from __future__ import annotations
 
+import os
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,8 +17,11 @@ from pydantic_settings import (
     BaseSettings,
     NoDecode,
     PydanticBaseSettingsSource,
+    SecretsSettingsSource,
     SettingsConfigDict,
 )
+
+SECRETS_VARIABLE = "GATEWAY_SECRETS_DIR"  # one file a setting, named as its variable in lower case
 
 
 def _split(value: Any) -> Any:
@@ -170,8 +175,17 @@ class Settings(BaseSettings):
     max_in_flight: int = Field(1024, ge=1, description="Calls in flight in this process")
 
     # seen from outside
+    drain_grace_seconds: float = Field(
+        0.0,
+        ge=0,
+        le=300,
+        description=(
+            "After SIGTERM: how long new calls are still taken, not ready already, so that load "
+            "balancers turn away first, seconds"
+        ),
+    )
     drain_seconds: float = Field(
-        30.0, ge=0, description=("After SIGTERM: how long calls in flight may take, seconds")
+        30.0, ge=0, description=("After that: how long calls in flight may take, seconds")
     )
     health_cache_seconds: float = Field(10.0, ge=0, description="Life of a /health result, seconds")
     health_degraded_seconds: float = Field(
@@ -204,7 +218,9 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return env_settings, init_settings
+        if not (folder := os.environ.get(SECRETS_VARIABLE)):
+            return env_settings, init_settings
+        return env_settings, SecretsSettingsSource(settings_cls, folder), init_settings
 
     def tier(self, name: str) -> Tier:
         """The tier of that name, with ``requests_per_hour`` filled in where it has no windows."""

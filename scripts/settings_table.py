@@ -41,7 +41,7 @@ def main() -> int:
     wanted = f"{before}{BEGIN}\n{table()}\n{END}{after}"
     if "--check" in sys.argv:
         if wanted != text:
-            print("README.md's settings table is stale: run 'make settings-table'")
+            print("README.md's settings table is stale: run 'python -m scripts.settings_table'")
         return int(wanted != text)
     README.write_text(wanted, encoding="utf-8")
     return 0

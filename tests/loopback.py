@@ -135,10 +135,11 @@ class Loopback:
     """The server; listens while inside ``async with``.
 
     Args:
-        port: TCP port on 127.0.0.1; 0 takes a free one.
+        port: TCP port; 0 takes a free one.
         models: names that /v1/models lists; None: that route answers 404.
         api_key: when given, calls without it as Bearer get 401.
         script: for calls that bring none of their own.
+        host: address to listen on; others than loopback only for clients in containers.
     """
 
     def __init__(
@@ -147,7 +148,9 @@ class Loopback:
         models: tuple[str, ...] | None = ("gemma-3-270m",),
         api_key: str = "",
         script: Json | None = None,
+        host: str = "127.0.0.1",
     ) -> None:
+        self.host = host
         self.port = port
         self.models = models
         self.api_key = api_key
@@ -171,7 +174,7 @@ class Loopback:
             app, handler_cancellation=True, access_log=None, shutdown_timeout=0.05
         )
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True)
+        site = web.TCPSite(self._runner, self.host, self.port, reuse_address=True)
         await site.start()
         self.port = self._runner.addresses[0][1]
         return self
@@ -302,13 +305,14 @@ class Loopback:
 
 async def _forever(arguments: argparse.Namespace) -> None:
     models = tuple(arguments.models.split(","))
-    async with Loopback(arguments.port, models, arguments.api_key) as server:
+    async with Loopback(arguments.port, models, arguments.api_key, host=arguments.host) as server:
         print(server.url, flush=True)
         await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="OpenAI-compatible loopback server for tests")
+    parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--models", default="gemma-3-270m", help="comma-separated")
     parser.add_argument("--api-key", default="")

@@ -114,3 +114,58 @@ def test_misspelt_variables_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GATEWAY_PORT", "8000")
     monkeypatch.setenv("GATEWAY_TIERS__default__max_messages", "5")
     assert config.unknown_variables() == ["GATEWAY_REDIS_ULR"]
+
+
+def secrets(folder: Path, monkeypatch: pytest.MonkeyPatch, **files: str) -> None:
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("GATEWAY_SECRETS_DIR", str(folder))
+    for name, text in files.items():
+        (folder / name).write_text(text)
+
+
+def test_secret_files_stand_between_the_environment_and_the_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    secrets(
+        tmp_path,
+        monkeypatch,
+        gateway_api_keys="one,two\n",
+        gateway_redis_url="redis://:sesame@h\n",
+        gateway_upstream_api_key="from-file",
+        others_password="not ours",
+    )
+    file = write(tmp_path, "redis_url: redis://elsewhere\nport: 9000\n")
+    monkeypatch.setenv("GATEWAY_UPSTREAM_API_KEY", "from-environment")
+    settings = config.load(file)
+    assert settings.api_keys == ("one", "two")
+    assert settings.redis_url == "redis://:sesame@h"
+    assert settings.upstream_api_key == "from-environment"
+    assert settings.port == 9000
+    assert config.unknown_variables() == []
+
+
+def test_a_misspelt_secret_file_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    secrets(tmp_path, monkeypatch, gateway_api_key="one")
+    assert config.unknown_variables() == ["gateway_api_key"]
+
+
+def test_a_folder_of_secrets_that_is_absent(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    secrets(tmp_path, monkeypatch)
+    monkeypatch.setenv("GATEWAY_SECRETS_DIR", str(tmp_path / "absent"))
+    with pytest.raises(ConfigError, match=r"GATEWAY_SECRETS_DIR: .*absent is not a folder"):
+        config.load()
+
+
+def test_a_secret_that_can_t_be_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    secrets(tmp_path, monkeypatch)
+    (tmp_path / "gateway_api_keys").write_bytes(b"\xff")
+    with pytest.raises(ConfigError, match=r"GATEWAY_SECRETS_DIR: .* can't decode"):
+        config.load()
+
+
+def test_a_wrong_secret_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    secrets(tmp_path, monkeypatch, gateway_upstreams="ftp://x/v1")
+    with pytest.raises(ConfigError, match="GATEWAY_UPSTREAMS: "):
+        config.load()
