@@ -24,7 +24,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test lint types bench clean
+.PHONY: help setup serve test drills lint types bench clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,11 @@ serve: setup ## Serve Gemma; MODEL=google/gemma-3-4b-it takes another model
 test: $(STAMPS)/$(PROFILE) $(STAMPS)/dev ## Install what tests need, then run all of them
 	@sh scripts/test-deps.sh
 	$(BIN)/python -m pytest $(ARGS)
+
+drills: $(STAMPS)/core $(STAMPS)/dev ## Break a whole fleet on a network of namespaces (root, Linux)
+	@sh scripts/test-deps.sh
+	@sh scripts/network-deps.sh
+	$(BIN)/python -m pytest tests/network $(ARGS)
 
 lint: $(STAMPS)/core $(STAMPS)/dev ## Style (ruff) and the import contract
 	$(BIN)/ruff check .

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import time
 from collections import Counter
@@ -108,6 +109,29 @@ async def test_sigterm_finishes_what_is_in_flight(engine: Engine, tmp_path: Path
             assert ending(dialect, events(raw))[0] in ("stop", "completed", "end_turn")
         assert (await whole)[0] == 200
         assert await stopping == 0
+
+
+async def test_sigterm_leaves_time_for_load_balancers(engine: Engine, tmp_path: Path) -> None:
+    """Not ready at once, but serving until the grace is over; then an orderly end."""
+    with Gateway(tmp_path, upstreams=engine.url + "/v1", drain_grace_seconds=1.5) as gateway:
+        started = time.monotonic()
+        stopping = asyncio.create_task(asyncio.to_thread(gateway.stop))
+        await asyncio.sleep(0.3)
+        assert not await asyncio.to_thread(gateway.is_ready)
+        status, _, headers = await post(gateway, "chat", ask("chat", "echo: hi"))
+        assert status == 200
+        assert headers["connection"] == "close"  # the client's next call finds another process
+        assert await stopping == 0
+        assert 1.4 < time.monotonic() - started < 5
+
+
+async def test_a_second_sigterm_ends_the_grace(engine: Engine, tmp_path: Path) -> None:
+    with Gateway(tmp_path, upstreams=engine.url + "/v1", drain_grace_seconds=60) as gateway:
+        os.kill(gateway.pid, signal.SIGTERM)
+        await asyncio.sleep(0.3)
+        started = time.monotonic()
+        assert await asyncio.to_thread(gateway.stop) == 0
+        assert time.monotonic() - started < 5
 
 
 async def test_sigterm_has_a_deadline(engine: Engine, tmp_path: Path) -> None:
