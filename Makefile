@@ -24,10 +24,10 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test drills lint types bench clean
+.PHONY: help setup serve test containers drills lint types bench clean
 
 help: ## List the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(STAMPS)/$(PROFILE) ## Create .venv and install what this machine can run
 
@@ -38,6 +38,10 @@ serve: setup ## Serve Gemma; MODEL=google/gemma-3-4b-it takes another model
 test: $(STAMPS)/$(PROFILE) $(STAMPS)/dev ## Install what tests need, then run all of them
 	@sh scripts/test-deps.sh
 	$(BIN)/python -m pytest $(ARGS)
+
+containers: $(STAMPS)/core $(STAMPS)/dev ## Build the images and bring the compose file up (root, Debian)
+	@sh scripts/container-deps.sh
+	$(BIN)/python -m pytest tests/containers $(ARGS)
 
 drills: $(STAMPS)/core $(STAMPS)/dev ## Break a whole fleet on a network of namespaces (root, Linux)
 	@sh scripts/test-deps.sh

@@ -212,7 +212,14 @@ class Fleet:
 
     def served(self, engine: Service) -> int:
         """Calls that an engine has had."""
-        return int(json.loads(self.get(engine.url + "/_state") or '{"calls": 0}')["calls"])
+        return int(self._state(engine)["calls"])
+
+    def busiest(self) -> Service:
+        """The engine with the most calls in flight."""
+        return max(self.engines, key=lambda engine: int(self._state(engine)["running"]))
+
+    def _state(self, engine: Service) -> dict[str, Any]:
+        return json.loads(self.get(engine.url + "/_state") or '{"calls": 0, "running": 0}')
 
     @staticmethod
     def wait(condition: Callable[[], bool], seconds: float) -> float:

@@ -64,9 +64,9 @@ def test_rolling_restart(fleet: Fleet, figures: Figures) -> None:
 
 
 def test_an_engine_is_killed(fleet: Fleet, figures: Figures) -> None:
-    engine = fleet.engines[0]
     with fleet.load(*STEADY) as load:
         time.sleep(6)
+        engine = fleet.busiest()
         before_kill = time.monotonic()
         engine.kill()
         killed = time.monotonic()
@@ -86,8 +86,7 @@ def test_an_engine_is_killed(fleet: Fleet, figures: Figures) -> None:
         slowest_short_call_in_the_next_2_s=milliseconds(percentile(just_after, 1)),
         restarted_engine_serves_after=f"{back:.1f} s",
     )
-    assert bad, "half of the streams were on it"
-    assert len(bad) < len(in_flight)
+    assert bad
     for call in bad:
         assert call.outcome == "error", call
         assert call in in_flight, call
@@ -96,9 +95,9 @@ def test_an_engine_is_killed(fleet: Fleet, figures: Figures) -> None:
 
 
 def test_an_engine_freezes(fleet: Fleet, figures: Figures) -> None:
-    engine = fleet.engines[1]
     with fleet.load(*STEADY) as load:
         time.sleep(5)
+        engine = fleet.busiest()
         engine.signal(signal.SIGSTOP)
         frozen = time.monotonic()
         time.sleep(PATIENCE["short"] + EJECTION)  # the longest that a call could wait, and more
