@@ -174,7 +174,7 @@ async def test_leaving_a_stream_aborts_it(local_engine: LocalEngine, path: str) 
         if seen == 8:
             break
     await reply.abort()
-    assert await until(lambda: running() == 0, timeout=2) < 0.1
+    assert await until(lambda: running() == 0, timeout=2) < 0.5
     assert 0 < (reply.generated() or 0) < 50
 
 
@@ -190,7 +190,7 @@ async def test_cancelled_send_aborts_a_whole_answer(
     with pytest.raises(asyncio.CancelledError):
         await task
     left = call.tally.generated()
-    assert await until(lambda: running() == 0, timeout=2) < 0.1
+    assert await until(lambda: running() == 0, timeout=2) < 0.5
     await asyncio.sleep(0.1)
     assert running() == 0
     assert (call.tally.generated() or 0) <= (left or 0) + 2  # what was on its way
@@ -208,7 +208,7 @@ async def test_streams_in_flight_are_as_fast_as_the_engine(local_engine: LocalEn
             assert (await anext(stream)).startswith(b"data: ")
     assert running() == 4
     await asyncio.gather(*(reply.abort() for reply in replies))
-    assert await until(lambda: running() == 0, timeout=2) < 0.1
+    assert await until(lambda: running() == 0, timeout=2) < 0.5
 
 
 async def test_ctrl_c_in_the_terminal_leaves_the_core_alone(local_engine: LocalEngine) -> None:
