@@ -1,0 +1,127 @@
+{{- define "gg.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 40 | trimSuffix "-" -}}
+{{- end }}
+
+{{- define "gg.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
+{{- else if contains (include "gg.name" .) .Release.Name -}}
+{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name (include "gg.name" .) | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+{{- end }}
+
+{{- /* What a selector may hold: it never changes. Call with (list $ component). */ -}}
+{{- define "gg.selector" -}}
+app.kubernetes.io/name: {{ include "gg.name" (first .) }}
+app.kubernetes.io/instance: {{ (first .).Release.Name }}
+app.kubernetes.io/component: {{ last . }}
+{{- end }}
+
+{{- define "gg.labels" -}}
+{{ include "gg.selector" . }}
+app.kubernetes.io/part-of: {{ (first .).Chart.Name }}
+app.kubernetes.io/version: {{ (first .).Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ (first .).Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" (first .).Chart.Name ((first .).Chart.Version | replace "+" "_") }}
+{{- end }}
+
+{{- /* An image's name, from the mirror where there is one. Call with (list $ image). */ -}}
+{{- define "gg.image" -}}
+{{- $mirror := (first .).Values.global.imageRegistry -}}
+{{- $image := last . -}}
+{{- $tag := $image.tag | default (first .).Chart.AppVersion -}}
+{{- with $mirror }}{{ trimSuffix "/" . }}/{{ end -}}
+{{- $image.repository -}}
+{{- if $image.digest }}@{{ $image.digest }}{{ else }}:{{ $tag }}{{ end -}}
+{{- end }}
+
+{{- define "gg.pullSecrets" -}}
+{{- with .Values.global.imagePullSecrets }}
+imagePullSecrets: {{ toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{- /* The pod's security context for one user and group number. */ -}}
+{{- define "gg.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: {{ . }}
+runAsGroup: {{ . }}
+fsGroup: {{ . }}
+fsGroupChangePolicy: OnRootMismatch
+seccompProfile: {type: RuntimeDefault}
+{{- end }}
+
+{{- define "gg.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: {drop: [ALL]}
+{{- end }}
+
+{{- define "gg.account" -}}
+{{- .Values.serviceAccount.name | default (ternary (include "gg.fullname" .) "default" .Values.serviceAccount.create) -}}
+{{- end }}
+
+{{- define "gg.engineAccount" -}}
+{{- .Values.serviceAccount.engineName | default (ternary (printf "%s-engine" (include "gg.fullname" .)) "default" .Values.serviceAccount.create) -}}
+{{- end }}
+
+{{- define "gg.externalSecret" -}}
+{{ include "gg.fullname" . }}-external
+{{- end }}
+
+{{- /* A secretKeyRef. Call with (list $ reference name-in-the-external-store key-there). */ -}}
+{{- define "gg.secretKey" -}}
+{{- $root := index . 0 -}}
+{{- $reference := index . 1 -}}
+{{- if $reference.existingSecret -}}
+{name: {{ $reference.existingSecret }}, key: {{ $reference.key }}}
+{{- else if and $root.Values.externalSecrets.enabled (index . 2) -}}
+{name: {{ include "gg.externalSecret" $root }}, key: {{ index . 3 }}}
+{{- end -}}
+{{- end }}
+
+{{- define "gg.apiKeys" -}}
+{{ include "gg.secretKey" (list . .Values.apiKeys .Values.externalSecrets.apiKeys "api-keys") }}
+{{- end }}
+
+{{- define "gg.upstreamApiKey" -}}
+{{ include "gg.secretKey" (list . .Values.upstreamApiKey .Values.externalSecrets.upstreamApiKey "upstream-api-key") }}
+{{- end }}
+
+{{- define "gg.redisPort" -}}
+{{ ternary 6379 (.Values.redis.external.port | int) (eq .Values.redis.mode "bundled") }}
+{{- end }}
+
+{{- /* Seconds after which a balancer gives up: later than the gateway, which tells clients why. */ -}}
+{{- define "gg.balancerTimeout" -}}
+{{ add (.Values.config.request_timeout | default 600 | float64 | ceil | int) 30 }}
+{{- end }}
+
+{{- /* An engine's entry over the defaults, as YAML. Call with (list $ entry). */ -}}
+{{- define "gg.engine" -}}
+{{- mustMergeOverwrite (deepCopy (first .).Values.engineDefaults) (deepCopy (last .)) | toYaml -}}
+{{- end }}
+
+{{- define "gg.engineName" -}}
+{{ include "gg.fullname" (first .) }}-{{ (last .).name }}
+{{- end }}
+
+{{- /* Base URLs of an engine's servers, one a line. Each vLLM pod is an upstream of its own, so that
+the gateway sees which of them fails and keeps a prefix on the server that has it cached. */ -}}
+{{- define "gg.upstreams" -}}
+{{- $root := first . -}}
+{{- $engine := include "gg.engine" . | fromYaml -}}
+{{- $name := include "gg.engineName" . -}}
+{{- if has $engine.type (list "external" "inferencePool") -}}
+{{ $engine.url | trimSuffix "/" }}
+{{- else if eq $engine.type "ray" -}}
+http://{{ $name }}-serve-svc.{{ $root.Release.Namespace }}.svc:8000/v1
+{{- else -}}
+{{- $most := ternary $engine.replicas $engine.autoscaling.maxReplicas (eq $engine.autoscaling.type "none") | int -}}
+{{- range $i := until $most }}
+http://{{ $name }}-{{ $i }}.{{ $name }}.{{ $root.Release.Namespace }}.svc:8000/v1
+{{- end }}
+{{- end -}}
+{{- end }}

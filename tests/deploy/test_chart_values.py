@@ -1,0 +1,236 @@
+"""What the chart's values may be, what is refused in which words, what a change of them does."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from typing import Any
+
+import pytest
+import yaml
+
+from app.storage.redis import _Target
+from scripts import chart_readme
+from tests.deploy import chart
+from tests.deploy.chart import Object, env, merged, of, render
+
+BASE: Object = {"inProcess": True, "replicaCount": 1, "apiKeys": {"existingSecret": "keys"}}
+VLLM: Object = {"name": "a", "type": "vllm", "model": "google/gemma-3-4b-it"}
+FAR: Object = {"name": "far", "type": "external", "url": "http://10.0.0.9:8000/v1"}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _tools() -> None:
+    chart.need_tools()
+
+
+def engines(*entries: Object) -> Object:
+    return {"inProcess": False, "engines": list(entries)}
+
+
+def redis(**external: Any) -> Object:
+    return {"redis": {"mode": "external", "external": external}}
+
+
+REFUSED: list[tuple[Object, str]] = [
+    # a wrong type, an unknown key: values.schema.json
+    ({"replicaCount": "two"}, "'/replicaCount': got string, want integer"),
+    ({"replicas": 2}, "additional properties 'replicas' not allowed"),
+    ({"redis": {"mode": "sentinel"}}, "'/redis/mode': value must be one of 'bundled', 'external'"),
+    ({"redis": {"external": {"port": 0}}}, "'/redis/external/port': minimum: got 0, want 1"),
+    ({"drain": {"seconds": -1}}, "'/drain/seconds': minimum"),
+    ({"resources": {"limits": {"memory": "much"}}}, "'/resources/limits/memory'"),
+    ({"config": {"keys": [{"name": "me", "sha256": "abc"}]}}, "'/config/keys/0/sha256'"),
+    (engines(VLLM | {"type": "triton"}), "'/engines/0/type': value must be one of"),
+    (engines(VLLM | {"gpu": 1}), "additional properties 'gpu' not allowed"),
+    (engines(FAR | {"url": "http://10.0.0.9:8000"}), "'/engines/0/url'"),
+    # pairs that contradict each other: templates/_check.tpl
+    ({"inProcess": False}, "nothing answers calls"),
+    ({"engines": [VLLM]}, "inProcess serves Gemma in the gateway's own pod and engines"),
+    ({"apiKeys": {"existingSecret": ""}}, "no API keys: every replica would invent its own"),
+    ({"config": {"api_keys": "k"}}, "config.api_keys is a secret and config goes into a ConfigMap"),
+    ({"config": {"redis_url": "redis://h"}}, "config.redis_url is a secret"),
+    ({"config": {"port": 9000}}, "config.port is set by the chart from other values"),
+    ({"config": {"drain_seconds": 9}}, "config.drain_seconds is set by the chart"),
+    (
+        {"autoscaling": {"enabled": True, "minReplicas": 5, "maxReplicas": 2}},
+        "autoscaling.minReplicas is above autoscaling.maxReplicas",
+    ),
+    (
+        {
+            "ingress": {"enabled": True, "host": "h"},
+            "httpRoute": {"enabled": True, "parentRefs": [{"name": "g"}]},
+        },
+        "ingress and httpRoute both lead to the gateway",
+    ),
+    ({"ingress": {"enabled": True}}, "ingress.enabled needs ingress.host"),
+    ({"httpRoute": {"enabled": True}}, "httpRoute.enabled needs httpRoute.parentRefs"),
+    ({"externalSecrets": {"enabled": True}}, "externalSecrets.enabled needs"),
+    (redis(), "redis.mode external needs redis.external.existingSecret"),
+    (redis(existingSecret="r", host="h"), "set one of them"),
+    (redis(existingSecret="r", tls={"enabled": True}), "write rediss:// there"),
+    (redis(host="h", tls={"caSecret": "ca"}), "the connection would be in the clear"),
+    (redis(host="h", username="u"), "redis.external.username needs"),
+    (engines(VLLM, VLLM), "engines.a: two engines have this name"),
+    (engines({"name": "a", "type": "external"}), "engines.a: type external needs url"),
+    (engines(VLLM | {"url": "http://h/v1"}), "engines.a: url is for the types external"),
+    (engines({"name": "a", "type": "vllm"}), "engines.a: type vllm needs model"),
+    (
+        engines(VLLM | {"type": "inferencePool", "url": "http://10.0.0.9/v1"}),
+        "engines.a: type inferencePool needs pool.parentRefs",
+    ),
+    (engines(VLLM | {"cache": {"type": "claim"}}), "engines.a: cache.type claim needs cache.claim"),
+    (engines(VLLM | {"cache": {"type": "gcsFuse"}}), "cache.type gcsFuse needs cache.bucket"),
+    (engines(VLLM | {"type": "ray"}), "cache.type pvc makes a disk for each pod"),
+    (
+        engines(
+            VLLM | {"type": "ray", "cache": {"type": "emptyDir"}, "autoscaling": {"type": "hpa"}}
+        ),
+        "autoscaling is for the types vllm and inferencePool",
+    ),
+]
+
+
+@pytest.mark.parametrize(("change", "words"), REFUSED, ids=[words for _, words in REFUSED])
+def test_wrong_values_are_refused_in_plain_words(change: Object, words: str) -> None:
+    import helm_python
+
+    with pytest.raises(helm_python.HelmError, match=re.escape(words)):
+        render(merged(BASE, change))
+
+
+def test_the_base_of_these_tests_is_taken() -> None:
+    assert of(render(BASE), "Deployment")
+
+
+def test_the_schema_and_the_values_name_the_same_things() -> None:
+    schema = json.loads((chart.CHART / "values.schema.json").read_text("utf-8"))
+
+    def compare(at: str, values: Any, known: Object) -> None:
+        while "$ref" in known:
+            target = schema
+            for part in known["$ref"].removeprefix("#/").split("/"):
+                target = target[part]
+            known = target
+        if not isinstance(values, dict) or "properties" not in known:
+            return
+        # Of a map that is free (config) or optional parts of an image, only some are there.
+        if known.get("additionalProperties") is False and at != ".image" and "image" not in at:
+            assert set(values) == set(known["properties"]), at
+        for key, value in values.items():
+            compare(f"{at}.{key}", value, known["properties"].get(key, {}))
+
+    compare("", yaml.safe_load((chart.CHART / "values.yaml").read_text("utf-8")), schema)
+
+
+def gateway(values: Object) -> Object:
+    (deployment,) = of(render(values), "Deployment")
+    return dict(deployment["spec"]["template"])
+
+
+def test_a_changed_configuration_rolls_and_nothing_else_does() -> None:
+    def checksum(change: Object) -> str:
+        return str(gateway(merged(BASE, change))["metadata"]["annotations"]["checksum/config"])
+
+    assert checksum({}) == checksum({"replicaCount": 3})
+    assert checksum({}) != checksum({"config": {"requests_per_hour": 5}})
+    assert checksum({}) != checksum({"policy": {"categories": []}})
+    assert checksum({}) != checksum({"drain": {"seconds": 31}})
+
+
+@pytest.mark.parametrize(
+    ("values", "url"),
+    [
+        (
+            {"redis": {"mode": "bundled"}},
+            "redis://:$(REDIS_PASSWORD)@gemma-gemma-gateway-redis.models.svc:6379/0",
+        ),
+        (redis(existingSecret="r"), {"secretKeyRef": {"name": "r", "key": "url"}}),
+        (redis(host="10.0.0.3"), "redis://10.0.0.3:6379/0"),
+        (
+            redis(host="h", port=6380, username="u", passwordSecret="p", tls={"enabled": True}),
+            "rediss://u:$(REDIS_PASSWORD)@h:6380/0",
+        ),
+        (
+            redis(
+                host="10.0.0.3",
+                port=6378,
+                database=2,
+                passwordSecret="p",
+                tls={"enabled": True, "caSecret": "ca", "checkHostname": False},
+            ),
+            "rediss://:$(REDIS_PASSWORD)@10.0.0.3:6378/2"
+            "?ssl_ca_certs=/etc/redis/ca.pem&ssl_check_hostname=false",
+        ),
+    ],
+)
+def test_every_spelling_of_redis_is_one_that_the_gateway_reads(values: Object, url: Any) -> None:
+    pod = gateway(merged(BASE, values))["spec"]
+    variables = env(pod["containers"][0])
+    assert variables["GATEWAY_REDIS_URL"] == url
+    if not isinstance(url, str):
+        return
+    order = [e["name"] for e in pod["containers"][0]["env"]]
+    if "$(REDIS_PASSWORD)" in url:  # Kubernetes expands only what is defined before
+        assert order.index("REDIS_PASSWORD") < order.index("GATEWAY_REDIS_URL")
+    mounts = {m["mountPath"]: m["name"] for m in pod["containers"][0]["volumeMounts"]}
+    if "/etc/redis/ca.pem" in url:
+        volumes = {v["name"]: v for v in pod["volumes"]}
+        assert volumes[mounts["/etc/redis"]]["secret"]["secretName"] == "ca"
+        url = url.replace("ssl_ca_certs=/etc/redis/ca.pem&", "")  # no such file here
+    target = _Target(url.replace("$(REDIS_PASSWORD)", "sesame"))
+    assert target._port == int(re.search(r":(\d+)/\d", url)[1])  # type: ignore[index]
+    assert (target._tls is not None) == url.startswith("rediss")
+    assert ("REDIS_PASSWORD" in url) == any(b"sesame" in part for part in target.greeting)
+
+
+def test_the_generated_password_is_random_and_only_in_a_secret() -> None:
+    def password() -> str:
+        (secret,) = of(render(BASE), "Secret")
+        return str(secret["data"]["password"])
+
+    assert password() != password()
+
+
+@pytest.mark.parametrize("metric", ["cpu", "inFlight"])
+def test_a_scaled_gateway_has_no_fixed_replicas(metric: str) -> None:
+    objects = render(merged(BASE, {"autoscaling": {"enabled": True, "metric": metric}}))
+    (deployment,) = of(objects, "Deployment")
+    (scaler,) = of(objects, "HorizontalPodAutoscaler")
+    assert "replicas" not in deployment["spec"]
+    assert scaler["spec"]["scaleTargetRef"]["name"] == deployment["metadata"]["name"]
+    assert scaler["spec"]["metrics"][0]["type"] == {"cpu": "Resource", "inFlight": "Pods"}[metric]
+
+
+def test_an_engine_key_goes_to_gateway_and_engines() -> None:
+    objects = render(
+        merged(BASE, engines(VLLM) | {"upstreamApiKey": {"existingSecret": "engine-key"}})
+    )
+    reference = {"secretKeyRef": {"name": "engine-key", "key": "api-key"}}
+    (deployment,) = of(objects, "Deployment")
+    (engine,) = of(objects, "StatefulSet", "-a")
+    first = env(deployment["spec"]["template"]["spec"]["containers"][0])
+    second = env(engine["spec"]["template"]["spec"]["containers"][0])
+    assert first["GATEWAY_UPSTREAM_API_KEY"] == second["VLLM_API_KEY"] == reference
+
+
+def test_what_is_taken_from_deploy_is_current() -> None:
+    assert chart_readme.stale() == []
+    assert [name for name, _, meaning in chart_readme.values() if not meaning] == []
+
+
+def test_the_notes_and_the_package(tmp_path: Any) -> None:
+    import helm_python
+
+    with helm_python.Chart.load(str(chart.CHART)) as loaded:
+        notes = loaded.render(chart.example("gke-l4"), name="gemma", namespace="models")[
+            "gemma-gateway/templates/NOTES.txt"
+        ]
+    assert "helm test gemma -n models" in notes
+    assert "1 engine(s): gemma-3-4b (vllm)" in notes
+    copy = tmp_path / "chart"
+    shutil.copytree(chart.CHART, copy)
+    archive = helm_python.chart.package(str(copy), destination=str(tmp_path))
+    with helm_python.Chart.load(archive) as packaged:
+        assert packaged.render(BASE, name="gemma", namespace="models")
