@@ -12,7 +12,7 @@ import yaml
 
 from app.storage.redis import _Target
 from scripts import chart_readme
-from tests.deploy import chart
+from tests.deploy import chart, kube_schema
 from tests.deploy.chart import Object, env, merged, of, render
 
 BASE: Object = {"inProcess": True, "replicaCount": 1, "apiKeys": {"existingSecret": "keys"}}
@@ -213,6 +213,74 @@ def test_an_engine_key_goes_to_gateway_and_engines() -> None:
     first = env(deployment["spec"]["template"]["spec"]["containers"][0])
     second = env(engine["spec"]["template"]["spec"]["containers"][0])
     assert first["GATEWAY_UPSTREAM_API_KEY"] == second["VLLM_API_KEY"] == reference
+
+
+def test_long_names_stay_within_what_kubernetes_takes() -> None:
+    entry = VLLM | {"name": "a-name-of-20-letters"}
+    pool = entry | {"type": "inferencePool", "url": "http://10.0.0.9/v1"}
+    pool |= {"pool": {"parentRefs": [{"name": "inference"}]}}
+    release = "a-release-of-as-many-as-fifty-three-letters-in-helm-4"
+    assert len(release) == 53
+    for thing in render(merged(BASE, engines(pool)), name=release):
+        assert len(thing["metadata"]["name"]) <= (52 if thing["kind"] == "StatefulSet" else 63)
+    with pytest.raises(Exception, match="KubeRay takes names of up to 41 letters"):
+        render(
+            merged(BASE, engines(entry | {"type": "ray", "cache": {"type": "emptyDir"}})), release
+        )
+
+
+KINDS = ("vllm", "inferencePool", "ray", "leaderWorkerSet")
+CACHES: dict[str, Object] = {
+    "pvc": {"type": "pvc", "storageClass": "fast"},
+    "emptyDir": {"type": "emptyDir"},
+    "claim": {"type": "claim", "claim": "weights"},
+    "shared claim": {"type": "claim", "claim": "weights", "readOnly": True},
+    "gcsFuse": {"type": "gcsFuse", "bucket": "models"},
+}
+
+
+@pytest.mark.parametrize("cache", CACHES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_engine_has_its_weights_and_a_place_to_write(kind: str, cache: str) -> None:
+    entry = VLLM | {"type": kind, "cache": CACHES[cache]}
+    if kind == "inferencePool":
+        entry |= {"url": "http://10.0.0.9/v1", "pool": {"parentRefs": [{"name": "inference"}]}}
+    if cache == "pvc" and kind in ("ray", "leaderWorkerSet"):
+        return  # refused, see above
+    objects = render(merged(BASE, engines(entry)))
+    for thing in objects:
+        kube_schema.check(thing)
+    for at, template in chart.templates(objects):
+        if template["metadata"]["labels"]["app.kubernetes.io/component"] != "engine":
+            continue
+        kube_schema.check_template(template)
+        (container,) = template["spec"]["containers"]
+        mounts = {m["mountPath"]: m for m in container["volumeMounts"]}
+        assert {"/cache", "/tmp", "/dev/shm"} <= set(mounts), at
+        assert not mounts["/cache"].get("readOnly"), at
+        assert ("/models" in mounts) == (cache in ("shared claim", "gcsFuse")), at
+        notes = template["metadata"].get("annotations", {})
+        assert (notes.get("gke-gcsfuse/volumes") == "true") == (cache == "gcsFuse"), at
+        memory = [v for v in template["spec"]["volumes"] if v["name"] == "shm"]
+        assert memory[0]["emptyDir"]["medium"] == "Memory", at
+
+
+def test_ray_is_told_to_use_the_gpus_that_its_workers_have() -> None:
+    entry = VLLM | {"type": "ray", "cache": {"type": "emptyDir"}, "gpus": 4, "nodes": 2}
+    (service,) = of(render(merged(BASE, engines(entry | {"replicas": 3}))), "RayService")
+    (app,) = yaml.safe_load(service["spec"]["serveConfigV2"])["applications"]
+    assert app["import_path"] == "ray.serve.llm:build_openai_app"
+    (llm,) = app["args"]["llm_configs"]
+    (group,) = service["spec"]["rayClusterConfig"]["workerGroupSpecs"]
+    asked = (
+        llm["engine_kwargs"]["tensor_parallel_size"]
+        * (llm["engine_kwargs"]["pipeline_parallel_size"])
+    )
+    limits = group["template"]["spec"]["containers"][0]["resources"]["limits"]
+    assert asked * llm["deployment_config"]["num_replicas"] == 4 * 2 * 3
+    assert limits["nvidia.com/gpu"] * group["replicas"] == 4 * 2 * 3
+    assert group["rayStartParams"] == {"num-gpus": "4"}
+    assert llm["model_loading_config"]["model_id"] == VLLM["model"]
 
 
 def test_what_is_taken_from_deploy_is_current() -> None:

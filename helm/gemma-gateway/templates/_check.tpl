@@ -85,6 +85,9 @@
 {{- if and (has $e.type (list "ray" "leaderWorkerSet")) (ne $e.autoscaling.type "none") -}}
 {{- fail (printf "%s: autoscaling is for the types vllm and inferencePool" $at) -}}
 {{- end -}}
+{{- if and (eq $e.type "ray") (gt (len (include "gg.engineName" (list $ $e))) 41) -}}
+{{- fail (printf "%s: KubeRay takes names of up to 41 letters and %s is longer: shorten the engine's or the release's name" $at (include "gg.engineName" (list $ $e))) -}}
+{{- end -}}
 {{- if and (ne $e.autoscaling.type "none") (gt ($e.autoscaling.minReplicas | int) ($e.autoscaling.maxReplicas | int)) -}}
 {{- fail (printf "%s: autoscaling.minReplicas is above autoscaling.maxReplicas" $at) -}}
 {{- end -}}
