@@ -8,9 +8,10 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.process import KEY
+from tests.process import KEY, Gateway
 
 MODEL = "gemma-3-270m"
 TURN = [{"role": "user", "content": "Hello"}]
@@ -213,3 +214,30 @@ class Target:
         assert error["code"], raw
         for word in ("Traceback", "site-packages", ".py", "/app/"):
             assert word not in raw.decode(), raw
+
+
+def fire_all(
+    gateway: Gateway, requests: st.SearchStrategy[Hostile], cases: int, seconds: float
+) -> None:
+    """Fire so many requests, the same ones each time; afterwards the gateway is well.
+
+    Args:
+        seconds: longest wait for one answer.
+    """
+    target = Target("127.0.0.1", gateway.port, seconds)
+
+    @settings(
+        max_examples=cases,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(requests)
+    def fire(request: Hostile) -> None:
+        target.fire(request)
+
+    fire()
+    print(f"{sum(target.statuses.values())} requests: {dict(sorted(target.statuses.items()))}")
+    assert gateway.is_ready()
+    assert "INTERNAL_ERROR" not in gateway.text()

@@ -6,6 +6,7 @@ import importlib.util
 import re
 from pathlib import Path
 
+import pytest
 from prometheus_client.metrics_core import Metric
 
 from app.engines.upstream import UpstreamEngine
@@ -54,3 +55,13 @@ def used(expressions: list[str]) -> set[str]:
 def exported(name: str, known: set[str]) -> bool:
     """Whether a vLLM series belongs to a known metric: client libraries add the suffix."""
     return name in known or re.sub(r"_(total|bucket|count|sum)$", "", name) in known
+
+
+def assert_vllm_exports(expressions: list[str]) -> None:
+    """Every vLLM series in PromQL is one that vLLM exports; skips where vLLM isn't installed."""
+    known = vllm_names()
+    if known is None:
+        pytest.skip("vLLM isn't installed here: its metric names can't be looked up")
+    theirs = {name for name in used(expressions) if name.startswith("vllm:")}
+    assert theirs
+    assert [name for name in theirs if not exported(name, known)] == []

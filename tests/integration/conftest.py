@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import secrets
 import shutil
 import signal
@@ -13,23 +12,16 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
 
 from app.call import Principal
 from app.settings import Tier, Window
 from app.storage.redis import Store
+from tests.conftest import absent
+from tests.process import free_port
 
 SERVERS = ("valkey", "redis")
-
-
-def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class Server:
@@ -85,12 +77,6 @@ def server_binary(name: str) -> str:
 def require(program: str) -> str:
     """A program's path; where it is missing the test skips, or fails in CI."""
     return shutil.which(program) or absent(f"no {program} here (Debian: apt-get install {program})")
-
-
-def absent(missing: str) -> NoReturn:
-    if os.environ.get("CI") == "true":
-        pytest.fail(missing)
-    pytest.skip(missing)
 
 
 @pytest.fixture(scope="session", params=SERVERS)

@@ -24,7 +24,8 @@ from app.storage.batch import StoreError
 from app.storage.embedded import EmbeddedStore
 from app.storage.redis import Store
 from app.usage import Usage
-from tests.integration.conftest import Server, free_port, require, server_binary
+from tests.integration.conftest import Server, require, server_binary
+from tests.process import free_port
 
 Caller = Callable[..., Principal]
 TIMEOUT = 0.05

@@ -8,7 +8,6 @@ import itertools
 import json
 import os
 import signal
-import socket
 import sys
 import time
 from collections import Counter
@@ -20,6 +19,7 @@ import pytest
 from app.engines.base import EngineFailed, EngineRequest
 from app.engines.upstream import UpstreamEngine
 from tests.loopback import Loopback
+from tests.process import free_port
 
 MODEL = "gemma-3-270m"
 
@@ -59,12 +59,6 @@ async def eventually(true: Callable[[], bool], within: float) -> float:
         assert time.monotonic() - began < within, "not so in time"
         await asyncio.sleep(0.002)
     return time.monotonic() - began
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def outstanding(engine: UpstreamEngine) -> int:
