@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from app.errors import Code, GatewayError
 from app.settings import Tier
 from app.usage import Usage
 from app.wire.dialect import Dialect
@@ -21,6 +22,7 @@ class Principal:
         tier_name: name of the tier in the settings.
         tier: limits and bounds of that tier.
         models: model names that the key may use; empty means all.
+        scopes: what else it may do; ``operator``: see and change what belongs to others.
     """
 
     key_id: str
@@ -28,6 +30,12 @@ class Principal:
     tier_name: str
     tier: Tier
     models: frozenset[str] = frozenset()
+    scopes: frozenset[str] = frozenset()
+
+    def require_operator(self) -> None:
+        """Raise OPERATOR_REQUIRED unless this is an operator."""
+        if "operator" not in self.scopes:
+            raise GatewayError(Code.OPERATOR_REQUIRED)
 
 
 @dataclass(slots=True)

@@ -44,6 +44,9 @@ class Code(Enum):
     MODEL_NOT_ALLOWED = Kind(
         403, "permission_error", "permission_error", "This API key may not use this model."
     )
+    OPERATOR_REQUIRED = Kind(
+        403, "permission_error", "permission_error", "This needs a key with operator scope."
+    )
     MODEL_NOT_FOUND = Kind(
         404, "invalid_request_error", "not_found_error", "No such model; GET /v1/models lists them."
     )

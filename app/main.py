@@ -63,7 +63,9 @@ class Parts:
         self.key_file: Path | None = None
         data_dir = settings.data_dir.absolute()
         further: tuple[str, ...] = ()
-        if not (settings.api_keys or settings.keys or settings.allow_anonymous):
+        if not (
+            settings.api_keys or settings.operator_keys or settings.keys or settings.allow_anonymous
+        ):
             self.key_file = data_dir / "api_key"
             further = (first_key(self.key_file),)
         keys = KeyRing.from_settings(settings, further)

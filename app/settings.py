@@ -78,6 +78,7 @@ class KeyEntry(Strict):
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     tier: str = "default"
     models: tuple[str, ...] = ()
+    scopes: tuple[Literal["operator"], ...] = ()
     expires: datetime | None = None
 
 
@@ -105,6 +106,11 @@ class Settings(BaseSettings):
     # who
     api_keys: Commas = Field(
         (), repr=False, description="API keys in the clear, comma-separated, tier default"
+    )
+    operator_keys: Commas = Field(
+        (),
+        repr=False,
+        description="The same with operator scope: they may also see and manage what is others'",
     )
     keys: tuple[KeyEntry, ...] = Field((), description="Further keys, hashed (YAML)")
     allow_anonymous: bool = Field(

@@ -26,6 +26,8 @@ from app.settings import KeyEntry, Settings
 PREFIX = "gg-"
 MAX_HEADER_BYTES = 512  # no key is longer; hashing megabytes for a stranger costs CPU
 ANONYMOUS_ID = "0" * 64  # no key has this digest (it would be a SHA-256 preimage)
+NONE: frozenset[str] = frozenset()
+OPERATOR = frozenset({"operator"})
 _GENERATED = re.compile(rf"{PREFIX}[A-Za-z0-9_-]{{43}}")
 
 Header = str | bytes | None
@@ -72,20 +74,22 @@ class KeyRing:
 
         Args:
             settings: ``keys`` (hashed) and ``api_keys`` (in the clear; only digests are kept).
-            further: more keys in the clear, such as the one of :func:`first_key`.
+            further: more keys in the clear with operator scope, such as the one of
+                :func:`first_key`.
 
         Raises:
             ValueError: two entries hold the same key.
         """
         keys = [_from_entry(entry, settings) for entry in settings.keys]
-        clear = {text: f"generated-{n}" for n, text in enumerate(further, 1)}
-        clear |= {text: f"env-{n}" for n, text in enumerate(settings.api_keys, 1)}
-        for text, name in clear.items():
-            digest = hashlib.sha256(text.encode()).digest()
-            keys.append(Key(digest, _principal(digest.hex(), name, "default", settings)))
+        clear = {text: (f"env-{n}", NONE) for n, text in enumerate(settings.api_keys, 1)}
+        clear |= {text: (f"generated-{n}", OPERATOR) for n, text in enumerate(further, 1)}
+        clear |= {
+            text: (f"operator-{n}", OPERATOR) for n, text in enumerate(settings.operator_keys, 1)
+        }
+        keys += [_in_the_clear(text, *who, settings) for text, who in clear.items()]
         anonymous = None
         if settings.allow_anonymous:
-            anonymous = _principal(ANONYMOUS_ID, "anonymous", "default", settings)
+            anonymous = Principal(ANONYMOUS_ID, "anonymous", "default", settings.tier("default"))
         return cls(keys, anonymous)
 
     def __len__(self) -> int:
@@ -203,12 +207,19 @@ def _from_entry(entry: KeyEntry, settings: Settings) -> Key:
     expires = entry.expires
     if expires is not None and expires.tzinfo is None:
         expires = expires.replace(tzinfo=UTC)  # a time without a zone is UTC on every machine
-    principal = _principal(entry.sha256, entry.name, entry.tier, settings, entry.models)
+    principal = Principal(
+        entry.sha256,
+        entry.name,
+        entry.tier,
+        settings.tier(entry.tier),
+        frozenset(entry.models),
+        frozenset(entry.scopes),
+    )
     stamp = None if expires is None else expires.timestamp()
     return Key(bytes.fromhex(entry.sha256), principal, stamp)
 
 
-def _principal(
-    key_id: str, name: str, tier: str, settings: Settings, models: tuple[str, ...] = ()
-) -> Principal:
-    return Principal(key_id, name, tier, settings.tier(tier), frozenset(models))
+def _in_the_clear(text: str, name: str, scopes: frozenset[str], settings: Settings) -> Key:
+    digest = hashlib.sha256(text.encode()).digest()
+    tier = settings.tier("default")
+    return Key(digest, Principal(digest.hex(), name, "default", tier, scopes=scopes))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Response
 from fastapi.responses import JSONResponse
 
+from app.api.callers import any_caller
 from app.call import Principal
 from app.errors import Code, GatewayError
 from app.gateway import Gateway, UsageReport
@@ -20,9 +21,7 @@ def router(gateway: Gateway, health: Health) -> APIRouter:
     """Routes over the gateway's own state."""
     routes = APIRouter()
 
-    def caller(request: Request) -> Principal:
-        headers = dict(request.scope["headers"])
-        return gateway.identify(headers.get(b"authorization"), headers.get(b"x-api-key"))
+    caller = any_caller(gateway)
 
     @routes.get("/v1/models", tags=["models"])
     async def list_models(principal: Principal = Depends(caller)) -> dict[str, Any]:

@@ -1,0 +1,35 @@
+"""Who calls a route that FastAPI serves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fastapi import Request
+
+from app.call import Principal
+from app.gateway import Gateway
+
+CallerOf = Callable[[Request], Principal]
+
+
+def any_caller(gateway: Gateway) -> CallerOf:
+    """A dependency that gives the caller, or raises INVALID_API_KEY."""
+
+    def caller(request: Request) -> Principal:
+        headers = dict(request.scope["headers"])
+        return gateway.identify(headers.get(b"authorization"), headers.get(b"x-api-key"))
+
+    return caller
+
+
+def operator(gateway: Gateway) -> CallerOf:
+    """The same for routes that show or change what belongs to others; OPERATOR_REQUIRED for
+    everybody else, whatever else is wrong with the request."""
+    identify = any_caller(gateway)
+
+    def caller(request: Request) -> Principal:
+        principal = identify(request)
+        principal.require_operator()
+        return principal
+
+    return caller
