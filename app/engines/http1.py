@@ -302,14 +302,18 @@ class Origin:
         if connection in self._idle:
             self._idle.remove(connection)
 
-    def prune(self) -> None:
+    def prune(self, *, frozen: bool = False) -> None:
         """Close connections that were idle for too long, and those whose answer doesn't begin. To
-        be called every second or so: one timer for all is cheaper than one for each."""
+        be called every second or so: one timer for all is cheaper than one for each.
+
+        Args:
+            frozen: the server gives no sign of life: no answer is waited for any longer.
+        """
         now = asyncio.get_running_loop().time()
         oldest = now - KEEP_ALIVE_SECONDS
         for connection in [c for c in self._idle if c.idle_since <= oldest]:
             connection.abort()
-        for connection in [c for c in self._open if c.deadline < now]:
+        for connection in [c for c in self._open if c.deadline < (inf if frozen else now)]:
             connection.expire()
 
     def close(self) -> None:

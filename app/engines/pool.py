@@ -43,6 +43,7 @@ class Upstream:
     call_failures: int = 0
     check_failures: int = 0
     trial_at: float = 0.0  # ejected: when a call may try it again (clock seconds); 0: not ejected
+    silent_since: float = 0.0  # clock seconds of the first check in a row without an answer; 0: none
     unreachable: bool = False  # why it was ejected: nobody there, or calls that failed
     _key: bytes = field(default=b"", repr=False)
 
@@ -138,6 +139,7 @@ class Pool:
     def answered(self, upstream: Upstream) -> None:
         """It began a good answer: it is back if it was ejected, but a stream may still die."""
         upstream.check_failures = 0
+        upstream.silent_since = 0.0
         if upstream.trial_at:
             self._restore(upstream)
 
@@ -158,6 +160,7 @@ class Pool:
         """It answered the active check. One that nobody could reach is back at once; one whose
         calls failed first sits out its ``eject_seconds``."""
         upstream.check_failures = 0
+        upstream.silent_since = 0.0
         if models != upstream.models:
             upstream.models = models
             self._models = tuple(
@@ -169,6 +172,7 @@ class Pool:
     def check_failed(self, upstream: Upstream, *, at_once: bool = False) -> None:
         """It didn't answer the active check. ``at_once``: it has never been seen to work."""
         upstream.check_failures += 1
+        upstream.silent_since = upstream.silent_since or self._clock()
         if at_once or upstream.check_failures >= self._eject_after or upstream.trial_at:
             self._eject(upstream, True)
 

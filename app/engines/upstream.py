@@ -202,9 +202,11 @@ class UpstreamEngine:
         tick = min(1.0, self._idle_timeout / 4, self._request_timeout / 4)
         while True:
             await asyncio.sleep(tick)
-            for origin in self._origins.values():
-                origin.prune()
             now = time.monotonic()
+            for upstream, origin in self._origins.items():
+                # A whole answer is silent until its end, but a living server answers the checks.
+                silent = upstream.silent_since
+                origin.prune(frozen=bool(silent) and now - silent > self._idle_timeout)
             for reply in tuple(self._live):
                 if reply.waiting and now - reply.since > self._idle_timeout:
                     reply.expire(f"silent for {self._idle_timeout} s")

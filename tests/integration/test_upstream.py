@@ -375,6 +375,17 @@ async def test_a_frozen_server_is_ejected_and_returns() -> None:
         assert (await read(engine, request()))[0] == 200
 
 
+async def test_a_whole_answer_is_not_waited_for_once_its_server_has_frozen() -> None:
+    options = {"connect_timeout": 0.2, "health_interval": 0.1, "idle_timeout": 1.0}
+    async with process() as (child, url), engine_over(url, **options) as engine:
+        call = asyncio.create_task(read(engine, request(stream=False, wait=30)))
+        await asyncio.sleep(1.5)
+        assert not call.done()  # longer than idle_timeout, but the server answers the checks
+        os.kill(child.pid, signal.SIGSTOP)
+        with pytest.raises(EngineFailed, match="timeout"):
+            await asyncio.wait_for(call, 10)
+
+
 async def test_a_server_too_busy_for_checks_is_not_ejected_while_it_streams() -> None:
     options = {"connect_timeout": 0.2, "health_interval": 0.05}
     async with Loopback() as server, engine_over(server.url, **options) as engine:
