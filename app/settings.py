@@ -84,7 +84,8 @@ class KeyEntry(Strict):
 
 def _base_urls(urls: tuple[str, ...]) -> tuple[str, ...]:
     for url in urls:
-        if not url.startswith(("http://", "https://")) or not url.rstrip("/").endswith("/v1"):
+        plain = url.removeprefix("dns+")
+        if not plain.startswith(("http://", "https://")) or not plain.rstrip("/").endswith("/v1"):
             raise ValueError(f"{url!r} is not a base URL such as http://127.0.0.1:11434/v1")
     return tuple(url.rstrip("/") for url in urls)
 
@@ -166,7 +167,8 @@ class Settings(BaseSettings):
     upstreams: Annotated[Commas, AfterValidator(_base_urls)] = Field(
         (),
         description=(
-            "Base URLs of OpenAI-compatible servers, ending in /v1; empty: engine in process"
+            "Base URLs of OpenAI-compatible servers, ending in /v1; dns+http://: one for each "
+            "address of the name; empty: engine in process"
         ),
     )
     upstream_api_key: str = Field("", repr=False, description="Bearer key sent to the upstreams")

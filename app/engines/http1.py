@@ -212,14 +212,18 @@ class Origin:
         root: URL that request paths are appended to, such as https://host/prefix.
         headers: sent with every request.
         connect_timeout: seconds, for name, TCP and TLS together.
+        address: where to connect to instead of looking the URL's host up.
     """
 
-    def __init__(self, root: str, headers: Mapping[str, str], connect_timeout: float) -> None:
+    def __init__(
+        self, root: str, headers: Mapping[str, str], connect_timeout: float, address: str = ""
+    ) -> None:
         url = urlsplit(root)
         secure = url.scheme == "https"
         self._host = url.hostname or ""
         self._port = url.port or (443 if secure else 80)
         self._prefix = url.path
+        self._address = address or self._host
         self._tls = ssl.create_default_context() if secure else None
         self._fixed = _lines({"host": url.netloc.rpartition("@")[2], **headers})
         self._connect_timeout = connect_timeout
@@ -277,7 +281,11 @@ class Origin:
         try:
             async with asyncio.timeout(self._connect_timeout):
                 _, connection = await loop.create_connection(
-                    lambda: Connection(self), self._host, self._port, ssl=self._tls
+                    lambda: Connection(self),
+                    self._address,
+                    self._port,
+                    ssl=self._tls,
+                    server_hostname=self._host if self._tls else None,
                 )
         except (OSError, UnicodeError) as error:  # time-outs, TLS, names that are none
             raise ConnectFailed(str(error) or type(error).__name__) from None

@@ -43,7 +43,8 @@ class Upstream:
     call_failures: int = 0
     check_failures: int = 0
     trial_at: float = 0.0  # ejected: when a call may try it again (clock seconds); 0: not ejected
-    silent_since: float = 0.0  # clock seconds of the first check in a row without an answer; 0: none
+    silent_since: float = 0.0  # first of the checks in a row that failed (clock seconds); 0: none
+    gone: bool = False  # its address is no longer one of its name's: it gets no more calls
     unreachable: bool = False  # why it was ejected: nobody there, or calls that failed
     _key: bytes = field(default=b"", repr=False)
 
@@ -90,6 +91,21 @@ class Pool:
         self._clock = clock
         self._turn = 0
         self._models: tuple[str, ...] = ()
+
+    def add(self, url: str) -> Upstream:
+        """One more upstream."""
+        upstream = Upstream(url)
+        self.upstreams = (*self.upstreams, upstream)
+        return upstream
+
+    def remove(self, upstream: Upstream) -> None:
+        """It gets no more calls; those that it holds go on."""
+        upstream.gone = True
+        self.upstreams = tuple(u for u in self.upstreams if u is not upstream)
+        self._list_models()
+
+    def _list_models(self) -> None:
+        self._models = tuple(dict.fromkeys(name for u in self.upstreams for name in u.models or ()))
 
     # ---- choice
 
@@ -163,9 +179,7 @@ class Pool:
         upstream.silent_since = 0.0
         if models != upstream.models:
             upstream.models = models
-            self._models = tuple(
-                dict.fromkeys(name for u in self.upstreams for name in u.models or ())
-            )
+            self._list_models()
         if upstream.trial_at and (upstream.unreachable or upstream.trial_at <= self._clock()):
             self._restore(upstream)
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 import orjson
 
+from app.engines import discovery
 from app.engines.base import EngineFailed, EngineHealth, EngineReply, EngineRequest
 from app.engines.http1 import Broken, ConnectFailed, Origin
 from app.engines.pool import Pool, Upstream, UpstreamState
@@ -23,7 +24,8 @@ class UpstreamEngine:
 
     Args:
         urls: base URLs, ending in /v1; routes beside it, such as /tokenize, are looked for at the
-            same server's root.
+            same server's root. ``dns+http://`` stands for all servers of a DNS name, which is
+            looked up again every ``health_interval``.
         api_key: sent as Bearer; empty: none.
         connect_timeout: seconds, for TCP and TLS.
         idle_timeout: longest silence of a stream before or between bytes, seconds.
@@ -45,17 +47,22 @@ class UpstreamEngine:
         eject_after: int = 3,
         eject_seconds: float = 5.0,
     ) -> None:
-        self.pool = Pool(urls, eject_after=eject_after, eject_seconds=eject_seconds)
+        fixed, self._names = discovery.split(tuple(urls))
+        self.pool = Pool(fixed, eject_after=eject_after, eject_seconds=eject_seconds)
         self._live: set[UpstreamReply] = set()
-        headers = {"accept-encoding": "identity"}
+        self._headers = {"accept-encoding": "identity"}
         if api_key:
-            headers["authorization"] = f"Bearer {api_key}"
-        self._origins = {u: Origin(u.root, headers, connect_timeout) for u in self.pool.upstreams}
+            self._headers["authorization"] = f"Bearer {api_key}"
+        self._connect_timeout = connect_timeout
+        self._origins = {
+            u: Origin(u.root, self._headers, connect_timeout) for u in self.pool.upstreams
+        }
+        self._found: dict[tuple[discovery.Name, str], Upstream] = {}
         self._idle_timeout = idle_timeout
         self._request_timeout = request_timeout
         self._health_interval = health_interval
         self._check_timeout = min(connect_timeout, max(0.5, health_interval))
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
         self._seen = asyncio.Event()  # an upstream has answered, ever
 
     # ---- life
@@ -63,8 +70,17 @@ class UpstreamEngine:
     async def start(self) -> None:
         """Check every upstream once and begin to watch them; none needs to be up."""
         await asyncio.gather(*(self._check(u, first=True) for u in self.pool.upstreams))
-        self._tasks = [asyncio.create_task(self._watch(u)) for u in self.pool.upstreams]
-        self._tasks.append(asyncio.create_task(self._sweep()))
+        for upstream in self.pool.upstreams:
+            self._spawn(self._watch(upstream))
+        await asyncio.gather(*map(self._look_up, self._names))
+        for name in self._names:
+            self._spawn(self._follow(name))
+        self._spawn(self._sweep())
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def wait_ready(self, timeout: float) -> None:
         """Wait until an upstream has answered.
@@ -82,10 +98,10 @@ class UpstreamEngine:
 
     async def stop(self) -> None:
         """Abort what is still in flight and close all connections."""
-        for task in self._tasks:
+        tasks = tuple(self._tasks)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._tasks = []
+        await asyncio.gather(*tasks, return_exceptions=True)
         for reply in tuple(self._live):
             reply.close()
         for origin in self._origins.values():
@@ -155,11 +171,37 @@ class UpstreamEngine:
 
     # ---- watching
 
-    async def _watch(self, upstream: Upstream) -> None:
+    async def _follow(self, name: discovery.Name) -> None:
         while True:
+            await asyncio.sleep(self._health_interval)
+            await self._look_up(name)
+
+    async def _look_up(self, name: discovery.Name) -> None:
+        """Take new addresses in and let go of those that are no longer there. An empty answer
+        changes nothing: rather try the servers known before than none."""
+        addresses = await name.addresses()
+        if not addresses:
+            return
+        known = {address for owner, address in self._found if owner is name}
+        for address in known - addresses:
+            self.pool.remove(self._found.pop((name, address)))
+        fresh = []
+        for address in sorted(addresses - known):
+            upstream = self.pool.add(name.at(address))
+            root = name.url.removesuffix("/v1")
+            self._origins[upstream] = Origin(root, self._headers, self._connect_timeout, address)
+            self._found[name, address] = upstream
+            fresh.append(upstream)
+        await asyncio.gather(*(self._check(upstream, first=True) for upstream in fresh))
+        for upstream in fresh:
+            self._spawn(self._watch(upstream))
+
+    async def _watch(self, upstream: Upstream) -> None:
+        while not upstream.gone:
             pace = 4 if upstream.check_failures else 1  # a doubt is settled sooner
             await asyncio.sleep(self._health_interval / pace)
-            await self._check(upstream)
+            if not upstream.gone:
+                await self._check(upstream)
 
     async def _check(self, upstream: Upstream, *, first: bool = False) -> None:
         """GET /v1/models: the one route that vLLM, Ollama, TGI and the rest all have."""
@@ -203,7 +245,11 @@ class UpstreamEngine:
         while True:
             await asyncio.sleep(tick)
             now = time.monotonic()
-            for upstream, origin in self._origins.items():
+            for upstream, origin in tuple(self._origins.items()):
+                if upstream.gone and not upstream.outstanding:
+                    origin.close()
+                    del self._origins[upstream]
+                    continue
                 # A whole answer is silent until its end, but a living server answers the checks.
                 silent = upstream.silent_since
                 origin.prune(frozen=bool(silent) and now - silent > self._idle_timeout)
@@ -229,7 +275,8 @@ class UpstreamEngine:
 
     def serves(self, model: str) -> bool:
         """Whether a call for this model has anywhere to go, were all upstreams well."""
-        return any(u.serves(model) for u in self.pool.upstreams)
+        known = self.pool.upstreams
+        return not known or any(u.serves(model) for u in known)
 
     def upstreams(self) -> tuple[UpstreamState, ...]:
         """Each upstream's state, in the order of ``urls``."""

@@ -144,25 +144,22 @@ def test_upstreams_are_what_the_release_runs(
         s["metadata"]["name"]: s for kind in ("StatefulSet", "LeaderWorkerSet")
         for s in of(objects, kind)
     }  # fmt: skip
-    scaled = {
-        s["spec"]["scaleTargetRef"]["name"]: s["spec"].get("maxReplicaCount")
-        or s["spec"]["maxReplicas"]
-        for kind in ("ScaledObject", "HorizontalPodAutoscaler")
-        for s in of(objects, kind)
-    }
     given = {e["url"] for e in chart.example(name).get("engines", []) if "url" in e}
     for url in set(settings.upstreams) - given:
-        host = str(urlsplit(url).hostname)
+        host = str(urlsplit(url.removeprefix("dns+")).hostname)
         assert host.endswith(".models.svc")
         first, service = host.removesuffix(".models.svc").split(".")[0], host.split(".")[1]
         if first.endswith("-serve-svc"):
             assert of(objects, "RayService", first.removesuffix("-serve-svc"))
             continue
+        if url.startswith("dns+"):  # all ready pods of a set
+            assert sets[first]["kind"] == "StatefulSet"
+            assert sets[first]["spec"]["serviceName"] == first
+            assert of(objects, "Service", first)[0]["spec"]["clusterIP"] == "None"
+            continue
         owner, ordinal = first.rsplit("-", 1)
         assert owner == service
-        assert int(ordinal) < scaled.get(owner, sets[owner]["spec"].get("replicas", 0))
-        if sets[owner]["kind"] == "StatefulSet":
-            assert of(objects, "Service", owner)[0]["spec"]["clusterIP"] == "None"
+        assert int(ordinal) < sets[owner]["spec"]["replicas"]
 
 
 @each

@@ -119,9 +119,10 @@ the gateway sees which of them fails and keeps a prefix on the server that has i
 {{ $engine.url | trimSuffix "/" }}
 {{- else if eq $engine.type "ray" -}}
 http://{{ $name }}-serve-svc.{{ $root.Release.Namespace }}.svc:8000/v1
+{{- else if eq $engine.type "vllm" -}}
+dns+http://{{ $name }}.{{ $root.Release.Namespace }}.svc:8000/v1
 {{- else -}}
-{{- $most := ternary $engine.replicas $engine.autoscaling.maxReplicas (eq $engine.autoscaling.type "none") | int -}}
-{{- range $i := until $most }}
+{{- range $i := until ($engine.replicas | int) }}
 http://{{ $name }}-{{ $i }}.{{ $name }}.{{ $root.Release.Namespace }}.svc:8000/v1
 {{- end }}
 {{- end -}}
