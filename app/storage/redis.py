@@ -2,82 +2,85 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import logging
-import ssl
-from typing import Any
+from typing import Any, Protocol
 
-from redis.asyncio.connection import SSLConnection, parse_url
+from app.storage.batch import Argument, Prepared, ReplyError, StoreError, pack
+from app.storage.cluster import Cluster
+from app.storage.endpoint import Endpoint
+from app.storage.sentinel import REPLICA, Sentinels
+from app.storage.target import Target
 
-from app.storage.batch import Argument, Link, Prepared, ReplyError, StoreError, pack
 
-CONNECT_TIMEOUT = 1.0  # seconds; only the background probe waits for it
-FIRST_PAUSE = 0.05  # seconds between two probes, doubled up to LAST_PAUSE
-LAST_PAUSE = 0.5
-# The server is there but doesn't serve us: starting, a replica, out of memory or disk, no rights,
-# one node of a cluster (the URL must name an endpoint that serves every key).
-REFUSALS = (
-    *("LOADING", "BUSY", "READONLY", "MASTERDOWN", "NOREPLICAS", "MISCONF", "OOM"),
-    *("NOAUTH", "NOPERM", "CLUSTERDOWN", "MOVED", "ASK", "TRYAGAIN"),
-)
+class Servers(Protocol):
+    """What stands behind the URL: :class:`app.storage.endpoint.Endpoint` or
+    :class:`app.storage.cluster.Cluster`, where the attributes and methods are described."""
 
-log = logging.getLogger(__name__)
+    outages: int
+    last_error: str
+
+    @property
+    def available(self) -> bool: ...
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+    def slot(self, command: tuple[Argument, ...]) -> int: ...
+
+    async def send(self, packed: bytes, slot: int) -> Any: ...
 
 
 class Store:
     """A client that never makes a caller wait longer than ``timeout``.
 
-    After a failure the store counts as away: calls fail at once, while one background probe
-    reconnects (pauses of at most half a second) and brings it back by itself.
+    After a failure the store (of a Redis Cluster: the slots of the node that failed) counts as
+    away: calls fail at once, while a background task brings it back (pauses of at most half a
+    second).
 
     Args:
-        url: ``redis://``, ``rediss://`` or ``unix://``, with user, password, ``/db`` and redis-py's
-            ``ssl_*`` query parameters.
+        url: one of these; user, password and redis-py's ``ssl_*`` query parameters go with each,
+            and ``rediss`` instead of ``redis`` means TLS:
+
+            - ``redis://host:port/db``, ``unix:///path?db=0``: one server
+            - ``redis+cluster://host:port,host:port``: a Redis Cluster, found through any of these
+            - ``redis+sentinel://host:port,host:port/name/db``: the master that Redis Sentinel
+              watches under this name; ``sentinel_username`` and ``sentinel_password`` as query
+              parameters if sentinels have their own
         timeout: longest wait for an answer, in seconds.
 
     Attributes:
         failures: commands that the store did not answer or refused, since the start.
-        outages: how often it went away, since the start.
-        last_error: why it last failed; for operators, never for clients.
+
+    Raises:
+        ValueError: the URL can't be used.
     """
 
     def __init__(self, url: str, timeout: float = 0.05) -> None:
-        self._target = _Target(url)
-        self._timeout = timeout
-        self._link: Link | None = None
-        self._probe: asyncio.Task[None] | None = None
-        self._refusing = False
-        self._closed = False
+        self._servers = _servers(url, timeout)
         self.failures = 0
-        self.outages = 0
-        self.last_error = ""
 
     @property
     def available(self) -> bool:
-        """Whether commands are being answered."""
-        return self._link is not None and not self._refusing
+        """Whether commands are being answered; of a cluster: those for every key."""
+        return self._servers.available
+
+    @property
+    def outages(self) -> int:
+        """How often it (or a node of it) went away, since the start."""
+        return self._servers.outages
+
+    @property
+    def last_error(self) -> str:
+        """Why it last failed; for operators, never for clients."""
+        return self._servers.last_error
 
     async def start(self) -> None:
         """Connect; where that fails, keep trying in the background. Never raises StoreError."""
-        self._closed = False
-        try:
-            await self._connect()
-        except StoreError as error:
-            self.outages += 1
-            self._away(str(error))
+        await self._servers.start()
 
     async def stop(self) -> None:
-        """Close the connection. Idempotent."""
-        self._closed = True
-        if self._probe is not None:
-            self._probe.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._probe
-            self._probe = None
-        if self._link is not None:
-            self._link.close()
-            self._link = None
+        """Close all connections. Idempotent."""
+        await self._servers.stop()
 
     async def run(self, call: Prepared) -> Any:
         """Run a script, loading it where the server doesn't have it yet.
@@ -89,133 +92,44 @@ class Store:
             StoreError: no answer in time, or an error answer.
         """
         try:
-            return await self._send(call.by_sha)
+            return await self._servers.send(call.by_sha, call.slot)
         except ReplyError as error:
             if not str(error).startswith("NOSCRIPT"):
-                self._refused(error)
+                self.failures += 1
                 raise
-        return await self._command(call.by_text)
+        except StoreError:
+            self.failures += 1
+            raise
+        return await self._command(call.by_text, call.slot)
 
     async def call(self, *command: Argument) -> Any:
-        """Run one command.
+        """Run one command. In a cluster its key decides which node gets it, and one about the
+        whole server (SCAN, DBSIZE) sees a single node.
 
         Raises:
             StoreError: no answer in time, or an error answer.
         """
-        return await self._command(pack(*command))
+        return await self._command(pack(*command), self._servers.slot(command))
 
-    async def _command(self, packed: bytes) -> Any:
+    async def _command(self, packed: bytes, slot: int) -> Any:
         try:
-            return await self._send(packed)
-        except ReplyError as error:
-            self._refused(error)
-            raise
-
-    async def _send(self, packed: bytes) -> Any:
-        link = self._link
-        if link is None:
-            self.failures += 1
-            raise StoreError("away")
-        try:
-            reply = await link.send(packed)
-        except ReplyError:
-            raise
+            return await self._servers.send(packed, slot)
         except StoreError:
             self.failures += 1
             raise
-        self._refusing = False
-        return reply
-
-    def _refused(self, error: ReplyError) -> None:
-        self.failures += 1
-        self.last_error = str(error)
-        self._refusing = str(error).startswith(REFUSALS)
-
-    def _lost(self, link: Link, reason: str) -> None:
-        if link is self._link and not self._closed:
-            self._link = None
-            self.outages += 1
-            self._away(reason)
-
-    def _away(self, reason: str) -> None:
-        self.last_error = reason
-        log.warning("store away: %s", reason)
-        if self._probe is None or self._probe.done():
-            self._probe = asyncio.get_running_loop().create_task(self._reconnect())
-
-    async def _reconnect(self) -> None:
-        pause = FIRST_PAUSE
-        while True:
-            await asyncio.sleep(pause)
-            try:
-                await self._connect()
-            except StoreError as error:
-                self.last_error = str(error)
-                pause = min(2 * pause, LAST_PAUSE)
-            else:
-                log.warning("store back")
-                return
-
-    async def _connect(self) -> None:
-        """One attempt; the link counts only once the server has answered a PING."""
-        link: Link | None = None
-        try:
-            async with asyncio.timeout(CONNECT_TIMEOUT):
-                link = await self._target.open(self._timeout, self._lost)
-                for command in self._target.greeting:
-                    await link.send(command)
-            if link.lost:  # between the last answer and now
-                raise StoreError(link.lost)
-        except (OSError, ValueError, StoreError) as error:  # ValueError: not a host name
-            if link is not None:
-                link.close()
-            raise StoreError(str(error) or "no connection in time") from error
-        except BaseException:
-            if link is not None:
-                link.close()
-            raise
-        self._refusing = False
-        self._link = link
 
 
-class _Target:
-    """Where the store is, and what to say first."""
-
-    def __init__(self, url: str) -> None:
-        known: dict[str, Any] = dict(parse_url(url))
-        self._path: str | None = known.get("path") if url.startswith("unix:") else None
-        self._host = known.get("host", "localhost")
-        self._port = int(known.get("port", 6379))
-        self._tls = _tls(known) if known.get("connection_class") is SSLConnection else None
-        self.greeting: list[bytes] = []
-        if password := known.get("password"):
-            user = [known["username"]] if known.get("username") else []
-            self.greeting.append(pack("AUTH", *user, password))
-        if database := known.get("db"):
-            self.greeting.append(pack("SELECT", int(database)))
-        self.greeting.append(pack("PING"))
-
-    async def open(self, timeout: float, on_lost: Any) -> Link:
-        loop = asyncio.get_running_loop()
-
-        def link() -> Link:
-            return Link(timeout, on_lost)
-
-        if self._path is not None:
-            return (await loop.create_unix_connection(link, self._path))[1]
-        return (await loop.create_connection(link, self._host, self._port, ssl=self._tls))[1]
-
-
-def _tls(known: dict[str, Any]) -> ssl.SSLContext:
-    """TLS as redis-py's ``ssl_*`` URL parameters ask for; verified by default."""
-    context = ssl.create_default_context(
-        cafile=known.get("ssl_ca_certs"), capath=known.get("ssl_ca_path")
+def _servers(url: str, timeout: float) -> Servers:
+    scheme, _, kind = url.partition("://")[0].lower().partition("+")
+    match scheme, kind:
+        case ("redis" | "rediss" | "unix", ""):
+            return Endpoint(Target.parse(url).open, timeout)
+        case ("redis" | "rediss", "cluster"):
+            return Cluster.parse(url, scheme, timeout)
+        case ("redis" | "rediss", "sentinel"):
+            sentinels = Sentinels.parse(url, scheme)
+            return Endpoint(sentinels.open, timeout, wrong=REPLICA)
+    raise ValueError(
+        "store URL: it begins with redis://, rediss://, unix://, or with redis or rediss and "
+        "+cluster:// or +sentinel://"
     )
-    if known.get("ssl_cert_reqs") in {"none", "CERT_NONE"}:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    elif str(known.get("ssl_check_hostname", "true")).lower() in {"false", "0", "no"}:
-        context.check_hostname = False
-    if certificate := known.get("ssl_certfile"):
-        context.load_cert_chain(certificate, known.get("ssl_keyfile"))
-    return context

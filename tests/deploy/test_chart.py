@@ -55,7 +55,7 @@ def settings_of(
 def test_every_case_of_the_issue_has_an_example() -> None:
     assert set(chart.EXAMPLES) == {
         *("air-gapped", "external-engines", "gke-autopilot", "gke-l4"),
-        *("inference-pool", "laptop-kind", "ray-serve"),
+        *("inference-pool", "laptop-kind", "ray-serve", "sentinel", "vertex-ai"),
     }
 
 

@@ -28,7 +28,8 @@ def policies(objects: list[Object], labels: Object) -> list[Object]:
 def passes(rules: list[Object], end: str, port: int, peer: Object | None) -> bool:
     """Whether a rule lets a TCP port pass to or from a pod; without one, to somewhere outside."""
     for rule in rules:
-        if port not in {p["port"] for p in rule.get("ports", [{"port": port}])}:
+        ports = rule.get("ports", [{"port": port}])
+        if not any(p["port"] <= port <= p.get("endPort", p["port"]) for p in ports):
             continue
         if end not in rule:
             return True
@@ -89,10 +90,53 @@ def test_what_a_release_needs_passes(name: str) -> None:
     redis = chart.example(name).get("redis", {})
     if redis.get("mode") == "external":
         assert passes(out, "to", redis["external"].get("port", 6379), None)
+        if redis["external"].get("type") == "sentinel":
+            assert passes(out, "to", 26379, None)
     for engine in chart.example(name).get("engines", []):
         if "url" in engine:
             url = urlsplit(engine["url"])
             assert passes(out, "to", url.port or {"http": 80, "https": 443}[url.scheme], None)
+
+
+@pytest.mark.parametrize(
+    ("external", "open_ones", "closed"),
+    [
+        ({"host": "h"}, {6379}, {26379, 6378}),
+        ({"host": "h", "port": 6378}, {6378}, {6379}),
+        (
+            {
+                "type": "cluster",
+                "hosts": ["h"],
+                "nodePorts": [{"port": 7001}, {"port": 11000, "endPort": 13047}],
+            },
+            {6379, 7001, 11000, 12345, 13047},
+            {7000, 10999, 13048, 26379},
+        ),
+        (
+            {"type": "sentinel", "hosts": ["h"], "sentinel": {"master": "m"}},
+            {6379, 26379},
+            {6378, 5000},
+        ),
+        (
+            {"type": "sentinel", "existingSecret": "r", "sentinel": {"port": 5000}},
+            {6379, 5000},
+            {26379},
+        ),
+    ],
+)
+def test_the_way_to_redis_is_open_and_no_wider(
+    external: Object, open_ones: set[int], closed: set[int]
+) -> None:
+    cidrs = ["10.20.0.0/24"]
+    values = chart.example("laptop-kind")
+    values["redis"] = {"mode": "external", "external": external | {"cidrs": cidrs}}
+    objects = chart.render(values)
+    (gateway,) = labelled(objects, "gateway")
+    out = [rule for p in policies(objects, gateway) for rule in p["egress"] if "to" in rule]
+    assert all(passes(out, "to", port, None) for port in open_ones)
+    assert not any(passes(out, "to", port, None) for port in closed)
+    (peers,) = (rule["to"] for rule in out if passes([rule], "to", min(open_ones), None))
+    assert peers == [{"ipBlock": {"cidr": cidr}} for cidr in cidrs]
 
 
 def test_ranks_of_one_model_reach_each_other_on_every_port() -> None:

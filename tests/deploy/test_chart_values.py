@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-from app.storage.redis import _Target
+from app.storage.cluster import Cluster
+from app.storage.sentinel import Sentinels
+from app.storage.target import Target
 from scripts import chart_readme
 from tests.deploy import chart, kube_schema
 from tests.deploy.chart import Object, env, merged, of, render
@@ -69,6 +71,25 @@ REFUSED: list[tuple[Object, str]] = [
     ({"externalSecrets": {"enabled": True}}, "externalSecrets.enabled needs"),
     (redis(), "redis.mode external needs redis.external.existingSecret"),
     (redis(existingSecret="r", host="h"), "set one of them"),
+    (redis(existingSecret="r", type="cluster", hosts=["h"]), "set one of them"),
+    (redis(type="proxy"), "'/redis/external/type': value must be one of"),
+    (redis(host="h:6379"), "'/redis/external/host'"),
+    (redis(type="cluster", hosts=["u@h"]), "'/redis/external/hosts/0'"),
+    (redis(type="cluster", hosts=["h"], nodePorts=[1]), "'/redis/external/nodePorts/0'"),
+    (redis(hosts=["h"]), "redis.external.hosts is for the types cluster and sentinel"),
+    (redis(type="cluster", host="h"), "type cluster needs hosts"),
+    (redis(type="cluster", hosts=["h"], database=1), "a Redis Cluster has only database 0"),
+    (redis(host="h", nodePorts=[{"port": 1}]), "redis.external.nodePorts is for the type cluster"),
+    (redis(type="sentinel", hosts=["h"]), "type sentinel needs redis.external.sentinel.master"),
+    (redis(host="h", sentinel={"master": "m"}), "redis.external.sentinel is for the type sentinel"),
+    (
+        redis(existingSecret="r", type="sentinel", sentinel={"master": "m"}),
+        "where the URL comes from a Secret, write them there",
+    ),
+    (
+        redis(type="sentinel", hosts=["h"], sentinel={"master": "m", "username": "u"}),
+        "redis.external.sentinel.username needs",
+    ),
     (redis(existingSecret="r", tls={"enabled": True}), "write rediss:// there"),
     (redis(host="h", tls={"caSecret": "ca"}), "the connection would be in the clear"),
     (redis(host="h", username="u"), "redis.external.username needs"),
@@ -163,6 +184,34 @@ def test_a_changed_configuration_rolls_and_nothing_else_does() -> None:
             "rediss://:$(REDIS_PASSWORD)@10.0.0.3:6378/2"
             "?ssl_ca_certs=/etc/redis/ca.pem&ssl_check_hostname=false",
         ),
+        (redis(existingSecret="r", type="cluster"), {"secretKeyRef": {"name": "r", "key": "url"}}),
+        (redis(type="cluster", hosts=["a", "[::1]"]), "redis+cluster://a:6379,[::1]:6379/0"),
+        (
+            redis(
+                type="cluster",
+                hosts=["discovery"],
+                port=6380,
+                username="u",
+                passwordSecret="p",
+                tls={"enabled": True, "caSecret": "ca"},
+            ),
+            "rediss+cluster://u:$(REDIS_PASSWORD)@discovery:6380/0?ssl_ca_certs=/etc/redis/ca.pem",
+        ),
+        (
+            redis(type="sentinel", hosts=["a"], database=3, sentinel={"master": "m"}),
+            "redis+sentinel://a:26379/m/3",
+        ),
+        (
+            redis(
+                type="sentinel",
+                hosts=["a", "b"],
+                passwordSecret="p",
+                tls={"enabled": True, "caSecret": "ca"},
+                sentinel={"master": "m", "port": 5000, "username": "v", "passwordSecret": "q"},
+            ),
+            "rediss+sentinel://:$(REDIS_PASSWORD)@a:5000,b:5000/m/0?ssl_ca_certs=/etc/redis/ca.pem"
+            "&sentinel_username=v&sentinel_password=$(SENTINEL_PASSWORD)",
+        ),
     ],
 )
 def test_every_spelling_of_redis_is_one_that_the_gateway_reads(values: Object, url: Any) -> None:
@@ -172,17 +221,37 @@ def test_every_spelling_of_redis_is_one_that_the_gateway_reads(values: Object, u
     if not isinstance(url, str):
         return
     order = [e["name"] for e in pod["containers"][0]["env"]]
-    if "$(REDIS_PASSWORD)" in url:  # Kubernetes expands only what is defined before
-        assert order.index("REDIS_PASSWORD") < order.index("GATEWAY_REDIS_URL")
+    for name in ("REDIS_PASSWORD", "SENTINEL_PASSWORD"):
+        if f"$({name})" in url:  # Kubernetes expands only what is defined before
+            assert order.index(name) < order.index("GATEWAY_REDIS_URL")
     mounts = {m["mountPath"]: m["name"] for m in pod["containers"][0]["volumeMounts"]}
     if "/etc/redis/ca.pem" in url:
         volumes = {v["name"]: v for v in pod["volumes"]}
         assert volumes[mounts["/etc/redis"]]["secret"]["secretName"] == "ca"
-        url = url.replace("ssl_ca_certs=/etc/redis/ca.pem&", "")  # no such file here
-    target = _Target(url.replace("$(REDIS_PASSWORD)", "sesame"))
-    assert target._port == int(re.search(r":(\d+)/\d", url)[1])  # type: ignore[index]
-    assert (target._tls is not None) == url.startswith("rediss")
-    assert ("REDIS_PASSWORD" in url) == any(b"sesame" in part for part in target.greeting)
+        url = url.replace("ssl_ca_certs=/etc/redis/ca.pem", "")  # no such file here
+    filled = url.replace("$(REDIS_PASSWORD)", "sesame").replace("$(SENTINEL_PASSWORD)", "simsim")
+    first, servers = read(filled)
+    assert [f"{t.host}:{t.port}" for t in first] == [
+        place.strip("[]").replace("]:", ":")
+        for place in url.split("/")[2].split("@")[-1].split(",")
+    ]
+    for target in (*first, *servers):
+        assert (target.tls is not None) == url.startswith("rediss")
+    for target in servers:
+        assert ("REDIS_PASSWORD" in url) == any(b"sesame" in part for part in target.greeting)
+    for target in first if "+sentinel" in url else ():
+        assert ("SENTINEL_PASSWORD" in url) == any(b"simsim" in part for part in target.greeting)
+        assert not any(b"sesame" in part for part in target.greeting)
+
+
+def read(url: str) -> tuple[list[Target], list[Target]]:
+    """Whom the gateway asks first with such a URL, and whom it hands Redis' password."""
+    scheme, _, kind = url.partition("://")[0].partition("+")
+    if kind == "sentinel":
+        sentinels = Sentinels.parse(url, scheme)
+        return sentinels._sentinels, [sentinels._master]
+    servers = Cluster.parse(url, scheme, 1)._seeds if kind else [Target.parse(url)]
+    return servers, servers
 
 
 def test_the_generated_password_is_random_and_only_in_a_secret() -> None:

@@ -39,16 +39,39 @@
 {{- if eq $v.redis.mode "external" -}}
 {{- $r := $v.redis.external -}}
 {{- $url := include "gg.secretKey" (list . $r $v.externalSecrets.redisUrl "redis-url") -}}
-{{- if and $url $r.host -}}
-{{- fail "redis.external: the whole URL comes from a Secret and host gives its parts: set one of them" -}}
+{{- $parts := or $r.host $r.hosts -}}
+{{- if and $url $parts -}}
+{{- fail "redis.external: the whole URL comes from a Secret and host or hosts give its parts: set one of them" -}}
 {{- end -}}
-{{- if not (or $url $r.host) -}}
-{{- fail "redis.mode external needs redis.external.existingSecret with the URL, or redis.external.host" -}}
+{{- if not (or $url $parts) -}}
+{{- fail "redis.mode external needs redis.external.existingSecret with the URL, or redis.external.host or hosts" -}}
+{{- end -}}
+{{- if and (eq $r.type "endpoint") $r.hosts -}}
+{{- fail "redis.external.hosts is for the types cluster and sentinel: set redis.external.type, or host for one endpoint" -}}
+{{- end -}}
+{{- if and (ne $r.type "endpoint") $r.host -}}
+{{- fail (printf "redis.external.host is for the type endpoint: type %s needs hosts" $r.type) -}}
+{{- end -}}
+{{- if and (eq $r.type "cluster") ($r.database | int) -}}
+{{- fail "redis.external.database: a Redis Cluster has only database 0" -}}
+{{- end -}}
+{{- if and (ne $r.type "cluster") $r.nodePorts -}}
+{{- fail "redis.external.nodePorts is for the type cluster" -}}
+{{- end -}}
+{{- $s := $r.sentinel -}}
+{{- if and (or (ne $r.type "sentinel") $url) (or $s.master $s.username $s.passwordSecret) -}}
+{{- fail "redis.external.sentinel is for the type sentinel and a URL made of parts: where the URL comes from a Secret, write them there" -}}
+{{- end -}}
+{{- if and (eq $r.type "sentinel") $parts (not $s.master) -}}
+{{- fail "redis.external.type sentinel needs redis.external.sentinel.master" -}}
+{{- end -}}
+{{- if and $s.username (not $s.passwordSecret) -}}
+{{- fail "redis.external.sentinel.username needs redis.external.sentinel.passwordSecret" -}}
 {{- end -}}
 {{- if and $url $r.tls.enabled -}}
 {{- fail "redis.external.tls.enabled is for a URL made of parts: where the URL comes from a Secret, write rediss:// there" -}}
 {{- end -}}
-{{- if and $r.host $r.tls.caSecret (not $r.tls.enabled) -}}
+{{- if and $parts $r.tls.caSecret (not $r.tls.enabled) -}}
 {{- fail "redis.external.tls.caSecret without redis.external.tls.enabled: the connection would be in the clear" -}}
 {{- end -}}
 {{- if and $r.username (not $r.passwordSecret) -}}

@@ -91,8 +91,16 @@ capabilities: {drop: [ALL]}
 {{ include "gg.secretKey" (list . .Values.upstreamApiKey .Values.externalSecrets.upstreamApiKey "upstream-api-key") }}
 {{- end }}
 
-{{- define "gg.redisPort" -}}
-{{ ternary 6379 (.Values.redis.external.port | int) (eq .Values.redis.mode "bundled") }}
+{{- /* What the NetworkPolicy opens for an external Redis, as a list. */ -}}
+{{- define "gg.redisPorts" -}}
+{{- $r := .Values.redis.external -}}
+- {port: {{ $r.port }}, protocol: TCP}
+{{- range $r.nodePorts }}
+- {port: {{ .port }}, {{ with .endPort }}endPort: {{ . }}, {{ end }}protocol: TCP}
+{{- end }}
+{{- if eq $r.type "sentinel" }}
+- {port: {{ $r.sentinel.port }}, protocol: TCP}
+{{- end }}
 {{- end }}
 
 {{- /* Seconds after which a balancer gives up: later than the gateway, which tells clients why. */ -}}
