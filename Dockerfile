@@ -32,6 +32,17 @@ RUN python3 -m venv --without-pip /opt/venv && python3 -m venv /opt/tools
 COPY requirements/core.txt /build/requirements/
 RUN /opt/tools/bin/pip --python /opt/venv/bin/python install -r /build/requirements/core.txt
 
+FROM dependencies AS gateway-dependencies
+ARG PIP_INDEX_URL
+ARG PIP_EXTRA_INDEX_URL
+# Traces and upstreams on Vertex AI; empty: neither.
+ARG GATEWAY_EXTRAS="google otel"
+COPY requirements/ /build/requirements/
+RUN for extra in $GATEWAY_EXTRAS; do \
+        /opt/tools/bin/pip --python /opt/venv/bin/python install -r "/build/requirements/$extra.txt" \
+            || exit 1; \
+    done
+
 FROM dependencies AS engine-dependencies
 ARG PIP_INDEX_URL
 ARG PIP_EXTRA_INDEX_URL
@@ -65,7 +76,8 @@ ARG PIP_EXTRA_INDEX_URL
 COPY requirements/sbom.txt /build/requirements/
 RUN /opt/tools/bin/pip install -r /build/requirements/sbom.txt
 
-FROM sbom-tool AS gateway-sbom
+FROM gateway-dependencies AS gateway-sbom
+COPY --from=sbom-tool /opt/tools/ /opt/tools/
 COPY --from=code /code/ /
 RUN /opt/tools/bin/pip --python /opt/venv/bin/python check \
     && mkdir /sbom \
@@ -119,7 +131,7 @@ LABEL org.opencontainers.image.title="gemma-gateway-engine" \
 USER 10001:10001
 
 FROM runtime AS gateway
-COPY --from=dependencies /opt/venv/ /opt/venv/
+COPY --from=gateway-dependencies /opt/venv/ /opt/venv/
 COPY --from=gateway-sbom /sbom/ /usr/share/sbom/
 COPY --from=code /code/ /
 ARG VERSION=0.1.0

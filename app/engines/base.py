@@ -14,9 +14,14 @@ class Tally:
 
     Args:
         read: set by an engine that counts: gives (prompt tokens, generated tokens) so far.
+        queued: set by an engine that knows: gives the seconds that the call waited in it, or None.
+        server: ``host:port`` of the server that took the call last, ``local`` for an engine in
+            process; empty while none did.
     """
 
     read: Callable[[], tuple[int, int]] | None = None
+    queued: Callable[[], float | None] | None = None
+    server: str = ""
 
     def prompt_tokens(self) -> int | None:
         """Tokens of the prompts, as the engine counts them; None where it doesn't tell."""
@@ -25,6 +30,10 @@ class Tally:
     def generated(self) -> int | None:
         """Tokens generated so far, all choices together; None where the engine doesn't tell."""
         return self.read()[1] if self.read else None
+
+    def queue_time(self) -> float | None:
+        """Seconds that the call waited in the engine; None where it doesn't tell."""
+        return self.queued() if self.queued else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,11 @@ from pathlib import Path
 
 from app.engines.asgi import AsgiReply
 from app.engines.base import EngineFailed, EngineHealth, EngineRequest
+from app.engines.footprint import Footprint
 from app.engines.vllm_app import CURRENT, VllmApp, VllmOptions, Work, explain
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds between failed starts, doubling
+LOCAL = "local"  # what records call this engine
 DIED = "the engine core died and is being started again"
 
 log = logging.getLogger(__name__)
@@ -26,6 +28,10 @@ class LocalEngine:
         max_model_len: context length in tokens; 0: 2048 on a CPU, the model's own on a GPU.
         engine_args: further flags of vLLM's server, such as ``--enable-lora``.
         idle_timeout: longest silence of a call, seconds.
+
+    Attributes:
+        deaths: times that a running engine core has died.
+        failed_starts: starts that came to nothing.
     """
 
     def __init__(
@@ -40,10 +46,13 @@ class LocalEngine:
         self._options = VllmOptions(str(model), served_model_name, max_model_len, engine_args)
         self._idle_timeout = idle_timeout
         self._vllm: VllmApp | None = None
+        self._footprint = Footprint()  # while there is no engine
         self._detail = "not started"
         self._attempted = asyncio.Event()  # the first start has come to an end, well or not
         self._calls: set[AsgiReply] = set()
         self._supervisor: asyncio.Task[None] | None = None
+        self.deaths = 0
+        self.failed_starts = 0
 
     async def start(self) -> None:
         """Begin to start the engine and return; ``health`` tells when it is ready."""
@@ -85,6 +94,8 @@ class LocalEngine:
             raise EngineFailed("unavailable", self._detail)
         work = Work(vllm.engine)
         request.tally.read = work.counts
+        request.tally.queued = work.queue_time
+        request.tally.server = LOCAL
         token = CURRENT.set(work)
         try:
             reply = AsgiReply(vllm.app, request, work, self._idle_timeout)
@@ -99,7 +110,7 @@ class LocalEngine:
         """State of the engine; ``memory_bytes`` is the resident size of this process and its
         children."""
         ready = self._engine() is not None
-        memory = await asyncio.to_thread(_memory)
+        memory, _ = await asyncio.to_thread(self.memory)
         detail = "" if ready else self._detail
         multimodal = self._vllm is not None and self._vllm.multimodal
         return EngineHealth(ready, self.models(), detail, memory, multimodal)
@@ -108,6 +119,13 @@ class LocalEngine:
         """Names served now; empty while the engine is not ready."""
         vllm = self._engine()
         return vllm.models() if vllm is not None else ()
+
+    def memory(self) -> tuple[int, int]:
+        """Bytes in memory of this process and its children, and used bytes of the engine's GPUs.
+        It blocks for some milliseconds."""
+        vllm = self._vllm
+        footprint = vllm.footprint if vllm is not None else self._footprint
+        return footprint.resident(), footprint.gpu()
 
     def serves(self, model: str) -> bool:
         """Whether the engine serves this name; true while it is not ready."""
@@ -124,6 +142,7 @@ class LocalEngine:
             try:
                 self._vllm = await VllmApp.build(self._options)
             except Exception as error:  # of any kind: told to the operator, and tried again
+                self.failed_starts += 1
                 self._detail = explain(error, self._options.model)
                 log.error("engine: %s; next try in %.0f s", self._detail, pause)
                 self._attempted.set()
@@ -135,6 +154,7 @@ class LocalEngine:
             self._attempted.set()
             pause = FIRST_PAUSE
             await self._vllm.died()
+            self.deaths += 1
             log.error("engine: %s", DIED)
             for call in set(self._calls):
                 call.fail(EngineFailed("died", "the engine core died"))
@@ -145,14 +165,3 @@ class LocalEngine:
         if vllm is not None:
             with suppress(Exception):  # what is dead may fail to shut down
                 await vllm.shutdown()
-
-
-def _memory() -> int:
-    import psutil  # comes with vLLM
-
-    here = psutil.Process()
-    total = 0
-    for process in [here, *here.children(recursive=True)]:
-        with suppress(psutil.Error):
-            total += process.memory_info().rss
-    return int(total)

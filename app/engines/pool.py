@@ -6,11 +6,17 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from urllib.parse import urlsplit
 
 # How many more calls than the least loaded server the affine one may hold. A prefix-cache hit
 # saves one prefill, which is worth waiting behind a few calls in a continuous batch; without a
 # bound every call of a shared system prompt would pile up on one server.
 AFFINITY_SLACK = 2
+
+
+def short_name(url: str) -> str:
+    """``host:port`` of a base URL, without the user and password that it may hold."""
+    return urlsplit(url).netloc.rpartition("@")[2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +29,7 @@ class UpstreamState:
         ejected: whether it gets no calls (but for half-open trials).
         models: what it serves; None: it doesn't tell, so it is taken to serve everything.
         failures: failures in a row, of calls or of checks, whichever is more.
+        ejections: times that it was ejected; a failed trial is none.
     """
 
     url: str
@@ -30,6 +37,12 @@ class UpstreamState:
     ejected: bool
     models: tuple[str, ...] | None
     failures: int
+    ejections: int
+
+    @property
+    def name(self) -> str:
+        """Its ``host:port``, as metrics and records call it."""
+        return short_name(self.url)
 
 
 @dataclass(slots=True, eq=False)
@@ -37,11 +50,14 @@ class Upstream:
     """One model server. Only its pool changes it."""
 
     url: str
-    root: str = ""  # where paths start: the base URL without its /v1
+    root: str = ""  # what paths are appended to: the base URL without its /v1
+    name: str = ""  # host:port
+    bare: bool = False  # the base URL has no /v1, as Vertex AI's: paths lose theirs
     outstanding: int = 0
     models: tuple[str, ...] | None = None
     call_failures: int = 0
     check_failures: int = 0
+    ejections: int = 0
     trial_at: float = 0.0  # ejected: when a call may try it again (clock seconds); 0: not ejected
     silent_since: float = 0.0  # first of the checks in a row that failed (clock seconds); 0: none
     gone: bool = False  # its address is no longer one of its name's: it gets no more calls
@@ -50,10 +66,16 @@ class Upstream:
 
     def __post_init__(self) -> None:
         self.root = self.url.removesuffix("/v1")
+        self.name = short_name(self.url)
+        self.bare = self.root == self.url
         self._key = blake2b(self.url.encode(), digest_size=16).digest()
 
     def serves(self, model: str) -> bool:
         return not model or self.models is None or model in self.models
+
+    def path(self, path: str) -> str:
+        """Where this server has a route of the protocol, such as ``/v1/chat/completions``."""
+        return path.removeprefix("/v1") if self.bare else path
 
     def rank(self, affinity: bytes) -> bytes:
         """Weight of this server for a prefix: the highest wins (rendezvous hashing), so each
@@ -62,7 +84,9 @@ class Upstream:
 
     def state(self) -> UpstreamState:
         failures = max(self.call_failures, self.check_failures)
-        return UpstreamState(self.url, self.outstanding, self.trial_at > 0, self.models, failures)
+        return UpstreamState(
+            self.url, self.outstanding, self.trial_at > 0, self.models, failures, self.ejections
+        )
 
 
 class Pool:
@@ -191,6 +215,7 @@ class Pool:
             self._eject(upstream, True)
 
     def _eject(self, upstream: Upstream, unreachable: bool) -> None:
+        upstream.ejections += not upstream.trial_at
         upstream.trial_at = self._clock() + self._eject_seconds
         upstream.unreachable = unreachable
 

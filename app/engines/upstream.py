@@ -11,6 +11,7 @@ import orjson
 
 from app.engines import discovery
 from app.engines.base import EngineFailed, EngineHealth, EngineReply, EngineRequest
+from app.engines.google import GoogleToken
 from app.engines.http1 import Broken, ConnectFailed, Origin
 from app.engines.pool import Pool, Upstream, UpstreamState
 from app.engines.reply import NO_CAPACITY, UpstreamReply
@@ -27,6 +28,7 @@ class UpstreamEngine:
             same server's root. ``dns+http://`` stands for all servers of a DNS name, which is
             looked up again every ``health_interval``.
         api_key: sent as Bearer; empty: none.
+        credentials: fresh Authorization headers, instead of ``api_key``.
         connect_timeout: seconds, for TCP and TLS.
         idle_timeout: longest silence of a stream before or between bytes, seconds.
         request_timeout: longest whole call, seconds.
@@ -40,6 +42,7 @@ class UpstreamEngine:
         urls: Sequence[str],
         *,
         api_key: str = "",
+        credentials: GoogleToken | None = None,
         connect_timeout: float = 2.0,
         idle_timeout: float = 60.0,
         request_timeout: float = 600.0,
@@ -53,6 +56,7 @@ class UpstreamEngine:
         self._headers = {"accept-encoding": "identity"}
         if api_key:
             self._headers["authorization"] = f"Bearer {api_key}"
+        self._credentials = credentials
         self._connect_timeout = connect_timeout
         self._origins = {
             u: Origin(u.root, self._headers, connect_timeout) for u in self.pool.upstreams
@@ -69,6 +73,8 @@ class UpstreamEngine:
 
     async def start(self) -> None:
         """Check every upstream once and begin to watch them; none needs to be up."""
+        if self._credentials:
+            await self._credentials.start()
         await asyncio.gather(*(self._check(u, first=True) for u in self.pool.upstreams))
         for upstream in self.pool.upstreams:
             self._spawn(self._watch(upstream))
@@ -98,6 +104,8 @@ class UpstreamEngine:
 
     async def stop(self) -> None:
         """Abort what is still in flight and close all connections."""
+        if self._credentials:
+            await self._credentials.stop()
         tasks = tuple(self._tasks)
         for task in tasks:
             task.cancel()
@@ -149,14 +157,17 @@ class UpstreamEngine:
     async def _attempt(self, request: EngineRequest, upstream: Upstream) -> UpstreamReply:
         """One try; the reply holds the upstream until it ends, a failed try no longer does."""
         started = time.monotonic()
+        request.tally.server = upstream.name
         headers = {"content-type": "application/json", "x-request-id": request.id}
         headers.update(request.headers)
+        if self._credentials:
+            headers["authorization"] = self._credentials.header
         # A whole answer is silent until its end; a stream has to say something.
         patience = self._idle_timeout if request.stream else self._request_timeout
         try:
             connection = await self._origins[upstream].request(
                 request.method,
-                request.path,
+                upstream.path(request.path),
                 headers,
                 request.body,
                 asyncio.get_running_loop().time() + patience,
@@ -229,7 +240,8 @@ class UpstreamEngine:
         self._seen.set()
 
     async def _fetch(self, upstream: Upstream, path: str) -> tuple[int, bytes]:
-        connection = await self._origins[upstream].request("GET", path, {})
+        headers = {"authorization": self._credentials.header} if self._credentials else {}
+        connection = await self._origins[upstream].request("GET", upstream.path(path), headers)
         try:
             parts = []
             while data := await connection.read():

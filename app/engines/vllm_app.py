@@ -18,7 +18,7 @@ from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
-from app.engines import weights
+from app.engines import footprint, weights
 from app.engines.asgi import AsgiApp, AsgiReply
 from app.engines.base import EngineRequest
 
@@ -63,6 +63,16 @@ class Work:
         )
         return sum(prompts.values()), generated
 
+    def queue_time(self) -> float | None:
+        """Longest wait of its requests for their first turn, seconds; None before that, and where
+        the engine keeps no statistics. Source: ``vllm.v1.metrics.stats.RequestStateStats``."""
+        waits = [
+            stats.scheduled_ts - stats.queued_ts
+            for state in self.states
+            if (stats := state.stats) is not None and stats.queued_ts and stats.scheduled_ts
+        ]
+        return max(0.0, *waits) if waits else None
+
     def dead(self) -> bool:
         return bool(self.engine.errored)
 
@@ -85,6 +95,7 @@ class VllmApp:
     def __init__(self, engine: Any, app: AsgiApp) -> None:
         self.engine = engine
         self.app = app
+        self.footprint = footprint.of_vllm(engine)
 
     @classmethod
     async def build(cls, options: VllmOptions) -> VllmApp:
