@@ -20,7 +20,8 @@ class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
         route: path, such as ``/v1/chat/completions``.
         model: a served model's name, or ``other``.
         stream: whether a stream was asked for.
-        status: HTTP status; 499 when the client left.
+        status: HTTP status; 499 when the client left, and for a stream that broke off the status
+            that its error has.
         outcome: ``ok``, ``client_closed``, or a name of ``app.errors.Code``.
         response_time: seconds from the request's head to the last byte.
         time_to_first_token: seconds; None where nothing was streamed.
@@ -30,9 +31,11 @@ class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
         cached_tokens: of the prompt, found in the engine's prefix cache.
         reasoning_tokens: of the output.
         usage_estimated: the engine told no count.
-        finish_reason: as the engine's protocol says it; empty when the answer didn't end.
-        input_length: characters of the request's texts.
-        upstream: ``host:port`` of the server that answered; ``local`` for the engine in process.
+        finish_reason: as the engine's protocol says it, ``content_filter`` where the policy cut the
+            answer; empty when it didn't end.
+        input_length: characters of the messages' texts.
+        upstream: ``host:port`` of the server that took it last; ``local`` for the engine in
+            process; empty when none did.
         memory_mb: resident memory of the gateway and an engine in process, MB.
         gpu_memory_mb: used memory of the GPUs of an engine in process, MB; 0 without one.
     """

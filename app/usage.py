@@ -12,4 +12,5 @@ class Usage:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0
+    reasoning_tokens: int = 0
     estimated: bool = False  # the engine gave no count (it was aborted or failed)

@@ -7,76 +7,63 @@ import contextlib
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
 from importlib.resources import files
-
-from pydantic import BaseModel, Field
+from typing import NamedTuple
 
 from app.call import Principal
+from app.limits.callers import Callers
 from app.limits.limiter import Limiter
+from app.limits.report import Period, Tokens, UsageReport, WindowUsage, period
 from app.limits.script import key_name
 from app.storage.batch import Prepared, Script, StoreError, prepare
 from app.storage.redis import Store
 from app.usage import Usage
 
 SCRIPT = Script(files("app.limits").joinpath("ledger.lua").read_text("utf-8"))
+READ = Script("local r = {} for n = 1, #KEYS do r[n] = redis.call('HGETALL', KEYS[n]) end return r")
 FLUSH_SECONDS = 0.5
-DAY_LIFE = 40 * 86_400  # seconds that a day's counts are kept
-BATCH_LIFE = 2 * 86_400  # seconds that the store remembers which batches it has added
-_COUNTS = ("calls", "prompt", "completion", "cached")
+KEPT_DAYS = 40  # that a day's counts are kept
+DAY_LIFE = KEPT_DAYS * 86_400  # seconds
+MARKER_LIFE = 2 * 86_400  # seconds that the store remembers a batch whose answer got lost
+STRAY_LIFE = 600  # seconds in which the first copy of a batch that was sent twice may still arrive
+READ_AT_ONCE = 64  # callers, so that calls of the road get in between
 
 
-class Tokens(BaseModel):
-    """Calls and tokens that the engines really read and wrote."""
+class DayUsage(NamedTuple):
+    """What one caller used on one day, by model."""
 
-    calls: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    cached_tokens: int = 0
-    total_tokens: int = Field(0, description="prompt_tokens + completion_tokens")
+    key_id: str
+    day: str  # ISO date, UTC
+    models: dict[str, Tokens]
 
 
-class Period(Tokens):
-    """The same over a stretch of time, and by model."""
+@dataclass(slots=True)
+class _Batch:
+    """Sums on their way to the store.
 
-    models: dict[str, Tokens] = Field(default_factory=dict)
+    Args:
+        marker: the store's key that says that they were added.
+        sent: before now; whether they arrived isn't known.
+    """
 
-
-class WindowUsage(BaseModel):
-    """One limit of the caller's tier."""
-
-    limit: int
-    seconds: int
-    remaining: int
-    reset_seconds: float = Field(description="Until its oldest request leaves; 0 when empty")
-
-
-class UsageReport(BaseModel):
-    """What a key has used and may still use."""
-
-    requests_last_hour: int
-    remaining_requests: int = Field(description="Of the tightest window")
-    reset_time: str | None = Field(
-        description=(
-            "When the oldest request in the tightest window expires: ISO 8601, UTC; "
-            "null when nothing is counted"
-        )
-    )
-    windows: list[WindowUsage]
-    today: Period = Field(description="Since midnight UTC")
-    all_time: Period
-    degraded: bool = Field(
-        description="The store is away: this process's own counts, not those of the others"
-    )
+    sums: Counter[str]
+    marker: str
+    call: Prepared
+    sent: bool = False
 
 
 class Ledger:
     """Adds up in this process and writes sums to the store, twice a second.
 
     Nothing is lost while the store is away: it is kept here (one sum per caller, model and day)
-    until the store is back. A batch whose answer got lost is sent again and counts once. What
-    has not been written when the process is killed is lost: at most half a second.
+    until the store is back. A batch whose answer got lost is sent again and counts once: it
+    leaves a marker in the store, which is removed once the answer has come. So the store holds
+    markers only of batches in flight, of those sent twice in the last ten minutes, and for two
+    days of those that a killed process left behind, however many callers there are. What has not
+    been written when the process is killed is lost: at most half a second.
 
     Args:
         store: where the sums are kept.
@@ -95,7 +82,8 @@ class Ledger:
         self._instance = secrets.token_hex(8)
         self._batches = 0
         self._open: dict[tuple[str, str], Counter[str]] = {}
-        self._sent: dict[tuple[str, str], tuple[Counter[str], Prepared]] = {}
+        self._sent: dict[tuple[str, str], _Batch] = {}
+        self._callers = Callers(store, prefix, KEPT_DAYS)
         self._flushing = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
 
@@ -124,6 +112,7 @@ class Ledger:
         sums = self._open.get(key)
         if sums is None:
             sums = self._open[key] = Counter()
+            self._callers.note(*key)
         sums[f"calls:{model}"] += 1
         sums[f"prompt:{model}"] += usage.prompt_tokens
         sums[f"completion:{model}"] += usage.completion_tokens
@@ -132,10 +121,10 @@ class Ledger:
     async def flush(self) -> None:
         """Write all sums now. Returns at once when the store is away."""
         async with self._flushing:
-            # First those whose answer got lost: a caller's batches arrive in order.
             await asyncio.gather(*map(self._write, list(self._sent)))
             fresh = [key for key in self._open if key not in self._sent]
             await asyncio.gather(*map(self._write, fresh))
+            await self._callers.flush()
 
     async def usage(self, principal: Principal) -> UsageReport:
         """The caller's report; asking doesn't count as a request. Never raises StoreError."""
@@ -155,10 +144,60 @@ class Ledger:
             remaining_requests=tightest.remaining,
             reset_time=self._moment(tightest.reset_seconds),
             windows=[WindowUsage(**state._asdict()) for state in look.admission.states],
-            all_time=_period(found[0] or {}),
-            today=_period(found[1] or {}),
+            all_time=period(found[0] or {}),
+            today=period(found[1] or {}),
             degraded=degraded,
         )
+
+    async def days(self, number: int) -> AsyncIterator[DayUsage]:
+        """What every caller used, by key id and then by day.
+
+        Args:
+            number: of days up to today, at most ``KEPT_DAYS``.
+
+        Raises:
+            StoreError: the store went away.
+        """
+        await self.flush()
+        today = date.fromisoformat(self._today())
+        days = [(today - timedelta(days=n)).isoformat() for n in reversed(range(number))]
+        async for page in self._callers.since(date.fromisoformat(days[0])):
+            for at in range(0, len(page), READ_AT_ONCE):
+                some = page[at : at + READ_AT_ONCE]
+                calls = (self._store.run(self._look_up(key_id, days)) for key_id in some)
+                for key_id, replies in zip(some, await asyncio.gather(*calls), strict=True):
+                    for day, flat in zip(days, replies, strict=True):
+                        if flat:
+                            yield DayUsage(key_id, day, period(_counts(flat)).models)
+
+    async def spent(self, key_ids: Sequence[str]) -> list[tuple[Period, Period]]:
+        """What some callers used today and in all.
+
+        Args:
+            key_ids: hex digests.
+
+        Raises:
+            StoreError: the store is away.
+        """
+        await self.flush()
+        day, found = self._today(), list[tuple[Period, Period]]()
+        for at in range(0, len(key_ids), READ_AT_ONCE):
+            names = (self._keys(key_id, day) for key_id in key_ids[at : at + READ_AT_ONCE])
+            calls = (self._store.run(prepare(READ, (today, whole), ())) for whole, today in names)
+            for today, whole in await asyncio.gather(*calls):
+                found.append((period(_counts(today)), period(_counts(whole))))
+        return found
+
+    def unwritten(self, number: int) -> list[DayUsage]:
+        """The same of this process alone, and only what the store hasn't got: for the time while
+        it is away."""
+        today = date.fromisoformat(self._today())
+        first = (today - timedelta(days=number - 1)).isoformat()
+        kept: dict[tuple[str, str], Counter[str]] = {}
+        for key, sums in (*((k, b.sums) for k, b in self._sent.items()), *self._open.items()):
+            if key[1] >= first:
+                kept.setdefault(key, Counter()).update(sums)
+        return [DayUsage(*key, period(sums).models) for key, sums in sorted(kept.items())]
 
     async def _run(self) -> None:
         while True:
@@ -170,12 +209,19 @@ class Ledger:
             sums = self._open.pop(key)
             self._batches += 1
             pairs = [part for pair in sums.items() for part in pair]
-            names = (*self._keys(*key), self._name(key[0], f"flushed:{self._instance}"))
-            call = prepare(SCRIPT, names, [self._batches, DAY_LIFE, BATCH_LIFE, *pairs])
-            self._sent[key] = (sums, call)
-        with contextlib.suppress(StoreError):  # it stays in _sent and is tried again
-            await self._store.run(self._sent[key][1])
+            marker = self._name(key[0], f"added:{self._instance}:{self._batches}")
+            call = prepare(SCRIPT, (*self._keys(*key), marker), [DAY_LIFE, MARKER_LIFE, *pairs])
+            self._sent[key] = _Batch(sums, marker, call)
+        batch = self._sent[key]
+        again, batch.sent = batch.sent, True
+        with contextlib.suppress(StoreError):  # it stays in _sent; a marker expires by itself
+            await self._store.run(batch.call)
             del self._sent[key]
+            # The only copy has arrived; of two, the other one may still be on its way.
+            if again:
+                await self._store.call("EXPIRE", batch.marker, STRAY_LIFE)
+            else:
+                await self._store.call("DEL", batch.marker)
 
     async def _read(self, name: str) -> dict[str, int] | None:
         """Counts in the store; None when it is away."""
@@ -183,15 +229,18 @@ class Ledger:
             flat = await self._store.call("HGETALL", name)
         except StoreError:
             return None
-        return {k.decode(): int(v) for k, v in zip(flat[::2], flat[1::2], strict=True)}
+        return _counts(flat)
 
     def _unwritten(self, key_id: str, day: str = "") -> dict[str, int]:
         sums: Counter[str] = Counter()
-        kept = [(k, c) for k, (c, _) in self._sent.items()] + list(self._open.items())
+        kept = [(k, b.sums) for k, b in self._sent.items()] + list(self._open.items())
         for (owner, when), counts in kept:
             if owner == key_id and day in {"", when}:
                 sums.update(counts)
         return dict(sums)
+
+    def _look_up(self, key_id: str, days: list[str]) -> Prepared:
+        return prepare(READ, [self._keys(key_id, day)[1] for day in days], ())
 
     def _keys(self, key_id: str, day: str) -> tuple[str, str]:
         return self._name(key_id, "usage"), self._name(key_id, f"usage:{day}")
@@ -209,24 +258,5 @@ class Ledger:
         return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _period(counts: dict[str, int]) -> Period:
-    models: dict[str, Counter[str]] = {}
-    for name, amount in counts.items():
-        kind, _, model = name.partition(":")
-        models.setdefault(model, Counter())[kind] += amount
-    whole: Counter[str] = Counter()
-    for sums in models.values():
-        whole.update(sums)
-    by_model = {model: Tokens(**_fields(sums)) for model, sums in sorted(models.items())}
-    return Period(**_fields(whole), models=by_model)
-
-
-def _fields(sums: Counter[str]) -> dict[str, int]:
-    calls, prompt, completion, cached = (sums[kind] for kind in _COUNTS)
-    return {
-        "calls": calls,
-        "prompt_tokens": prompt,
-        "completion_tokens": completion,
-        "cached_tokens": cached,
-        "total_tokens": prompt + completion,
-    }
+def _counts(flat: list[bytes]) -> dict[str, int]:
+    return {k.decode(): int(v) for k, v in zip(flat[::2], flat[1::2], strict=True)}

@@ -6,6 +6,7 @@ import re
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 
+from app.safety.lane import Held, Lane
 from app.safety.policy import Match, Policy
 from app.safety.trail import Tokens, drop_alternatives
 from app.usage import Usage
@@ -14,17 +15,6 @@ from app.wire.dialect import ALL, AnswerStream, Dialect, Event, Json, Slot
 MAX_EVENT_BYTES = 8 * 1024 * 1024
 
 _BLANK_LINE = re.compile(rb"\r?\n\r?\n")
-
-
-class _Lane:
-    """One channel of a streamed answer."""
-
-    __slots__ = ("said", "scanner", "tokens")
-
-    def __init__(self, policy: Policy) -> None:
-        self.scanner = policy.scanner()
-        self.tokens: Tokens | None = None
-        self.said: list[str] = []  # for flag-only terms
 
 
 class OutputGuard:
@@ -38,14 +28,16 @@ class OutputGuard:
         failed: the engine reported a failure (not forwarded), or wrote what no one can read.
         ended: the protocol's own end of the stream was seen.
         usage: the engine's token counts, where it told them.
+        finish: why the answer ended, where the engine told it; of several choices the first one's.
         events_with_text: events that carried text.
+        held: how much text was held back, and how long.
     """
 
     def __init__(self, policy: Policy, stream: AnswerStream) -> None:
         self._policy = policy
         self._flagging = policy.flagging
         self._stream = stream
-        self._lanes: dict[Hashable, _Lane] = {}
+        self._lanes: dict[Hashable, Lane] = {}
         self._rest = bytearray()  # an event's beginning
         self._returns = False  # the engine ends lines with CR LF
         self._flags: set[str] = set()
@@ -53,7 +45,9 @@ class OutputGuard:
         self.failed = False
         self.ended = False
         self.usage: Usage | None = None
+        self.finish = ""
         self.events_with_text = 0
+        self.held = Held()
 
     @property
     def flags(self) -> set[str]:
@@ -137,8 +131,8 @@ class OutputGuard:
         released = lane.scanner.push(text)
         return raw if released == text else self._judge(raw, released)
 
-    def _open(self, channel: Hashable) -> _Lane:
-        lane = self._lanes[channel] = _Lane(self._policy)
+    def _open(self, channel: Hashable) -> Lane:
+        lane = self._lanes[channel] = Lane(self._policy)
         return lane
 
     def _judge(self, raw: bytes, released: str | None) -> bytes:
@@ -153,6 +147,7 @@ class OutputGuard:
             self.failed = True
             return b""
         self.usage = event.usage or self.usage
+        self.finish = self.finish or event.finish
         self.failed = event.error
         self.ended |= event.last
         if event.error:
@@ -183,6 +178,7 @@ class OutputGuard:
             if self._flagging:
                 lane.said.append(text)
         self.blocked = lane.scanner.match
+        self.held.note(lane)
         changed = released != text
         if changed:
             slot.put(released)
@@ -222,10 +218,11 @@ class OutputGuard:
         lane = self._lanes.pop(channel)
         self._flags |= self._flagged(lane)
         tail = lane.scanner.close()
+        self.held.note(lane)
         self.blocked = lane.scanner.match
         return tail, lane.tokens
 
-    def _flagged(self, lane: _Lane) -> set[str]:
+    def _flagged(self, lane: Lane) -> set[str]:
         return self._policy.flags("".join(lane.said)) if lane.said else set()
 
     def _refuse(self, event: Event, place: int) -> bytes:

@@ -23,6 +23,7 @@ from app.wire.openai import (
     leaves,
     payload,
     read_usage,
+    short_name,
 )
 
 # What stands in a choice beside its texts. ``stop_reason`` is one of the client's own stop
@@ -93,6 +94,13 @@ def answer_slots(doc: Json) -> list[Slot]:
         slots += choice_slots(choice, place, f"choices.{place}", prompt)
         prompt = None
     return slots
+
+
+def finish_reason(doc: Json) -> str:
+    """Why the first choice ended."""
+    choices = doc.get("choices")
+    first = choices[0] if isinstance(choices, list) and choices else None
+    return short_name(first.get("finish_reason")) if isinstance(first, dict) else ""
 
 
 def refuse_choice(doc: Json, slot: Slot) -> None:
@@ -173,7 +181,7 @@ class ChoiceStream(ABC):
         self._last = raw
         slots: list[Slot] = []
         closes: list[Hashable] = []
-        changed = False
+        changed, finish = False, ""
         for place, choice in enumerate(choices):
             if not isinstance(choice, dict):
                 return Event(raw, doc, error=True)
@@ -187,10 +195,11 @@ class ChoiceStream(ABC):
             seen.update((slot.channel, None) for slot in found)
             if choice.get("finish_reason") is not None:
                 self._finishing.add(index)
+                finish = finish or short_name(choice["finish_reason"])
                 closes += seen
         hidden = not choices and usage is not None and self._hide_usage
         raw = event(doc) if changed else raw
-        return Event(raw, doc, slots, closes or None, usage=usage, hidden=hidden)
+        return Event(raw, doc, slots, closes or None, usage=usage, finish=finish, hidden=hidden)
 
     def _index(self, choice: Json) -> int:
         index = choice.get("index")

@@ -11,7 +11,7 @@ from app.errors import GatewayError
 from app.usage import Usage
 from app.wire import openai
 from app.wire.chat_request import constraints
-from app.wire.choices import ChoiceStream, answer_slots, refuse_choice
+from app.wire.choices import ChoiceStream, answer_slots, finish_reason, refuse_choice
 from app.wire.dialect import Json, Message, Slot
 
 
@@ -103,6 +103,9 @@ class Completions:
 
     def usage(self, doc: Json) -> Usage | None:
         return openai.read_usage(doc)
+
+    def finish(self, doc: Json) -> str:
+        return finish_reason(doc)
 
     def refuse(self, doc: Json, slot: Slot) -> None:
         refuse_choice(doc, slot)

@@ -87,6 +87,7 @@ class Event:
         closes: channels that end with this event (after its own pieces); ``ALL`` for every one.
         repeats: whole texts that this event says again (Responses' done events).
         usage: the engine's token counts, where the event tells them.
+        finish: why the answer ends, where the event tells it.
         hidden: the client didn't ask for this event (usage chunk added by the gateway).
         error: the engine reports a failure inside the stream.
         last: the protocol's own end of the stream (``[DONE]``, ``message_stop``, ...).
@@ -98,6 +99,7 @@ class Event:
     closes: Iterable[Hashable] | None = None
     repeats: list[str] = field(default_factory=list)
     usage: Usage | None = None
+    finish: str = ""
     hidden: bool = False
     error: bool = False
     last: bool = False
@@ -166,6 +168,10 @@ class Dialect(Protocol):
         ...
 
     def usage(self, doc: Json) -> Usage | None: ...
+
+    def finish(self, doc: Json) -> str:
+        """Why a whole answer ended, in the protocol's own word; empty where it doesn't tell."""
+        ...
 
     def refuse(self, doc: Json, slot: Slot) -> None:
         """Make a whole answer end at ``slot`` (whose text was already cut): finish reason, later

@@ -71,6 +71,9 @@ class Messages:
     def usage(self, doc: Json) -> Usage | None:
         return read_usage(doc)
 
+    def finish(self, doc: Json) -> str:
+        return openai.short_name(doc.get("stop_reason"))
+
     def refuse(self, doc: Json, slot: Slot) -> None:
         """See Dialect. A tool use that is cut is removed: half a call must not run."""
         index = int(slot.where.split(".")[1])

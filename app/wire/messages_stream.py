@@ -147,6 +147,8 @@ class MessagesStream:
         elif kind == "message_delta":
             event.closes = ALL
             self._read_usage(event, doc)
+            if isinstance(delta := doc.get("delta"), dict):
+                event.finish = openai.short_name(delta.get("stop_reason"))
         elif kind == "message_stop":
             event.closes = ALL
             event.last = True

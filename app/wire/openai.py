@@ -13,6 +13,7 @@ from app.wire.dialect import Json, Slot
 
 DONE = b"data: [DONE]\n\n"
 # String leaves of answers and messages that name things and hold no text of the model's.
+MAX_NAME_CHARS = 32
 NAMES = frozenset({"role", "id", "type", "call_id", "tool_call_id", "index", "finish_reason"})
 
 
@@ -129,7 +130,13 @@ def read_usage(doc: Any) -> Usage | None:
         prompt_tokens=_count(usage, "prompt_tokens"),
         completion_tokens=_count(usage, "completion_tokens"),
         cached_tokens=_count(usage.get("prompt_tokens_details"), "cached_tokens"),
+        reasoning_tokens=_count(usage.get("completion_tokens_details"), "reasoning_tokens"),
     )
+
+
+def short_name(value: Any) -> str:
+    """A short word of the protocol, such as a finish reason; empty for anything else."""
+    return value[:MAX_NAME_CHARS] if isinstance(value, str) else ""
 
 
 def _count(holder: Any, key: str) -> int:

@@ -11,7 +11,7 @@ from app.usage import Usage
 from app.wire import openai
 from app.wire.content import asides, block_texts, content_texts
 from app.wire.dialect import Json, Message, Slot
-from app.wire.responses_events import read_usage, texts
+from app.wire.responses_events import read_finish, read_usage, texts
 from app.wire.responses_stream import ResponsesStream
 
 # Fields that would make the call depend on something that this gateway neither sees nor keeps.
@@ -93,6 +93,9 @@ class Responses:
 
     def usage(self, doc: Json) -> Usage | None:
         return read_usage(doc)
+
+    def finish(self, doc: Json) -> str:
+        return read_finish(doc)
 
     def refuse(self, doc: Json, slot: Slot) -> None:
         """See Dialect. A tool call that is cut is removed: half a call must not run."""

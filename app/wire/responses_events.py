@@ -89,8 +89,20 @@ def read_usage(response: Any) -> Usage | None:
         return None
     details = usage.get("input_tokens_details")
     cached = details.get("cached_tokens") if isinstance(details, dict) else 0
+    details = usage.get("output_tokens_details")
+    reasoning = details.get("reasoning_tokens") if isinstance(details, dict) else 0
     return Usage(
         prompt_tokens=int(usage.get("input_tokens") or 0),
         completion_tokens=int(usage.get("output_tokens") or 0),
         cached_tokens=int(cached or 0),
+        reasoning_tokens=int(reasoning or 0),
     )
+
+
+def read_finish(response: Any) -> str:
+    """``completed``, or the reason why a response is incomplete."""
+    if not isinstance(response, dict):
+        return ""
+    details = response.get("incomplete_details")
+    reason = openai.short_name(details.get("reason")) if isinstance(details, dict) else ""
+    return reason or openai.short_name(response.get("status"))

@@ -25,6 +25,7 @@ from app.wire.responses_events import (
     Channel,
     Family,
     place,
+    read_finish,
     read_usage,
     texts,
 )
@@ -187,6 +188,7 @@ class ResponsesStream:
         if kind in ENDS:
             event.closes = ALL
             event.usage = read_usage(response)
+            event.finish = read_finish(response)
             event.last = True
             event.error = kind == "response.failed"
         if isinstance(response, dict):

@@ -30,6 +30,10 @@ class _Tokenizer:
         del doc
         return None
 
+    def finish(self, doc: Json) -> str:
+        del doc
+        return ""
+
     def stream(self, hide_usage: bool) -> AnswerStream:
         """Never called: validation lets no ``stream`` through on these routes."""
         raise openai.invalid("This route does not stream.", "stream")

@@ -9,11 +9,15 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from app.call import Principal
-from app.limits.ledger import FLUSH_SECONDS, Ledger, UsageReport
+from app.limits.ledger import FLUSH_SECONDS, STRAY_LIFE, Ledger
 from app.limits.limiter import Limiter
+from app.limits.report import UsageReport
+from app.storage.batch import StoreError
 from app.storage.redis import Store
 from app.usage import Usage
 from tests.integration.conftest import Server
+from tests.integration.proxy import Proxy
+from tests.integration.test_store_failure import TIMEOUT, until
 
 Caller = Callable[..., Principal]
 
@@ -103,3 +107,175 @@ async def test_many_callers_in_one_flush(
     await ledger.flush()
     for n in (0, 1, callers - 1):
         assert (await ledger.usage(keys[n])).all_time.prompt_tokens == n
+
+
+# ---- every caller
+
+
+async def keys_in_store(store: Store, prefix: str) -> list[str]:
+    """Names of all keys of one test."""
+    cursor, names = b"0", []
+    while True:
+        cursor, page = await store.call("SCAN", cursor, "MATCH", f"{prefix}:*", "COUNT", 1000)
+        names += [name.decode() for name in page]
+        if cursor == b"0":
+            return sorted(names)
+
+
+async def test_usage_of_everybody(server: Server, prefix: str, caller: Caller) -> None:
+    """By key and day, from all processes; in the order of the ids, whatever the shards."""
+    now = datetime(2026, 3, 31, 12, tzinfo=UTC).timestamp()
+    keys = [caller((5, 60), name=str(n)).key_id for n in range(700)]
+    stores = [Store(server.url, 5) for _ in range(2)]
+    ledgers = []
+    for store in stores:
+        await store.start()
+        ledgers.append(Ledger(store, Limiter(store, prefix), prefix, clock=lambda: now))
+    for days_ago in (45, 3, 2, 0):
+        now = (datetime(2026, 3, 31, 12, tzinfo=UTC) - timedelta(days=days_ago)).timestamp()
+        some = keys if days_ago == 2 else keys[:3]
+        for ledger in ledgers:
+            for key in some:
+                ledger.record(key, Usage(10, 5, 1), "gemma")
+        ledgers[0].record(keys[0], Usage(1, 1), "other")
+        await asyncio.gather(*(ledger.flush() for ledger in ledgers))
+    found = [row async for row in ledgers[0].days(40)]
+    assert [(row.key_id, row.day) for row in found] == sorted(
+        (key, day)
+        for n, key in enumerate(keys)
+        for day in (["2026-03-28", "2026-03-29", "2026-03-31"] if n < 3 else ["2026-03-29"])
+    )
+    assert all(row.models["gemma"].prompt_tokens == 20 for row in found)
+    assert sum("other" in row.models for row in found) == 3
+    short = [row async for row in ledgers[1].days(2)]  # today and yesterday
+    assert {(row.key_id, row.day) for row in short} == {(key, "2026-03-31") for key in keys[:3]}
+    assert [row async for row in ledgers[1].days(1)] == short
+    today, whole = (await ledgers[1].spent(keys))[0]
+    assert (today.calls, whole.calls) == (3, 12)
+    for store in stores:
+        await store.stop()
+
+
+async def test_a_caller_that_was_long_away_leaves_the_index(
+    store: Store, prefix: str, caller: Caller
+) -> None:
+    now = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
+    ledger = Ledger(store, Limiter(store, prefix), prefix, clock=lambda: now)
+    same = [f"{n:064x}" for n in (1, 2)]  # one shard
+    ledger.record(same[0], Usage(1, 1), "gemma")
+    await ledger.flush()
+    now += 50 * 86_400
+    ledger.record(same[1], Usage(1, 1), "gemma")
+    await ledger.flush()
+    assert await store.call("ZCARD", f"{prefix}:{{callers-0}}:last-day") == 1
+    assert [row.key_id async for row in ledger.days(40)] == [same[1]]
+
+
+# ---- markers
+
+
+async def test_no_marker_is_left(store: Store, prefix: str, caller: Caller) -> None:
+    """What the store holds depends on the callers, not on how many gateways serve them."""
+    keys = [caller((5, 60), name=str(n)).key_id for n in range(50)]
+
+    async def serve(gateways: int) -> list[str]:
+        for _ in range(gateways):
+            ledger = Ledger(store, Limiter(store, prefix), prefix)
+            for _ in range(3):
+                for key in keys:
+                    ledger.record(key, Usage(1, 1), "gemma")
+                await ledger.flush()
+        return await keys_in_store(store, prefix)
+
+    once = await serve(1)
+    assert not [name for name in once if ":added:" in name]
+    assert await serve(5) == once
+    assert (await Ledger(store, Limiter(store, prefix), prefix).spent(keys))[7][1].calls == 18
+
+
+@pytest.mark.parametrize("calls_meanwhile", [0, 3])
+async def test_a_lost_answer_counts_once(
+    own_server: Server, prefix: str, caller: Caller, calls_meanwhile: int
+) -> None:
+    async with Proxy(own_server.port) as proxy:
+        client = Store(proxy.url, TIMEOUT)
+        await client.start()
+        ledger = Ledger(client, Limiter(client, prefix), prefix)
+        keys = [caller((5, 60), name=str(n)).key_id for n in range(20)]
+        for key in keys:
+            ledger.record(key, Usage(10, 5), "gemma")
+        proxy.deaf = True
+        await ledger.flush()  # added, and we don't know
+        for _ in range(calls_meanwhile):
+            ledger.record(keys[0], Usage(1, 1), "gemma")
+        proxy.deaf = False
+        await until(lambda: client.available, 5)
+        found = await ledger.spent(keys)
+        assert [whole.calls for _, whole in found] == [1 + calls_meanwhile] + [1] * 19
+        left = [name for name in await keys_in_store(client, prefix) if ":added:" in name]
+        assert len(left) == 20  # another copy might still come, for a while
+        for name in left:
+            assert 0 < await client.call("TTL", name) <= STRAY_LIFE
+        await ledger.stop()
+        await client.stop()
+
+
+async def test_a_stray_copy_counts_once(own_server: Server, prefix: str, caller: Caller) -> None:
+    """The second copy of a batch arrives, and the caller goes on; then comes the first one."""
+    async with Proxy(own_server.port) as proxy:
+        client = Store(proxy.url, TIMEOUT)
+        await client.start()
+        ledger = Ledger(client, Limiter(client, prefix), prefix)
+        key = caller((5, 60))
+        ledger.record(key.key_id, Usage(10, 5), "gemma")
+        proxy.holding = True
+        await ledger.flush()
+        proxy.holding = False
+        await until(lambda: client.available, 5)
+        for _ in range(3):
+            ledger.record(key.key_id, Usage(1, 1), "gemma")
+            await ledger.flush()
+        await proxy.release()
+        [(_, whole)] = await ledger.spent([key.key_id])
+        assert (whole.calls, whole.prompt_tokens) == (4, 13)
+        await client.stop()
+
+
+async def test_a_cancelled_flush_counts_once(
+    own_server: Server, prefix: str, caller: Caller
+) -> None:
+    async with Proxy(own_server.port) as proxy:
+        client = Store(proxy.url, 5)
+        await client.start()
+        ledger = Ledger(client, Limiter(client, prefix), prefix)
+        key = caller((5, 60)).key_id
+        ledger.record(key, Usage(10, 5), "gemma")
+        proxy.deaf = True
+        flush = asyncio.create_task(ledger.flush())
+        await asyncio.sleep(0.3)  # it was added
+        flush.cancel()
+        await asyncio.wait([flush])
+        ledger.record(key, Usage(1, 1), "gemma")
+        await client.stop()
+        proxy.deaf = False
+        await client.start()
+        await ledger.stop()
+        assert [w.calls for _, w in await ledger.spent([key])] == [2]
+        await client.stop()
+
+
+async def test_without_a_store_there_is_the_own_part(prefix: str, caller: Caller) -> None:
+    client = Store("redis://127.0.0.1:1", TIMEOUT)
+    await client.start()
+    ledger = Ledger(client, Limiter(client, prefix), prefix)
+    keys = sorted(caller((5, 60), name=str(n)).key_id for n in range(3))
+    for key in reversed(keys):
+        ledger.record(key, Usage(10, 5), "gemma")
+    await ledger.flush()
+    ledger.record(keys[0], Usage(1, 1), "gemma")
+    found = ledger.unwritten(7)
+    assert [row.key_id for row in found] == keys
+    assert found[0].models["gemma"].prompt_tokens == 11
+    with pytest.raises(StoreError):
+        await anext(ledger.days(7))
+    await client.stop()

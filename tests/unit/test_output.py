@@ -416,3 +416,47 @@ def test_streams_of_several_choices(
     if finish and not blocked:
         assert finishes(out) == [(0, "stop"), (1, "stop"), (2, "stop")]
     assert len({index for index, _ in finishes(out)}) == len(finishes(out))
+
+
+def test_held_text_is_counted() -> None:
+    judge = guard()
+    judge.feed(chunk("clean words"))
+    assert (judge.held.characters, judge.held.seconds) == (0, 0)
+    judge.feed(chunk(" vio"))
+    time.sleep(0.02)
+    assert judge.held.seconds == 0  # it is told when it is over
+    judge.feed(chunk("le"))
+    time.sleep(0.02)
+    judge.feed(chunk("ts grow"))
+    assert judge.held.characters == len("viole")
+    assert 0.04 <= judge.held.seconds < 5
+
+
+@pytest.mark.parametrize("end", ["finish", "close", "match"])
+def test_held_text_is_counted_however_it_ends(end: str) -> None:
+    judge = guard()
+    judge.feed(chunk("ha"))
+    time.sleep(0.02)
+    if end == "finish":
+        judge.feed(chunk(finish="stop"))
+    elif end == "close":
+        judge.close()
+    else:
+        judge.feed(chunk("te "))
+        assert judge.blocked is not None
+    assert judge.held.characters == 2
+    assert judge.held.seconds >= 0.02
+
+
+def test_channels_are_held_apart() -> None:
+    judge = guard()
+    judge.feed(chunk("viol", 0))
+    judge.feed(chunk("ha", 1))
+    time.sleep(0.02)
+    judge.feed(chunk("ins", 0))
+    first = judge.held.seconds
+    assert first >= 0.02
+    time.sleep(0.02)
+    judge.feed(chunk("m", 1))
+    assert judge.held.characters == 4
+    assert judge.held.seconds > first
