@@ -1,5 +1,8 @@
 """API keys: who is calling.
 
+Keys of the settings are all known here; those made at run time are looked up by
+:class:`app.access.runtime.RuntimeKeys`.
+
 Keys are 32 random bytes, so they are kept as plain SHA-256: a slow password hash (bcrypt, argon2)
 protects guessable secrets, and nobody can guess 256 random bits; it would only add milliseconds of
 CPU to every call, and a way to overload the server.
@@ -19,6 +22,7 @@ from dataclasses import dataclass
 from datetime import UTC
 from pathlib import Path
 
+from app.access.runtime import RuntimeKeys
 from app.call import Principal
 from app.errors import Code, GatewayError
 from app.settings import KeyEntry, Settings
@@ -28,7 +32,7 @@ MAX_HEADER_BYTES = 512  # no key is longer; hashing megabytes for a stranger cos
 ANONYMOUS_ID = "0" * 64  # no key has this digest (it would be a SHA-256 preimage)
 NONE: frozenset[str] = frozenset()
 OPERATOR = frozenset({"operator"})
-_GENERATED = re.compile(rf"{PREFIX}[A-Za-z0-9_-]{{43}}")
+_GENERATED = re.compile(rf"{PREFIX}[A-Za-z0-9_-]{{43}}".encode())
 
 Header = str | bytes | None
 
@@ -48,20 +52,39 @@ class Key:
     expires: float | None = None
 
 
+class UnknownKey(GatewayError):
+    """A key that could be one made at run time, and isn't known in this process.
+
+    Args:
+        digest: its SHA-256, 32 bytes.
+    """
+
+    def __init__(self, digest: bytes) -> None:
+        super().__init__(Code.INVALID_API_KEY)
+        self.digest = digest
+
+
 class KeyRing:
     """The keys of this gateway, looked up by digest.
 
     Args:
-        keys: every key; two with the same digest are a configuration error.
+        keys: every key of the settings; two with the same digest are a configuration error.
         anonymous: who a caller without credentials is; None: such calls are refused.
+        runtime: the keys made at run time; None: there are none.
 
     Raises:
         ValueError: two entries hold the same key.
     """
 
-    def __init__(self, keys: Iterable[Key], anonymous: Principal | None = None) -> None:
+    def __init__(
+        self,
+        keys: Iterable[Key],
+        anonymous: Principal | None = None,
+        runtime: RuntimeKeys | None = None,
+    ) -> None:
         self._keys: dict[bytes, Key] = {}
         self._anonymous = anonymous
+        self._runtime = runtime
         for key in keys:
             twin = self._keys.setdefault(key.digest, key)
             if twin is not key:
@@ -69,13 +92,19 @@ class KeyRing:
                 raise ValueError(f"keys {names} are the same key")
 
     @classmethod
-    def from_settings(cls, settings: Settings, further: Iterable[str] = ()) -> KeyRing:
+    def from_settings(
+        cls,
+        settings: Settings,
+        further: Iterable[str] = (),
+        runtime: RuntimeKeys | None = None,
+    ) -> KeyRing:
         """All keys of the settings.
 
         Args:
             settings: ``keys`` (hashed) and ``api_keys`` (in the clear; only digests are kept).
             further: more keys in the clear with operator scope, such as the one of
                 :func:`first_key`.
+            runtime: the keys made at run time.
 
         Raises:
             ValueError: two entries hold the same key.
@@ -90,13 +119,34 @@ class KeyRing:
         anonymous = None
         if settings.allow_anonymous:
             anonymous = Principal(ANONYMOUS_ID, "anonymous", "default", settings.tier("default"))
-        return cls(keys, anonymous)
+        return cls(keys, anonymous, runtime)
 
     def __len__(self) -> int:
         return len(self._keys)
 
+    def of_settings(self) -> list[Key]:
+        """The keys of the settings."""
+        return list(self._keys.values())
+
+    async def identify(self, authorization: Header, x_api_key: Header) -> Principal:
+        """Who is calling. It waits for the store only where the key isn't known in this process.
+
+        Args: see :meth:`authenticate`.
+
+        Raises:
+            GatewayError: INVALID_API_KEY, API_KEY_EXPIRED, API_KEY_REVOKED, or
+                KEY_STORE_UNAVAILABLE: whether the key is valid can't be said now.
+        """
+        try:
+            return self.authenticate(authorization, x_api_key)
+        except UnknownKey as unknown:
+            found = None
+            if self._runtime is not None:
+                found = await self._runtime.find(unknown.digest)
+            return found or self._stranger()
+
     def authenticate(self, authorization: Header, x_api_key: Header) -> Principal:
-        """Who is calling.
+        """Who is calling, if that is known in this process.
 
         The key is found by its digest. The time of that look-up tells nothing: a caller can't
         choose a digest (that takes a preimage of SHA-256), so how much of one matches says nothing
@@ -107,7 +157,8 @@ class KeyRing:
             x_api_key: the ``x-api-key`` header, ``KEY``. Where both are sent they must agree.
 
         Raises:
-            GatewayError: INVALID_API_KEY or API_KEY_EXPIRED.
+            UnknownKey: an INVALID_API_KEY that only the store can tell more of.
+            GatewayError: INVALID_API_KEY, API_KEY_EXPIRED or API_KEY_REVOKED.
         """
         if authorization is None and x_api_key is None:
             if self._anonymous is None:
@@ -128,13 +179,28 @@ class KeyRing:
         digest = hashlib.sha256(token).digest()
         key = self._keys.get(digest)
         if key is None or not hmac.compare_digest(key.digest, digest):
-            # SDKs always send some key: without any key of ours, it says nothing about the caller.
-            if self._anonymous is not None and not self._keys:
-                return self._anonymous
-            raise GatewayError(Code.INVALID_API_KEY)
+            return self._elsewhere(token, digest)
         if key.expires is not None and time.time() >= key.expires:
             raise GatewayError(Code.API_KEY_EXPIRED)
         return key.principal
+
+    def _elsewhere(self, token: bytes, digest: bytes) -> Principal:
+        """Who calls with a key that isn't of the settings."""
+        if self._runtime is None:
+            return self._stranger()
+        known = self._runtime.known(digest)
+        if known is not None:
+            return known
+        if _GENERATED.fullmatch(token):  # all that are made at run time; others aren't asked for
+            raise UnknownKey(digest)
+        return self._stranger()
+
+    def _stranger(self) -> Principal:
+        """Who calls with a key that is nobody's."""
+        # SDKs always send some key: without any key of ours, it says nothing about the caller.
+        if self._anonymous is not None and not self._keys:
+            return self._anonymous
+        raise GatewayError(Code.INVALID_API_KEY)
 
 
 def generate_key() -> str:
@@ -176,7 +242,7 @@ def first_key(path: Path) -> str:
 
 def _read_private(path: Path) -> str:
     file = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
-    with open(file, encoding="ascii", errors="replace") as content:
+    with open(file, "rb") as content:
         mode = stat.S_IMODE(os.fstat(file).st_mode)
         if os.name == "posix" and mode & 0o077:
             raise PermissionError(
@@ -186,7 +252,7 @@ def _read_private(path: Path) -> str:
         key = content.read(MAX_HEADER_BYTES).strip()
     if not _GENERATED.fullmatch(key):
         raise ValueError(f"{path} doesn't hold an API key: delete it for a new one")
-    return key
+    return key.decode("ascii")
 
 
 def _raw(header: str | bytes) -> bytes:
