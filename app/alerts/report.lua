@@ -1,0 +1,18 @@
+-- Writes down that the store was away, once for all processes that have noticed it.
+--
+-- KEYS[1] mark of this alert   KEYS[2] generation   KEYS[3] history (list)
+-- KEYS[4] outbox (sorted set)  KEYS[5] deliveries (hash)
+-- ARGV    life of the mark in seconds, the next generation, most entries of the history, the alert
+--         as text, then slot, text of each delivery
+-- Returns 1, or 0 when another process has done it.
+if not redis.call('SET', KEYS[1], 1, 'NX', 'EX', ARGV[1]) then return 0 end
+redis.call('SET', KEYS[2], ARGV[2])
+redis.call('LPUSH', KEYS[3], ARGV[4])
+redis.call('LTRIM', KEYS[3], 0, ARGV[3] - 1)
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+for n = 5, #ARGV, 2 do
+  redis.call('HSET', KEYS[5], ARGV[n], ARGV[n + 1])
+  redis.call('ZADD', KEYS[4], 'NX', now, ARGV[n])
+end
+return 1

@@ -1,0 +1,89 @@
+"""Alerts, silences and dead letters, for operators."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.alerts.book import MOST_HISTORY
+from app.alerts.service import Alerts
+from app.alerts.view import AlertsReport, DeadLetterView, SilenceView
+from app.api.callers import operator
+from app.api.schema import ERRORS, OpenAIError
+from app.call import Principal
+from app.gateway import Gateway
+
+LONGEST_SILENCE = 30 * 86_400  # seconds
+
+
+class SilenceRequest(BaseModel):
+    """A rule that webhooks shall hear nothing of for a while."""
+
+    model_config = ConfigDict(extra="forbid")
+    rule: str = Field(max_length=40, description="Name of a rule; GET /v1/monitoring/alerts")
+    seconds: float = Field(
+        ge=1, le=LONGEST_SILENCE, allow_inf_nan=False, description="From now on; 30 days at most"
+    )
+    comment: str = Field("", max_length=200, description="Why, for other operators")
+
+
+class Silences(BaseModel):
+    """All silences that have not ended."""
+
+    data: list[SilenceView]
+
+
+class DeadLetters(BaseModel):
+    """Notifications that were given up, latest first."""
+
+    data: list[DeadLetterView]
+
+
+def _says(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    texts = ERRORS | {"400": "Not valid; param names the field", "404": "No such silence"}
+    texts |= {"403": "Operators only", "503": "Redis is away"}
+    return {s: {"model": OpenAIError, "description": texts[str(s)]} for s in statuses}
+
+
+def router(gateway: Gateway, alerts: Alerts) -> APIRouter:
+    """Routes below ``/v1/monitoring/alerts``."""
+    routes = APIRouter(prefix="/v1/monitoring/alerts", tags=["monitoring"])
+    caller = operator(gateway)
+
+    @routes.get("", responses=_says(400, 403))
+    async def report(
+        _: Principal = Depends(caller),
+        limit: Annotated[
+            int, Query(ge=0, le=MOST_HISTORY, description="Most alerts that are over")
+        ] = 100,
+    ) -> AlertsReport:
+        """Alerts that fire, those that are over, and the rules."""
+        return await alerts.report(limit)
+
+    @routes.get("/silences", responses=_says(403, 503))
+    async def silences(_: Principal = Depends(caller)) -> Silences:
+        """Rules that webhooks hear nothing of now."""
+        return Silences(data=[SilenceView.of(s) for s in await alerts.silences()])
+
+    @routes.post("/silences", status_code=201, responses=_says(400, 403, 503))
+    async def silence(
+        wanted: SilenceRequest, principal: Principal = Depends(caller)
+    ) -> SilenceView:
+        """Silence a rule."""
+        made = await alerts.silence(wanted.rule, wanted.seconds, wanted.comment, principal.name)
+        return SilenceView.of(made)
+
+    @routes.delete("/silences/{silence_id}", status_code=204, responses=_says(403, 404, 503))
+    async def unsilence(silence_id: str, _: Principal = Depends(caller)) -> Response:
+        """End a silence now."""
+        await alerts.unsilence(silence_id)
+        return Response(status_code=204)
+
+    @routes.get("/dead-letters", responses=_says(403, 503))
+    async def dead_letters(_: Principal = Depends(caller)) -> DeadLetters:
+        """Notifications that no attempt has delivered."""
+        return DeadLetters(data=[DeadLetterView.of(d) for d in await alerts.dead_letters()])
+
+    return routes

@@ -1,0 +1,526 @@
+"""Alerts when something breaks: the leader, the receiver, the store; and what operators may send.
+
+Whole gateways, real stores; each test has its own, and a receiver that counts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from tests.integration.conftest import Server, server_binary
+from tests.integration.test_alert_fleet import OPERATOR, OPERATOR_AUTH, metrics
+from tests.integration.test_road import ask, post
+from tests.process import AUTH, Engine, Gateway
+from tests.receiver import Receiver
+
+SECRET = "shared-with-the-receiver"
+ALERTS = "/v1/monitoring/alerts"
+FIRED, OVER = ("success_rate", "firing"), ("success_rate", "resolved")
+AWAY, BACK = ("store_away", "firing"), ("store_away", "resolved")
+Start = Callable[..., Gateway]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Server]:
+    """A store that the test may break."""
+    found = Server(server_binary("valkey"), tmp_path)
+    try:
+        found.start()
+        yield found
+    finally:
+        found.stop()
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with Receiver(SECRET) as found:
+        yield found
+
+
+@pytest.fixture
+def start(tmp_path: Path, engine: Engine, store: Server, receiver: Receiver) -> Iterator[Start]:
+    """Starts gateways that share the store and tell the receiver; keywords go into ``alerts``."""
+    with ExitStack() as stack:
+
+        def start(**alerts: Any) -> Gateway:
+            webhook = {"name": "oncall", "url": receiver.url, "secret": SECRET}
+            alerts = {
+                "interval_seconds": 0.1,
+                "lease_seconds": 1,
+                "resolve_seconds": 0.5,
+                "retry_seconds": 0.1,
+                "timeout_seconds": 1,
+                "webhooks": [webhook],
+                **alerts,
+                "rules": {
+                    "store_away": {"threshold": 0.7},
+                    # Tests fail every call, and count what is told of one rule.
+                    "no_success": {"enabled": False},
+                    "upstream_errors": {"enabled": False},
+                    **alerts.get("rules", {}),
+                },
+            }
+            gateway = Gateway(
+                tmp_path / f"gateway-{time.monotonic_ns()}",
+                alerts=json.dumps(alerts),
+                upstreams=engine.url + "/v1",
+                redis_url=store.url,
+                store_timeout=0.5,  # the machine is busy
+                operator_keys=OPERATOR,
+                eject_after=1000,
+            )
+            return stack.enter_context(gateway)
+
+        yield start
+
+
+async def fail(gateway: Gateway, count: int = 10) -> None:
+    """Calls that the engine fails."""
+    for _ in range(count):
+        assert (await post(gateway, "chat", ask("chat", "x", loopback={"status": 500})))[0] == 503
+
+
+async def succeed(gateway: Gateway, count: int = 10) -> None:
+    for _ in range(count):
+        assert (await post(gateway, "chat", ask("chat", "echo: hi")))[0] == 200
+
+
+async def api(
+    gateway: Gateway, path: str = "", method: str = "GET", body: Any = None,
+    headers: dict[str, str] = OPERATOR_AUTH,
+) -> tuple[int, Any]:  # fmt: skip
+    """Status and JSON of a call to the alert routes."""
+    data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
+    async with (
+        aiohttp.ClientSession(headers={"content-type": "application/json"} | headers) as session,
+        session.request(method, gateway.url + ALERTS + path, data=data) as reply,
+    ):
+        raw = await reply.read()
+        return reply.status, json.loads(raw) if raw else None
+
+
+async def until(condition: Callable[[], Any], seconds: float = 15) -> None:
+    """Wait for a condition, which may be a coroutine's result."""
+    end = time.monotonic() + seconds
+    while True:
+        found = condition()
+        if asyncio.iscoroutine(found):
+            found = await found
+        if found:
+            return
+        assert time.monotonic() < end, "it did not happen in time"
+        await asyncio.sleep(0.05)
+
+
+async def leads(gateway: Gateway) -> bool:
+    return "gateway_alerts_leader 1.0" in await metrics(gateway)
+
+
+async def ranked(*gateways: Gateway) -> list[Gateway]:
+    """The one that leads, then the others."""
+    await asyncio.sleep(0.5)
+    leading = [gateway for gateway in gateways if await leads(gateway)]
+    assert len(leading) == 1
+    return leading + [gateway for gateway in gateways if gateway not in leading]
+
+
+async def results(*gateways: Gateway) -> Counter[str]:
+    """Attempts to notify, of all gateways together."""
+    found: Counter[str] = Counter()
+    for gateway in gateways:
+        text = await metrics(gateway)
+        for result, number in re.findall(
+            r'^gateway_alert_notifications_total{result="(\w+)"} (\S+)$', text, re.M
+        ):
+            found[result] += int(float(number))
+    return found
+
+
+# ---- the leader
+
+
+@pytest.mark.parametrize("how", ["killed", "frozen", "stopped"])
+async def test_another_gateway_takes_over_and_tells_nothing_twice(
+    start: Start, receiver: Receiver, how: str
+) -> None:
+    leader, other = await ranked(start(), start())
+    await fail(other)
+    await until(lambda: receiver.told()[FIRED])
+    if how == "stopped":
+        await asyncio.to_thread(leader.stop)
+    else:
+        number = signal.SIGKILL if how == "killed" else signal.SIGSTOP
+        assert leader.child is not None
+        leader.child.send_signal(number)
+    gone = time.monotonic()
+    try:
+        await until(lambda: leads(other), 8)
+        assert time.monotonic() - gone < 4  # a lease of one second, on a busy machine
+        await asyncio.sleep(1)
+        assert receiver.told() == {FIRED: 1}
+        await succeed(other)
+        await until(lambda: receiver.told()[OVER])
+    finally:
+        if how == "frozen":
+            leader.child.send_signal(signal.SIGCONT)  # back in the belief that it leads
+    await asyncio.sleep(1)
+    assert receiver.told() == {FIRED: 1, OVER: 1}
+    assert await leads(other)
+    if how == "frozen":
+        assert not await leads(leader)
+
+
+async def test_what_the_leader_left_undelivered_is_delivered(
+    start: Start, receiver: Receiver
+) -> None:
+    receiver.status = 500
+    leader, other = await ranked(start(attempts=20), start(attempts=20))
+    await fail(other)
+    await until(lambda: len(receiver.notes()) > 2)
+    leader.kill()
+    receiver.status = 200
+    await until(lambda: receiver.told()[FIRED])
+    await asyncio.sleep(1)
+    assert receiver.told() == {FIRED: 1}
+    assert {note.headers["x-gateway-delivery"] for note in receiver.notes()} == {
+        receiver.notes()[0].doc["id"]
+    }
+
+
+# ---- the receiver
+
+
+async def test_a_failed_delivery_is_tried_again(start: Start, receiver: Receiver) -> None:
+    receiver.answers.extend([500, 429])
+    gateway = start()
+    await fail(gateway)
+    await until(lambda: receiver.told()[FIRED])
+    await asyncio.sleep(0.5)
+    first, second, third = receiver.notes()
+    assert [n.status for n in (first, second, third)] == [500, 429, 200]
+    assert first.doc["id"] == second.doc["id"] == third.doc["id"]
+    assert second.time - first.time >= 0.05
+    assert (await results(gateway)) == {"delivered": 1, "failed": 2, "dead": 0}
+    assert first.path == "/hook?x=1"
+    assert first.headers["content-type"] == "application/json"
+
+
+@pytest.mark.parametrize(
+    ("trouble", "error"),
+    [("500", "status 500"), ("302", "status 302"), ("silent", "no answer in 1 s"),
+     ("closed", "no connection"), ("wrong secret", "status 401")],
+)  # fmt: skip
+async def test_what_cannot_be_delivered_becomes_a_dead_letter(
+    start: Start, receiver: Receiver, trouble: str, error: str
+) -> None:
+    if trouble == "silent":
+        receiver.wait = 2.5
+    elif trouble == "wrong secret":
+        receiver.secret = "another"
+    elif trouble == "closed":
+        receiver.__exit__(None, None, None)
+    else:
+        receiver.status = int(trouble)
+    gateway = start(attempts=2)
+    await fail(gateway)
+
+    async def dead() -> list[Any]:
+        return list((await api(gateway, "/dead-letters"))[1]["data"])
+
+    await until(dead)
+    (letter,) = await dead()
+    assert (letter["webhook"], letter["attempts"], letter["error"]) == ("oncall", 2, error)
+    assert letter["alert"]["rule"] == "success_rate"
+    assert {n.path for n in receiver.notes()} <= {"/hook?x=1"}  # no redirect was followed
+    assert (await results(gateway)) == {"delivered": 0, "failed": 1, "dead": 1}
+    shown = json.dumps(await api(gateway)) + json.dumps(letter) + gateway.text()
+    assert SECRET not in shown
+    assert str(receiver.port) not in shown
+
+
+async def test_what_failed_is_replaced_by_the_next_state(start: Start, receiver: Receiver) -> None:
+    """Nobody is told that it fires once it is over."""
+    receiver.status = 500
+    gateway = start(attempts=20, retry_seconds=0.5)
+    await fail(gateway)
+    await until(lambda: len(receiver.notes()) >= 1)
+    await succeed(gateway)
+    await until(lambda: over(gateway))
+    receiver.status = 200
+    await until(lambda: receiver.told()[OVER])
+    await asyncio.sleep(1)
+    assert receiver.told() == {OVER: 1}
+
+
+async def over(gateway: Gateway) -> bool:
+    """Whether something is over and nothing fires."""
+    states = {alert["state"] for alert in (await api(gateway))[1]["data"]}
+    return states == {"resolved"}
+
+
+async def test_slack_s_body_and_the_least_severity(start: Start, receiver: Receiver) -> None:
+    receiver.secret = ""
+    chat = {"name": "chat", "url": receiver.url, "format": "slack", "min_severity": "high"}
+    rules = {"token_rate": {"threshold": 1e6, "calls": 5}}  # low: it fires, and is not sent there
+    gateway = start(webhooks=[chat], rules=rules)
+    await succeed(gateway, 5)
+
+    async def fires() -> bool:
+        return bool((await api(gateway))[1]["data"])
+
+    await until(fires)
+    await fail(gateway)
+    await until(receiver.notes)
+    await asyncio.sleep(0.5)
+    _, report = await api(gateway)
+    assert {a["rule"] for a in report["data"]} == {"token_rate", "success_rate"}
+    (note,) = receiver.notes()
+    assert note.doc["text"] == "*[high] success_rate is firing*"
+    assert note.doc["attachments"][0]["text"].startswith("Share of successes among the last 10")
+
+
+# ---- silences
+
+
+async def test_silenced_rules_are_not_told(start: Start, receiver: Receiver) -> None:
+    leader, other = await ranked(start(), start())
+    wanted = {"rule": "success_rate", "seconds": 3600, "comment": "planned"}
+    status, made = await api(other, "/silences", "POST", wanted)
+    assert status == 201
+    assert (made["rule"], made["comment"], made["created_by"]) == (
+        "success_rate", "planned", "operator-1",
+    )  # fmt: skip
+    assert (await api(leader, "/silences"))[1]["data"] == [made]
+    await fail(leader)
+
+    async def fires() -> bool:
+        return any(a["state"] == "firing" for a in (await api(other))[1]["data"])
+
+    await until(fires)
+    (alert,) = (await api(other))[1]["data"]
+    assert (alert["state"], alert["silenced_until"]) == ("firing", made["ends_at"])
+    await asyncio.sleep(0.5)
+    assert receiver.notes() == []
+    # The silence ends while it fires: now it is told, and so is its end, silenced or not.
+    assert (await api(other, f"/silences/{made['id']}", "DELETE")) == (204, None)
+    await until(lambda: receiver.told()[FIRED])
+    assert (await api(other, "/silences", "POST", wanted))[0] == 201
+    await succeed(leader)
+    await until(lambda: receiver.told()[OVER])
+    # Silenced from its beginning to its end: nothing is told.
+    await fail(leader)
+    await until(fires)
+    await succeed(leader)
+    await until(lambda: over(other))
+    await asyncio.sleep(0.5)
+    assert receiver.told() == {FIRED: 1, OVER: 1}
+    assert len((await api(other))[1]["data"]) == 2
+    assert len((await api(other, "?limit=1"))[1]["data"]) == 1
+
+
+async def test_a_silence_ends_by_itself(start: Start, receiver: Receiver) -> None:
+    gateway = start()
+    await api(gateway, "/silences", "POST", {"rule": "success_rate", "seconds": 2})
+    await fail(gateway)
+    await asyncio.sleep(1)
+    assert receiver.notes() == []
+    await until(lambda: receiver.told()[FIRED])
+    assert (await api(gateway, "/silences"))[1]["data"] == []
+
+
+GOOD = {"rule": "memory", "seconds": 60}
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        (GOOD | {"rule": "no such rule"}, "rule"),
+        (GOOD | {"rule": 5}, "rule"),
+        (GOOD | {"rule": "x" * 100_000}, "rule"),
+        ({"seconds": 60}, "rule"),
+        (GOOD | {"seconds": 0}, "seconds"),
+        (GOOD | {"seconds": -1}, "seconds"),
+        (GOOD | {"seconds": 1e12}, "seconds"),
+        (b'{"rule": "memory", "seconds": NaN}', "seconds"),
+        (b'{"rule": "memory", "seconds": Infinity}', "seconds"),
+        (GOOD | {"seconds": "soon"}, "seconds"),
+        (GOOD | {"comment": "x" * 201}, "comment"),
+        (GOOD | {"comment": {}}, "comment"),
+        (b'{"rule": "memory", "seconds": 60, "comment": "\\ud800"}', "comment"),
+        (GOOD | {"by": "somebody else"}, "by"),
+        ([], None),
+        (b"{", None),
+        (b"\xff", None),
+        (b"", None),
+    ],
+)  # fmt: skip
+async def test_a_silence_that_is_none(shared_gateway: Gateway, body: Any, param: str) -> None:
+    status, doc = await api(shared_gateway, "/silences", "POST", body)
+    assert status == 400
+    assert doc["error"]["code"] == "VALIDATION_ERROR"
+    if param is not None:
+        assert doc["error"]["param"] == param
+
+
+@pytest.mark.parametrize("limit", ["-1", "201", "many", "1e3", "%00", ""])
+async def test_a_limit_that_is_none(shared_gateway: Gateway, limit: str) -> None:
+    status, doc = await api(shared_gateway, f"?limit={limit}")
+    assert (status, doc["error"]["param"]) == (400, "limit")
+
+
+@pytest.mark.parametrize("silence", ["0" * 16, "x", "%ff", "%00", "*", "a" * 5000])
+async def test_no_such_silence(shared_gateway: Gateway, silence: str) -> None:
+    status, doc = await api(shared_gateway, f"/silences/{silence}", "DELETE")
+    assert (status, doc["error"]["code"]) == (404, "NOT_FOUND")
+
+
+@pytest.mark.parametrize(
+    ("path", "method"),
+    [("", "GET"), ("/silences", "GET"), ("/silences", "POST"), ("/dead-letters", "GET"),
+     ("/silences/0123456789abcdef", "DELETE")],
+)  # fmt: skip
+async def test_operators_only(shared_gateway: Gateway, path: str, method: str) -> None:
+    """Whatever else is wrong with the request."""
+    status, doc = await api(shared_gateway, path, method, None, AUTH)
+    assert (status, doc["error"]["code"]) == (403, "OPERATOR_REQUIRED")
+    assert (await api(shared_gateway, path, method, None, {}))[0] == 401
+
+
+async def test_silences_are_bounded(shared_gateway: Gateway) -> None:
+    made = [await api(shared_gateway, "/silences", "POST", GOOD) for _ in range(101)]
+    assert Counter(status for status, _ in made) == {201: 100, 400: 1}
+    for status, doc in made:
+        if status == 201:
+            await api(shared_gateway, f"/silences/{doc['id']}", "DELETE")
+
+
+@pytest.fixture(scope="module")
+def shared_gateway(tmp_path_factory: pytest.TempPathFactory, engine: Engine) -> Iterator[Gateway]:
+    """One gateway, with an embedded store, for tests that break nothing."""
+    folder = tmp_path_factory.mktemp("alerts")
+    with Gateway(folder, upstreams=engine.url + "/v1", operator_keys=OPERATOR) as process:
+        yield process
+
+
+# ---- the store
+
+
+async def test_the_store_away_is_told_once_by_all_and_its_end_too(
+    start: Start, store: Server, receiver: Receiver
+) -> None:
+    gateways = await ranked(start(), start(), start())
+    store.signal(signal.SIGSTOP)
+    await until(lambda: receiver.told()[AWAY])
+    for gateway in gateways:  # each one says so itself
+        await until(lambda gateway=gateway: away(gateway))
+    assert (await api(gateways[1], "/silences"))[0] == 503
+    assert (await api(gateways[1], "/silences", "POST", GOOD))[0] == 503
+    await asyncio.sleep(1)
+    assert receiver.told() == {AWAY: 1}
+    store.signal(signal.SIGCONT)
+    await until(lambda: receiver.told()[BACK])
+    await asyncio.sleep(3)  # the others find it written down
+    assert receiver.told() == {AWAY: 1, BACK: 1}
+    for gateway in gateways:
+        _, report = await api(gateway)
+        assert [(a["rule"], a["state"]) for a in report["data"]] == [BACK]
+        assert report["degraded"] is False
+    assert {n.doc["alert_id"] for n in receiver.notes()} == {report["data"][0]["id"]}
+    # The next outage is another alert.
+    store.signal(signal.SIGSTOP)
+    await until(lambda: receiver.told()[AWAY] == 2)
+    store.signal(signal.SIGCONT)
+    await until(lambda: receiver.told()[BACK] == 2)
+    assert len({n.doc["id"] for n in receiver.notes()}) == 4
+
+
+async def away(gateway: Gateway) -> bool:
+    """Whether a gateway says by itself that the store is away."""
+    status, report = await api(gateway)
+    rules = {rule["name"]: rule["state"] for rule in report["rules"]}
+    found = [(a["rule"], a["state"]) for a in report["data"]]
+    firing = 'gateway_alerts_firing{severity="high"} 1.0' in await metrics(gateway)
+    return (
+        status == 200
+        and report["degraded"] is True
+        and found == [AWAY]
+        and rules["store_away"] == "firing"
+        and firing
+    )
+
+
+async def test_where_the_leader_goes_with_the_store_another_one_tells(
+    start: Start, store: Server, receiver: Receiver
+) -> None:
+    leader, _other = await ranked(start(holdback_seconds=1), start(holdback_seconds=1))
+    leader.kill()
+    store.signal(signal.SIGSTOP)
+    await until(lambda: receiver.told()[AWAY])
+    store.signal(signal.SIGCONT)
+    await until(lambda: receiver.told()[BACK])
+    await asyncio.sleep(1)
+    assert receiver.told() == {AWAY: 1, BACK: 1}
+
+
+async def test_repetitions_have_the_same_id(
+    start: Start, store: Server, receiver: Receiver
+) -> None:
+    """Without a hold-back all tell; a receiver that looks at the id counts one."""
+    await ranked(start(holdback_seconds=0), start(holdback_seconds=0), start(holdback_seconds=0))
+    store.signal(signal.SIGSTOP)
+    await until(lambda: receiver.told()[AWAY] == 3)
+    assert len({n.doc["id"] for n in receiver.notes()}) == 1
+    store.signal(signal.SIGCONT)
+    await until(lambda: receiver.told()[BACK])
+    await asyncio.sleep(3)
+    assert receiver.told() == {AWAY: 3, BACK: 1}
+
+
+async def test_a_short_absence_is_nothing(start: Start, store: Server, receiver: Receiver) -> None:
+    gateway = start(rules={"store_away": {"threshold": 5}})
+    await asyncio.sleep(0.5)
+    store.signal(signal.SIGSTOP)
+    await asyncio.sleep(1.5)
+    store.signal(signal.SIGCONT)
+    await asyncio.sleep(2)
+    assert receiver.notes() == []
+    assert (await api(gateway))[1]["data"] == []
+
+
+async def test_a_store_that_loses_everything(
+    start: Start, store: Server, receiver: Receiver
+) -> None:
+    """Restarted without its data: what fired goes on firing, told once; the outage ends."""
+    gateway, _ = await ranked(start(), start())
+    await fail(gateway)
+    await until(lambda: receiver.told()[FIRED])
+    await asyncio.sleep(0.5)  # until the other one has seen it, too
+    store.stop()
+    await until(lambda: receiver.told()[AWAY])
+    store.start()
+    await until(lambda: receiver.told()[BACK])
+    await succeed(gateway, 15)
+    await until(lambda: receiver.told()[OVER])
+    await asyncio.sleep(1)
+    assert receiver.told() == {FIRED: 1, OVER: 1, AWAY: 1, BACK: 1}
+
+
+async def test_a_rule_that_is_no_more_ends_its_alert(start: Start, receiver: Receiver) -> None:
+    gateway = start()
+    await fail(gateway)
+    await until(lambda: receiver.told()[FIRED])
+    await asyncio.to_thread(gateway.stop)
+    start(rules={"success_rate": {"enabled": False}})
+    await until(lambda: receiver.told()[OVER])
