@@ -7,15 +7,18 @@ import sys
 import time
 import traceback
 from asyncio import get_running_loop
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, BinaryIO
 
 import orjson
 
-from app.call import Call
+from app.call import Call, Trace
 from app.usage import Usage
 
 logger = logging.getLogger("gateway")
+# The trace of the call that the running task works for; None where nothing is traced.
+current_trace: ContextVar[Trace | None] = ContextVar("current_trace", default=None)
 
 
 class JsonFormatter(logging.Formatter):
@@ -29,6 +32,9 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
+        line |= getattr(record, "fields", {})  # what is logged with extra={"fields": ...}
+        if (trace := current_trace.get()) is not None:
+            line["trace_id"], line["span_id"] = trace.trace_id, trace.span_id
         if record.exc_info and record.exc_info[0] is not None:
             frames = traceback.extract_tb(record.exc_info[2])
             line["error"] = record.exc_info[0].__name__
@@ -46,6 +52,7 @@ def configure(level: str) -> None:
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     logger.setLevel(level.upper())
+    logging.getLogger("gateway.audit").setLevel(logging.INFO)  # who changed keys, at any level
 
 
 class AccessLog:
@@ -88,6 +95,8 @@ class AccessLog:
                 line["usage_estimated"] = True
         if call.first_token:
             line["time_to_first_token"] = round(call.first_token - call.started, 6)
+        if call.trace is not None:
+            line["trace_id"], line["span_id"] = call.trace.trace_id, call.trace.span_id
         if not self._lines:
             get_running_loop().call_later(0.05, self.flush)
         self._lines.append(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))

@@ -2,12 +2,13 @@
 
 Label values come from closed sets only: routes, served model names (anything else is ``other``),
 tiers of the configuration, and the codes of ``app.errors``. Children are bound once per
-(route, model, tier), so that a call costs a few additions and no label look-up.
+(route, model, tier), at their first use, so that a call costs a few additions and no label look-up.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
 
 from prometheus_client import (
     REGISTRY,
@@ -22,38 +23,76 @@ from prometheus_client.registry import Collector
 
 LATENCY = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 RATE = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+PER_TOKEN = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1, 2.5)
+HELD_SECONDS = (0, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
+HELD_CHARACTERS = (0, 1, 2, 4, 8, 16, 32, 64, 128)
+LAG = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
+CALL_LABELS = ("route", "model", "tier")
+MOST_MODELS = 100  # model names with series of their own in one process's life
 
 
 class CallMeters:
-    """The bound children for one route, model and tier."""
+    """The bound children for one route, model and tier.
 
-    __slots__ = (
-        "_labels",
-        "_outcomes",
-        "_requests",
-        "duration",
-        "first_token",
-        "rate",
-        "tokens_in",
-        "tokens_out",
-    )
+    Each is made when it is first used: a route that never streams has no series of streams.
+    """
 
     def __init__(self, metrics: Metrics, route: str, model: str, tier: str) -> None:
+        self._metrics = metrics
         self._labels = (route, model, tier)
-        self._requests = metrics.requests
         self._outcomes: dict[str, Counter] = {}
-        self.duration = metrics.duration.labels(route, model)
-        self.first_token = metrics.first_token.labels(route, model)
-        self.rate = metrics.rate.labels(route, model)
-        self.tokens_in = metrics.tokens.labels(model, "input")
-        self.tokens_out = metrics.tokens.labels(model, "output")
 
     def outcome(self, name: str) -> None:
         """Count one finished call. ``name``: ``ok``, ``client_closed`` or an error code."""
         child = self._outcomes.get(name)
         if child is None:
-            child = self._outcomes[name] = self._requests.labels(*self._labels, name)
+            child = self._outcomes[name] = self._metrics.requests.labels(*self._labels, name)
         child.inc()
+
+    @cached_property
+    def duration(self) -> Histogram:
+        """Seconds of a call."""
+        return self._metrics.duration.labels(*self._labels)
+
+    @cached_property
+    def first_token(self) -> Histogram:
+        """Seconds until a stream's first text."""
+        return self._metrics.first_token.labels(*self._labels)
+
+    @cached_property
+    def per_token(self) -> Histogram:
+        """Seconds a token of a stream, after the first."""
+        return self._metrics.per_token.labels(*self._labels)
+
+    @cached_property
+    def queue(self) -> Histogram:
+        """Seconds that a call waited in the engine."""
+        return self._metrics.queue.labels(*self._labels)
+
+    @cached_property
+    def rate(self) -> Histogram:
+        """Output tokens a second of a call."""
+        return self._metrics.rate.labels(*self._labels)
+
+    @cached_property
+    def held_seconds(self) -> Histogram:
+        """Longest wait of a stream's text in the output guard, seconds."""
+        return self._metrics.held_seconds.labels(self._labels[1])
+
+    @cached_property
+    def held_characters(self) -> Histogram:
+        """Most text of a stream that waited there at once."""
+        return self._metrics.held_characters.labels(self._labels[1])
+
+    @cached_property
+    def tokens_in(self) -> Counter:
+        """Tokens of prompts."""
+        return self._metrics.tokens.labels(self._labels[1], "input")
+
+    @cached_property
+    def tokens_out(self) -> Counter:
+        """Tokens generated."""
+        return self._metrics.tokens.labels(self._labels[1], "output")
 
 
 class Metrics:
@@ -62,31 +101,66 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
         self._meters: dict[tuple[str, str, str], CallMeters] = {}
+        self._models: set[str] = {"other"}
         self._children: dict[tuple[Counter, tuple[str, ...]], Counter] = {}
         self.requests = Counter(
             "gateway_requests",
             "Finished calls by outcome: ok, client_closed or an error code.",
-            ("route", "model", "tier", "outcome"),
+            (*CALL_LABELS, "outcome"),
             registry=registry,
         )
         self.duration = Histogram(
             "gateway_request_duration_seconds",
             "From the request's head to the last byte of the answer.",
-            ("route", "model"),
+            CALL_LABELS,
             buckets=LATENCY,
             registry=registry,
         )
         self.first_token = Histogram(
             "gateway_time_to_first_token_seconds",
             "From the request's head to the first text of a streamed answer.",
-            ("route", "model"),
+            CALL_LABELS,
             buckets=LATENCY,
+            registry=registry,
+        )
+        self.per_token = Histogram(
+            "gateway_time_per_output_token_seconds",
+            "From a stream's first text to its last, over the tokens after the first one.",
+            CALL_LABELS,
+            buckets=PER_TOKEN,
+            registry=registry,
+        )
+        self.queue = Histogram(
+            "gateway_queue_time_seconds",
+            "Wait inside the engine before the prompt was worked on, where the engine tells.",
+            CALL_LABELS,
+            buckets=LATENCY,
+            registry=registry,
+        )
+        self.held_seconds = Histogram(
+            "gateway_stream_held_seconds",
+            "Longest time that text of a stream waited in the output guard; 0: it never did.",
+            ("model",),
+            buckets=HELD_SECONDS,
+            registry=registry,
+        )
+        self.held_characters = Histogram(
+            "gateway_stream_held_characters",
+            "Most characters of a stream that waited in the output guard at once.",
+            ("model",),
+            buckets=HELD_CHARACTERS,
+            registry=registry,
+        )
+        self.lag = Histogram(
+            "gateway_event_loop_lag_seconds",
+            "How late a timer of the event loop fired, ten times a second.",
+            buckets=LAG,
             registry=registry,
         )
         self.rate = Histogram(
             "gateway_output_tokens_per_second",
             "Output tokens of a call over its duration.",
-            ("route", "model"),
+            CALL_LABELS,
             buckets=RATE,
             registry=registry,
         )
@@ -114,11 +188,17 @@ class Metrics:
         self.in_flight.set(0)
 
     def meters(self, route: str, model: str, tier: str) -> CallMeters:
-        """Bound children; the caller passes only names from closed sets."""
+        """Bound children; the caller passes only names from closed sets. Models past
+        ``MOST_MODELS`` share the name ``other``: a server may list whatever it likes."""
         key = (route, model, tier)
         found = self._meters.get(key)
-        if found is None:
-            found = self._meters[key] = CallMeters(self, *key)
+        if found is not None:
+            return found
+        if model not in self._models:
+            if len(self._models) > MOST_MODELS:
+                return self.meters(route, "other", tier)
+            self._models.add(model)
+        found = self._meters[key] = CallMeters(self, *key)
         return found
 
     def filter_child(self, direction: str, category: str, action: str) -> Counter:

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from prometheus_client.metrics_core import Metric
 
+from app.engines.local import LocalEngine
 from app.engines.upstream import UpstreamEngine
 from app.main import Parts
-from app.settings import Settings
+from app.settings import Settings, Tier
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
@@ -19,11 +20,17 @@ NAME = re.compile(r"(?<![\w:])(?:gateway_|vllm:)\w+")
 
 
 def gateway_names(folder: Path) -> set[str]:
-    """Every series of a gateway in front of servers, as Prometheus stores it."""
-    settings = Settings(upstreams=("http://127.0.0.1:9/v1",), api_keys=("k" * 20,), data_dir=folder)
-    engine = UpstreamEngine(settings.upstreams)
-    parts = Parts(settings, engine)
-    return {name for metric in parts.metrics.registry.collect() for name in _series(metric)}
+    """Every series of a gateway, in front of servers or with its own engine, as Prometheus stores
+    it; some calls of it are judged."""
+    settings = Settings(
+        upstreams=("http://127.0.0.1:9/v1",),
+        api_keys=("k" * 20,),
+        data_dir=folder,
+        tiers={"default": Tier(quality_sample=0.1)},
+    )
+    engines = (UpstreamEngine(settings.upstreams), LocalEngine("gemma", "gemma"))
+    registries = (Parts(settings, engine).metrics.registry for engine in engines)
+    return {name for each in registries for metric in each.collect() for name in _series(metric)}
 
 
 def _series(metric: Metric) -> set[str]:

@@ -25,7 +25,7 @@ def test_promtool_parses_every_expression(tmp_path: Path) -> None:
     rules = []
     for number, text in enumerate(EXPRESSIONS):
         filled = text.replace("$__rate_interval", "1m")
-        filled = re.sub(r"\$(job|model)\b", "a|b", filled)
+        filled = re.sub(r"\$(job|model|tier)\b", "a|b", filled)
         assert "$" not in filled
         rules.append({"record": f"dashboard:expression:{number}", "expr": filled})
     file = tmp_path / "rules.yaml"

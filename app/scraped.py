@@ -1,0 +1,121 @@
+"""Metrics whose values other parts keep anyway: read when Prometheus asks, at no cost for calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from app.access.runtime import RuntimeKeys
+from app.engines.base import Engine
+from app.engines.local import LocalEngine
+from app.engines.pool import UpstreamState
+from app.engines.upstream import UpstreamEngine
+from app.limits.limiter import Limiter
+from app.monitoring.journal import Journal
+from app.monitoring.memory import MB, Memory
+from app.settings import Settings
+from app.storage.redis import Store
+from app.telemetry.metrics import Metrics
+
+
+def watch(
+    metrics: Metrics,
+    settings: Settings,
+    store: Store,
+    limiter: Limiter,
+    journal: Journal,
+    memory: Memory,
+    engine: Engine,
+) -> None:
+    """Have the state of the parts shown among the metrics."""
+    show = metrics.watch
+    show("gateway_store_available", "1 while Redis answers.", lambda: store.available)
+    show("gateway_store_failures_total", "Commands without an answer.", lambda: store.failures)
+    show("gateway_store_outages_total", "Times that Redis went away.", lambda: store.outages)
+    show(
+        "gateway_rate_limit_degraded_total",
+        "Calls decided without the store.",
+        lambda: limiter.degraded_calls,
+    )
+    show(
+        "gateway_records_lost_total",
+        "Records of calls dropped because the store was away for too long.",
+        lambda: journal.lost,
+    )
+    show(
+        "gateway_memory_bytes",
+        "Resident memory of the gateway and the processes of an engine in it.",
+        lambda: memory.resident_mb * MB,
+    )
+    show("gateway_models", "Models served now; 0: none.", lambda: len(engine.models()))
+    show(
+        "gateway_requests_in_flight_limit",
+        "Calls that this process may hold at once.",
+        lambda: settings.max_in_flight,
+    )
+    if isinstance(engine, UpstreamEngine):
+        _watch_upstreams(metrics, engine)
+    elif isinstance(engine, LocalEngine):
+        _watch_local(metrics, memory, engine)
+
+
+def watch_keys(metrics: Metrics, keys: RuntimeKeys) -> None:
+    """The same of the keys made at run time."""
+    metrics.watch("gateway_keys_known", "Secrets known in this process.", lambda: len(keys))
+    metrics.watch(
+        "gateway_key_lookups_total",
+        "Secrets that calls had to ask the store for.",
+        lambda: keys.lookups,
+    )
+    metrics.watch(
+        "gateway_keys_unconfirmed_seconds",
+        "Since the store last told of changed keys; usually one or two.",
+        lambda: keys.unconfirmed,
+    )
+
+
+def _watch_local(metrics: Metrics, memory: Memory, engine: LocalEngine) -> None:
+    metrics.watch(
+        "gateway_gpu_memory_bytes",
+        "Used memory of the engine's GPUs; 0 without one.",
+        lambda: memory.gpu_mb * MB,
+    )
+    metrics.watch(
+        "gateway_engine_ready", "1 while an engine takes calls.", lambda: bool(engine.models())
+    )
+    metrics.watch(
+        "gateway_engine_deaths_total",
+        "Times that the running engine has died; it is started again each time.",
+        lambda: engine.deaths,
+    )
+    metrics.watch(
+        "gateway_engine_failed_starts_total",
+        "Starts of the engine that came to nothing.",
+        lambda: engine.failed_starts,
+    )
+
+
+def _watch_upstreams(metrics: Metrics, engine: UpstreamEngine) -> None:
+    def each(name: str, text: str, read: Callable[[UpstreamState], float]) -> None:
+        metrics.watch_each(
+            name,
+            text,
+            "upstream",
+            lambda: {state.name: read(state) for state in engine.upstreams()},
+        )
+
+    metrics.watch(
+        "gateway_engine_ready",
+        "1 while an engine takes calls.",
+        lambda: any(not state.ejected for state in engine.upstreams()),
+    )
+    each("gateway_upstream_available", "0 while a server is ejected.", lambda s: not s.ejected)
+    each(
+        "gateway_upstream_requests_in_flight",
+        "Calls that a server is answering.",
+        lambda s: s.outstanding,
+    )
+    each(
+        "gateway_upstream_ejections_total",
+        "Times that a server was ejected.",
+        lambda s: s.ejections,
+    )
