@@ -1,0 +1,43 @@
+// A streamed chat completion, event by event.
+
+import { EventSourceParserStream } from "eventsource-parser/stream";
+import { send } from "./client";
+import { ApiError, Away } from "./errors";
+import type { ChatChunk, ChatRequest } from "./types";
+
+/** The events of one answer.
+ *
+ * @throws ApiError also for an error in the middle of the stream, and Away when it was cut.
+ */
+export async function* chat(request: ChatRequest, signal: AbortSignal): AsyncGenerator<ChatChunk> {
+  const response = await send("/v1/chat/completions", {
+    method: "POST",
+    body: request,
+    signal,
+    patient: true,
+  });
+  if (response.body === null) throw new Away();
+  const requestId = response.headers.get("x-request-id") ?? "";
+  const events = response.body
+    .pipeThrough(new TextDecoderStream())
+    .pipeThrough(new EventSourceParserStream())
+    .getReader();
+  try {
+    for (;;) {
+      const { done, value } = await events.read();
+      if (done) throw new Away(); // a stream ends with [DONE], or it was cut
+      if (value.data === "[DONE]") return;
+      const chunk = JSON.parse(value.data) as ChatChunk;
+      if (chunk.error) {
+        const { code, message, param } = chunk.error;
+        throw new ApiError(200, code, message, param, null, requestId);
+      }
+      yield chunk;
+    }
+  } catch (error) {
+    if (error instanceof TypeError) throw new Away(); // the connection broke
+    throw error;
+  } finally {
+    events.cancel().catch(() => undefined); // a broken stream has nothing left to cancel
+  }
+}

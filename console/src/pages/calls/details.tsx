@@ -1,0 +1,36 @@
+import type { JSX } from "preact";
+import type { CallRecord } from "../../api/types";
+import { count, decimal, duration, moment, UNKNOWN } from "../../lib/format";
+
+/** All that is known of a call. */
+export function Details({ call }: { call: CallRecord }): JSX.Element {
+  const rate = call.response_time > 0 ? call.output_tokens / call.response_time : 0;
+  const facts: [string, string][] = [
+    ["Ended", moment(call.time)],
+    ["Status", `${call.status} ${call.outcome}`],
+    ["Request id", call.request_id],
+    ["Engine's id", call.id],
+    ["Tier", call.tier],
+    ["Stream", call.stream ? "yes" : "no"],
+    ["Finish reason", call.finish_reason || UNKNOWN],
+    ["Answered by", call.upstream || UNKNOWN],
+    ["Waited in the engine", duration(call.queue_time)],
+    ["Tokens per second", rate > 0 ? decimal(rate) : UNKNOWN],
+    ["Cached tokens", count(call.cached_tokens)],
+    ["Reasoning tokens", count(call.reasoning_tokens)],
+    ["Characters in", count(call.input_length)],
+    ["Counts", call.usage_estimated ? "estimated" : "told by the engine"],
+    ["Memory", `${count(call.memory_mb)} MB`],
+    ["GPU memory", call.gpu_memory_mb ? `${count(call.gpu_memory_mb)} MB` : UNKNOWN],
+  ];
+  return (
+    <dl class="facts">
+      {facts.map(([name, value]) => (
+        <div key={name}>
+          <dt>{name}</dt>
+          <dd>{value}</dd>
+        </div>
+      ))}
+    </dl>
+  );
+}

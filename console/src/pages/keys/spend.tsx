@@ -1,0 +1,187 @@
+import { useSignal } from "@preact/signals";
+import type { JSX } from "preact";
+import { ask, send } from "../../api/client";
+import type { UsageRow, UsageTable } from "../../api/types";
+import { useAction } from "../../lib/action";
+import { compact, count, money, shortId } from "../../lib/format";
+import { usePoll } from "../../lib/poll";
+import { Icon } from "../../ui/icons";
+import { ErrorNotice } from "../../ui/notice";
+import { type Line, Plot } from "../../ui/plot";
+import { Segmented } from "../../ui/segmented";
+import { TableFrame } from "../../ui/table-frame";
+
+type Days = "7" | "30";
+const DAYS = [
+  ["7", "7 days"],
+  ["30", "30 days"],
+] as const;
+const TONES = ["good", "second", "third", "warn", "bad"];
+const NAMED = 4; // keys with a colour of their own; all others share one
+
+interface Sums {
+  calls: number;
+  input_tokens: number;
+  output_tokens: number;
+  cost: number;
+}
+
+/** What was used and what it cost, by key and day. */
+export function SpendSection(): JSX.Element {
+  const days = useSignal<Days>("7");
+  const download = useAction();
+  const usage = usePoll(
+    (signal) => ask<UsageTable>(`/v1/monitoring/usage?days=${days.value}`, { signal }),
+    30,
+    [days.value],
+  );
+
+  async function save(): Promise<void> {
+    const answer = await send(`/v1/monitoring/usage?days=${days.peek()}&format=csv`);
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(await answer.blob());
+    link.download = `usage-${days.peek()}-days.csv`;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+  }
+
+  return (
+    <section class="section" aria-label="Usage and spend">
+      <header class="section-head">
+        <h2>Usage and spend</h2>
+        <div class="page-tools">
+          <Segmented
+            label="Days"
+            options={DAYS}
+            value={days.value}
+            onChange={(chosen) => {
+              days.value = chosen;
+            }}
+          />
+          <button
+            type="button"
+            class="button"
+            disabled={download.busy}
+            onClick={() => void download.run(save)}
+          >
+            <Icon name="download" />
+            <span>CSV</span>
+          </button>
+        </div>
+      </header>
+      {usage.error !== null && <ErrorNotice error={usage.error} doing="Reading the usage" />}
+      {download.error !== null && <ErrorNotice error={download.error} doing="The download" />}
+      {usage.data && (
+        <>
+          <SpendPlot table={usage.data} days={Number(days.value)} />
+          <SpendTable table={usage.data} />
+        </>
+      )}
+    </section>
+  );
+}
+
+/** The rows added up by a field or two. */
+function grouped(rows: UsageRow[], by: (row: UsageRow) => string): Map<string, Sums> {
+  const found = new Map<string, Sums>();
+  for (const row of rows) {
+    const sums = found.get(by(row)) ?? { calls: 0, input_tokens: 0, output_tokens: 0, cost: 0 };
+    sums.calls += row.calls;
+    sums.input_tokens += row.input_tokens;
+    sums.output_tokens += row.output_tokens;
+    sums.cost += row.cost;
+    found.set(by(row), sums);
+  }
+  return found;
+}
+
+function SpendPlot({ table, days }: { table: UsageTable; days: number }): JSX.Element {
+  const priced = table.data.some((row) => row.cost > 0);
+  const value = (sums: Sums | undefined): number =>
+    sums === undefined ? 0 : priced ? sums.cost : sums.input_tokens + sums.output_tokens;
+  const byKey = [...grouped(table.data, (row) => row.key_id)].sort(
+    (a, b) => value(b[1]) - value(a[1]),
+  );
+  const named = byKey.slice(0, NAMED).map(([id]) => id);
+  const slot = (id: string): string => (named.includes(id) ? id : "");
+  const cells = grouped(table.data, (row) => `${row.day}/${slot(row.key_id)}`);
+  const calendar = lastDays(days);
+  const name = (id: string): string =>
+    table.data.find((row) => row.key_id === id)?.name || shortId(id);
+  const lines: Line[] = [...named, ...(byKey.length > NAMED ? [""] : [])].map((id, place) => ({
+    label: id ? name(id) : "all others",
+    tone: TONES[place] ?? "idle",
+    values: calendar.map((day) => value(cells.get(`${day}/${id}`))),
+  }));
+  const total = [...grouped(table.data, () => "").values()][0];
+  const format = (amount: number | null | undefined): string =>
+    priced ? money(amount, "") : compact(amount);
+  return (
+    <div class="plots single">
+      <Plot
+        title={priced ? `Spend a day, ${table.currency}` : "Tokens a day"}
+        times={calendar.map((day) => Date.parse(day) / 1000)}
+        lines={lines.length > 0 ? lines : [{ label: "none", tone: "idle", values: [] }]}
+        format={format}
+        summary={`In ${days} days ${format(value(total))} in all.`}
+        daily
+        stacked
+      />
+    </div>
+  );
+}
+
+/** The UTC days up to today, oldest first. */
+function lastDays(days: number): string[] {
+  const today = Date.now();
+  return Array.from({ length: days }, (_, place) =>
+    new Date(today - (days - 1 - place) * 86_400_000).toISOString().slice(0, 10),
+  );
+}
+
+function SpendTable({ table }: { table: UsageTable }): JSX.Element {
+  const rows = [...grouped(table.data, (row) => `${row.key_id}/${row.model}`)].map(
+    ([place, sums]) => {
+      const first = table.data.find((row) => `${row.key_id}/${row.model}` === place);
+      return { place, sums, name: first?.name || shortId(place), model: first?.model ?? "" };
+    },
+  );
+  rows.sort((a, b) => b.sums.cost - a.sums.cost || b.sums.calls - a.sums.calls);
+  if (rows.length === 0) return <p class="muted">No call was made in these days.</p>;
+  return (
+    <TableFrame label="Spend, table">
+      <table>
+        <thead>
+          <tr>
+            <th scope="col">Key</th>
+            <th scope="col">Model</th>
+            <th scope="col" class="number">
+              Calls
+            </th>
+            <th scope="col" class="number">
+              Tokens in
+            </th>
+            <th scope="col" class="number">
+              Tokens out
+            </th>
+            <th scope="col" class="number">
+              Cost
+            </th>
+          </tr>
+        </thead>
+        <tbody>
+          {rows.map(({ place, name, model, sums }) => (
+            <tr key={place}>
+              <th scope="row">{name}</th>
+              <td>{model}</td>
+              <td class="number">{count(sums.calls)}</td>
+              <td class="number">{count(sums.input_tokens)}</td>
+              <td class="number">{count(sums.output_tokens)}</td>
+              <td class="number">{money(sums.cost, table.currency)}</td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </TableFrame>
+  );
+}

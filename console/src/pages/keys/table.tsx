@@ -1,0 +1,115 @@
+import type { JSX } from "preact";
+import type { KeyView, TierView } from "../../api/types";
+import { compact, count, date, shortId, stretch } from "../../lib/format";
+import { self } from "../../state/session";
+import { TableFrame } from "../../ui/table-frame";
+
+type Act = "edit" | "rotate" | "revoke";
+
+interface Props {
+  keys: KeyView[];
+  tiers: Record<string, TierView>;
+  onAct: (act: Act, key: KeyView) => void;
+}
+
+const TONES = { active: "good", expired: "warn", revoked: "idle" } as const;
+
+export function KeyTable({ keys, tiers, onAct }: Props): JSX.Element {
+  const windows = (key: KeyView): string => {
+    const own = key.windows ?? tiers[key.tier]?.windows ?? [];
+    return own.map(({ limit, seconds }) => `${count(limit)} per ${stretch(seconds)}`).join(", ");
+  };
+  return (
+    <section class="section" aria-label="Keys">
+      <TableFrame label="Keys, table">
+        <table class="stack">
+          <thead>
+            <tr>
+              <th scope="col">Key</th>
+              <th scope="col">State</th>
+              <th scope="col">Limits</th>
+              <th scope="col" class="number">
+                Calls today
+              </th>
+              <th scope="col" class="number">
+                Tokens today
+              </th>
+              <th scope="col" class="number">
+                All calls
+              </th>
+              <th scope="col">
+                <span class="visually-hidden">Actions</span>
+              </th>
+            </tr>
+          </thead>
+          <tbody>
+            {keys.map((key) => (
+              <tr key={key.id} class={key.state === "active" ? undefined : "faded"}>
+                <th scope="row">
+                  <span class="key-name">{key.name}</span>
+                  <small>
+                    <code>{shortId(key.id)}</code>
+                    {key.scopes.includes("operator") && <span class="chip good">operator</span>}
+                    {key.id === self.value?.id && <span class="chip idle">this session</span>}
+                  </small>
+                </th>
+                <td data-label="State">
+                  <span class={`chip ${TONES[key.state]}`}>{key.state}</span>
+                  {key.expires && <small>until {date(key.expires)}</small>}
+                </td>
+                <td data-label="Limits" class="wrap">
+                  {windows(key)}
+                  <small>
+                    tier {key.tier}
+                    {key.windows && ", own limits"}
+                    {key.models.length > 0 && `; ${key.models.join(", ")}`}
+                  </small>
+                </td>
+                <td data-label="Calls today" class="number">
+                  {count(key.usage.today.calls)}
+                </td>
+                <td data-label="Tokens today" class="number">
+                  {compact(key.usage.today.total_tokens)}
+                </td>
+                <td data-label="All calls" class="number">
+                  {compact(key.usage.all_time.calls)}
+                </td>
+                <td class="row-actions">
+                  <Actions subject={key} onAct={onAct} />
+                </td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </TableFrame>
+    </section>
+  );
+}
+
+function Actions({
+  subject,
+  onAct,
+}: {
+  subject: KeyView;
+  onAct: Props["onAct"];
+}): JSX.Element | null {
+  if (subject.source === "settings") return <span class="muted small">from the settings</span>;
+  if (subject.state === "revoked") return null;
+  const button = (act: Act, word: string): JSX.Element => (
+    <button
+      type="button"
+      class="button quiet small"
+      aria-label={`${word} ${subject.name}`}
+      onClick={() => onAct(act, subject)}
+    >
+      {word}
+    </button>
+  );
+  return (
+    <>
+      {button("edit", "Edit")}
+      {button("rotate", "Rotate")}
+      {button("revoke", "Revoke")}
+    </>
+  );
+}

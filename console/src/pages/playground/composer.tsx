@@ -1,0 +1,65 @@
+import type { Signal } from "@preact/signals";
+import type { JSX } from "preact";
+import { useEffect, useRef } from "preact/hooks";
+import { Icon } from "../../ui/icons";
+import { running, say, stop } from "./conversation";
+
+/** Where one writes. Enter sends, Shift+Enter breaks the line, Escape stops the answer. */
+export function Composer({ draft, ready }: { draft: Signal<string>; ready: boolean }): JSX.Element {
+  const field = useRef<HTMLTextAreaElement>(null);
+  const empty = draft.value.trim() === "";
+
+  useEffect(() => {
+    const area = field.current;
+    if (area === null) return;
+    area.style.height = "auto";
+    area.style.height = `${Math.min(area.scrollHeight + 2, 240)}px`;
+  }, [draft.value]);
+
+  function send(): void {
+    if (empty || running.value || !ready) return;
+    const text = draft.value.trim();
+    draft.value = "";
+    void say(text);
+  }
+
+  function key(event: KeyboardEvent): void {
+    if (event.key === "Escape" && running.value) stop();
+    if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+    event.preventDefault();
+    send();
+  }
+
+  return (
+    <form
+      class="composer"
+      onSubmit={(event) => {
+        event.preventDefault();
+        send();
+      }}
+    >
+      <textarea
+        ref={field}
+        rows={1}
+        value={draft.value}
+        placeholder="Message"
+        aria-label="Message"
+        onInput={(event) => {
+          draft.value = event.currentTarget.value;
+        }}
+        onKeyDown={key}
+      />
+      {running.value ? (
+        <button type="button" class="button" onClick={stop} aria-keyshortcuts="Escape">
+          <Icon name="stop" />
+          <span>Stop</span>
+        </button>
+      ) : (
+        <button type="submit" class="button primary" disabled={empty || !ready}>
+          <Icon name="send" />
+          <span>Send</span>
+        </button>
+      )}
+    </form>
+  );
+}

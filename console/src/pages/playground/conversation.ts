@@ -1,0 +1,184 @@
+// The conversation of this tab: kept in memory while one looks at other pages, and nowhere else.
+
+import { batch, type Signal, signal } from "@preact/signals";
+import { chat } from "../../api/chat";
+import { ApiError, Away, aborted } from "../../api/errors";
+import type { ChatMessage, ChatRequest } from "../../api/types";
+import { noticeRefusal } from "../../state/session";
+
+/** How an answer stands, and what it took. Times are seconds. */
+export interface Figures {
+  firstToken: number | null;
+  total: number;
+  /** Between the first token and the last; null for fewer than two. */
+  tokensPerSecond: number | null;
+  inputTokens: number | null;
+  outputTokens: number | null;
+}
+
+export type Ending =
+  | { kind: "running" }
+  | { kind: "stopped"; figures: Figures }
+  | { kind: "finished"; reason: string; figures: Figures }
+  | { kind: "failed"; error: ApiError | Away };
+
+export interface Turn {
+  readonly id: number;
+  readonly role: "user" | "assistant";
+  readonly text: Signal<string>;
+  readonly ending: Signal<Ending>;
+}
+
+export interface Parameters {
+  model: string;
+  system: string;
+  temperature: number;
+  topP: number;
+  maxTokens: number;
+}
+
+export const turns = signal<readonly Turn[]>([]);
+export const running = signal(false);
+export const parameters = signal<Parameters>({
+  model: "",
+  system: "",
+  temperature: 0.7,
+  topP: 0.9,
+  maxTokens: 512,
+});
+
+let number = 0;
+let stopper: AbortController | null = null;
+
+/** Say something, and let the model answer. */
+export function say(text: string): Promise<void> {
+  turns.value = [...turns.value, turn("user", text)];
+  return answer();
+}
+
+/** Another answer in place of the last one. */
+export function regenerate(): Promise<void> {
+  const last = turns.value.at(-1);
+  if (last?.role === "assistant") turns.value = turns.value.slice(0, -1);
+  return answer();
+}
+
+/** End the answer that runs; the engine stops too. */
+export function stop(): void {
+  stopper?.abort();
+}
+
+/** Begin anew. */
+export function clear(): void {
+  stop();
+  turns.value = [];
+}
+
+/** What a call now would send, with `draft` as a further turn of the user's. */
+export function request(draft = ""): ChatRequest {
+  const now = parameters.peek();
+  const messages: ChatMessage[] = [];
+  if (now.system.trim()) messages.push({ role: "system", content: now.system.trim() });
+  for (const { role, text, ending } of turns.peek()) {
+    const kept = role === "user" || ending.peek().kind !== "failed";
+    if (kept && text.peek()) messages.push({ role, content: text.peek() });
+  }
+  if (draft.trim()) messages.push({ role: "user", content: draft.trim() });
+  return {
+    model: now.model,
+    messages,
+    temperature: now.temperature,
+    top_p: now.topP,
+    max_tokens: now.maxTokens,
+    stream: true,
+    stream_options: { include_usage: true },
+  };
+}
+
+function turn(role: Turn["role"], text: string): Turn {
+  return { id: ++number, role, text: signal(text), ending: signal<Ending>({ kind: "running" }) };
+}
+
+async function answer(): Promise<void> {
+  stop();
+  const asked = request();
+  const reply = turn("assistant", "");
+  const stopping = new AbortController();
+  stopper = stopping;
+  batch(() => {
+    turns.value = [...turns.value, reply];
+    running.value = true;
+  });
+  const ending = await follow(asked, reply, stopping.signal);
+  batch(() => {
+    reply.ending.value = ending;
+    if (stopper === stopping) {
+      stopper = null;
+      running.value = false;
+    }
+  });
+}
+
+/** Read the stream into the turn. Text is shown once a frame, however fast it comes. */
+async function follow(asked: ChatRequest, reply: Turn, signal: AbortSignal): Promise<Ending> {
+  const watch = new Stopwatch();
+  let text = "";
+  let reason = "";
+  let frame = 0;
+  const show = (): void => {
+    frame = 0;
+    reply.text.value = text;
+  };
+  try {
+    for await (const chunk of chat(asked, signal)) {
+      if (chunk.usage) watch.count(chunk.usage.prompt_tokens, chunk.usage.completion_tokens);
+      const choice = chunk.choices?.[0];
+      if (choice === undefined) continue;
+      reason = choice.finish_reason ?? reason;
+      if (choice.delta.content) {
+        watch.token();
+        text += choice.delta.content;
+        frame ||= requestAnimationFrame(show);
+      }
+    }
+    return { kind: "finished", reason, figures: watch.figures() };
+  } catch (error) {
+    if (aborted(error)) return { kind: "stopped", figures: watch.figures() };
+    noticeRefusal(error);
+    const known = error instanceof ApiError || error instanceof Away;
+    return { kind: "failed", error: known ? error : new ApiError(0, "UNREADABLE", String(error)) };
+  } finally {
+    cancelAnimationFrame(frame);
+    show();
+  }
+}
+
+class Stopwatch {
+  private readonly started = performance.now();
+  private first: number | null = null;
+  private last = 0;
+  private input: number | null = null;
+  private output: number | null = null;
+
+  token(): void {
+    this.last = performance.now();
+    this.first ??= this.last;
+  }
+
+  count(input: number, output: number): void {
+    this.input = input;
+    this.output = output;
+  }
+
+  figures(): Figures {
+    const between = this.first === null ? 0 : (this.last - this.first) / 1000;
+    const measured = this.output !== null && this.output > 1 && between > 0;
+    return {
+      firstToken: this.first === null ? null : (this.first - this.started) / 1000,
+      total: (performance.now() - this.started) / 1000,
+      tokensPerSecond: measured ? ((this.output ?? 0) - 1) / between : null,
+      inputTokens: this.input,
+      outputTokens: this.output,
+    };
+  }
+}

@@ -1,0 +1,175 @@
+import { useSignal } from "@preact/signals";
+import type { JSX } from "preact";
+import { useEffect, useRef } from "preact/hooks";
+import { ask } from "../../api/client";
+import type { ModelList } from "../../api/types";
+import { usePoll } from "../../lib/poll";
+import { Dialog } from "../../ui/dialog";
+import { Icon } from "../../ui/icons";
+import { ErrorNotice, Notice } from "../../ui/notice";
+import { PageHead } from "../../ui/page-head";
+import { Segmented } from "../../ui/segmented";
+import { CodeBlock } from "./code-block";
+import { Composer } from "./composer";
+import { clear, parameters, request, say, turns } from "./conversation";
+import { Settings } from "./settings";
+import { LANGUAGES, type Language, snippet } from "./snippets";
+import { TurnView } from "./turn";
+
+const SAMPLES = [
+  "Explain in two sentences why the sea is salty.",
+  "Write a Python function that reverses a list.",
+  "Make a table of three rivers and their lengths.",
+];
+
+export function PlaygroundPage(): JSX.Element {
+  const draft = useSignal("");
+  const shown = useSignal(false); // the dialog with the call's source text
+  const models = usePoll((signal) => ask<ModelList>("/v1/models", { signal }), 30, []);
+  const names = models.data?.data.map((model) => model.id) ?? [];
+
+  useEffect(() => {
+    const now = parameters.peek();
+    const first = names[0];
+    if (first !== undefined && !names.includes(now.model)) {
+      parameters.value = { ...now, model: first };
+    }
+  });
+
+  return (
+    <div class="playground">
+      <PageHead title="Playground">
+        <button
+          type="button"
+          class="button"
+          onClick={() => {
+            shown.value = true;
+          }}
+        >
+          <Icon name="code" />
+          <span>Copy as code</span>
+        </button>
+        <button type="button" class="button" onClick={clear} disabled={turns.value.length === 0}>
+          <Icon name="plus" />
+          <span>New chat</span>
+        </button>
+      </PageHead>
+      <section class="chat" aria-label="Conversation">
+        {models.error !== null && <ErrorNotice error={models.error} doing="Reading the models" />}
+        {models.data !== null && names.length === 0 && (
+          <Notice tone="warn" title="No model is served now.">
+            <p>The engine may still be loading; this page looks again by itself.</p>
+          </Notice>
+        )}
+        <Thread onSample={(text) => void say(text)} ready={names.length > 0} />
+        <Composer draft={draft} ready={names.length > 0} />
+      </section>
+      <aside class="settings" aria-label="Settings of the call">
+        <details open={matchMedia("(min-width: 900px)").matches}>
+          <summary>
+            <Icon name="sliders" />
+            <span>Settings</span>
+            <span class="muted">{parameters.value.model}</span>
+          </summary>
+          <div class="settings-body">
+            <Settings models={names} />
+          </div>
+        </details>
+      </aside>
+      {shown.value && (
+        <SourceDialog
+          draft={draft.value}
+          onClose={() => {
+            shown.value = false;
+          }}
+        />
+      )}
+    </div>
+  );
+}
+
+interface ThreadProps {
+  onSample: (text: string) => void;
+  ready: boolean;
+}
+
+/** What was said so far; it follows the text as long as its end is in view. */
+function Thread({ onSample, ready }: ThreadProps): JSX.Element {
+  const element = useRef<HTMLDivElement>(null);
+  const all = turns.value;
+  const last = all.at(-1);
+
+  useEffect(() => {
+    const thread = element.current;
+    if (thread === null) return;
+    let atEnd = true;
+    const look = (): void => {
+      atEnd = thread.scrollHeight - thread.scrollTop - thread.clientHeight < 60;
+    };
+    const follow = new MutationObserver(() => {
+      if (atEnd) thread.scrollTop = thread.scrollHeight;
+    });
+    follow.observe(thread, { childList: true, subtree: true, characterData: true });
+    thread.addEventListener("scroll", look, { passive: true });
+    thread.scrollTop = thread.scrollHeight;
+    return () => {
+      follow.disconnect();
+      thread.removeEventListener("scroll", look);
+    };
+  }, []);
+
+  return (
+    // biome-ignore lint/a11y/noNoninteractiveTabindex: it scrolls, by keyboard too
+    <div class="thread" ref={element} role="log" aria-label="Messages" tabIndex={0}>
+      {all.map((turn) => (
+        <TurnView key={turn.id} turn={turn} last={turn === last} />
+      ))}
+      {all.length === 0 && (
+        <div class="thread-empty">
+          <p>Say something, or try one of these.</p>
+          <ul>
+            {SAMPLES.map((text) => (
+              <li key={text}>
+                <button
+                  type="button"
+                  class="sample"
+                  disabled={!ready}
+                  onClick={() => onSample(text)}
+                >
+                  {text}
+                </button>
+              </li>
+            ))}
+          </ul>
+        </div>
+      )}
+    </div>
+  );
+}
+
+function SourceDialog({ draft, onClose }: { draft: string; onClose: () => void }): JSX.Element {
+  const language = useSignal<Language>("curl");
+  const call = request(draft);
+  if (!call.messages.some((message) => message.role === "user")) {
+    call.messages.push({ role: "user", content: SAMPLES[0] ?? "" });
+  }
+  const text = snippet(language.value, call);
+  return (
+    <Dialog title="This call as code" onClose={onClose} wide>
+      <Segmented
+        label="Language"
+        options={LANGUAGES}
+        value={language.value}
+        onChange={(chosen) => {
+          language.value = chosen;
+        }}
+      />
+      <CodeBlock code={text} language={language.value === "curl" ? "bash" : language.value} />
+      <footer class="dialog-foot">
+        <p class="help">
+          Put the key into the variable <code>GATEWAY_API_KEY</code>; it isn't part of this text.
+        </p>
+      </footer>
+    </Dialog>
+  );
+}
