@@ -14,6 +14,8 @@ VENV := .venv
 STAMPS := $(VENV)/.stamps
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check
+NPM := sh scripts/npm.sh $(BIN)/python --silent
+CONSOLE := $(shell find console -path console/node_modules -prune -o -type f -print)
 
 ifeq ($(PROFILE),)
 ifneq ($(GATEWAY_UPSTREAMS),)
@@ -24,7 +26,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test containers drills lint types bench clean
+.PHONY: help setup serve console test containers drills lint types bench clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,14 +34,20 @@ help: ## List the commands
 setup: $(STAMPS)/$(PROFILE) ## Create .venv and install what this machine can run
 
 serve: setup ## Serve Gemma; MODEL=google/gemma-3-4b-it takes another model
+	@$(MAKE) --no-print-directory PROFILE=$(PROFILE) console \
+		|| echo "==> going on without the web console: docs/console.md" >&2
 	@PROFILE=$(PROFILE) sh scripts/can-serve.sh
 	@$(if $(MODEL),GATEWAY_MODEL='$(MODEL)') exec $(BIN)/gemma-gateway serve $(ARGS)
 
+console: $(STAMPS)/console ## Build the web console (serve does it too)
+
 test: $(STAMPS)/$(PROFILE) $(STAMPS)/dev ## Install what tests need, then run all of them
 	@sh scripts/test-deps.sh
+	@$(MAKE) --no-print-directory PROFILE=$(PROFILE) $(STAMPS)/console-dev $(STAMPS)/console \
+		|| { echo "the console is not built: its tests are skipped" >&2; [ "$$CI" != true ]; }
 	$(BIN)/python -m pytest $(ARGS)
 
-containers: $(STAMPS)/core $(STAMPS)/dev ## Build the images and bring the compose file up (root, Debian)
+containers: $(STAMPS)/$(PROFILE) $(STAMPS)/dev ## Build the images and bring the compose file up (root, Debian)
 	@sh scripts/container-deps.sh
 	$(BIN)/python -m pytest tests/containers $(ARGS)
 
@@ -48,19 +56,21 @@ drills: $(STAMPS)/core $(STAMPS)/dev ## Break a whole fleet on a network of name
 	@sh scripts/network-deps.sh
 	$(BIN)/python -m pytest tests/network $(ARGS)
 
-lint: $(STAMPS)/core $(STAMPS)/dev ## Style (ruff) and the import contract
+lint: $(STAMPS)/core $(STAMPS)/dev $(STAMPS)/console-dev ## Style (ruff, biome) and the import contract
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+	@$(NPM) run lint
 
-types: $(STAMPS)/core $(STAMPS)/dev ## Static types (mypy, strict)
+types: $(STAMPS)/core $(STAMPS)/dev $(STAMPS)/console-dev ## Static types (mypy and tsc, strict)
 	$(BIN)/mypy
+	@$(NPM) run types
 
 bench: $(STAMPS)/$(PROFILE) $(STAMPS)/dev ## Measure the gateway's own cost and print a table
 	$(BIN)/python -m benchmarks $(ARGS)
 
 clean: ## Remove the environment and caches; models and keys in .gateway stay
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) console/node_modules app/console/static build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # Each stamp is made after its step has succeeded, inside the environment that it speaks of: nothing
 # is done twice, and an interrupted run goes on where it stopped.
@@ -91,4 +101,23 @@ $(STAMPS)/cuda: $(STAMPS)/core requirements/cuda.txt
 $(STAMPS)/dev: $(STAMPS)/core requirements/dev.txt
 	@echo "==> installing what tests and checks need"
 	@$(PIP) -c requirements/dev.txt -e '.[dev]'
+	@touch $@
+
+# The console: Node.js in the environment, what the build takes, then what only checks take.
+
+$(STAMPS)/node: $(STAMPS)/venv requirements/console.txt
+	@echo "==> installing Node.js, which builds the web console (60 MB)"
+	@$(PIP) --quiet -r requirements/console.txt
+	@touch $@
+
+$(STAMPS)/console-packages: $(STAMPS)/node console/package-lock.json
+	@$(NPM) ci --omit=dev
+	@touch $@
+
+$(STAMPS)/console-dev: $(STAMPS)/console-packages
+	@$(NPM) ci
+	@touch $@
+
+$(STAMPS)/console: $(STAMPS)/console-packages $(CONSOLE)
+	@$(NPM) run build
 	@touch $@

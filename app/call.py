@@ -17,7 +17,8 @@ class Principal:
     """Who is calling.
 
     Args:
-        key_id: stable public id of the key: hex of its SHA-256; logs show 8 characters of it.
+        key_id: stable public id of the key, 64 hex digits: its SHA-256, or for a key made at run
+            time random ones; logs show 8 of them.
         name: the operator's name for the key.
         tier_name: name of the tier in the settings.
         tier: limits and bounds of that tier.
@@ -38,6 +39,35 @@ class Principal:
             raise GatewayError(Code.OPERATOR_REQUIRED)
 
 
+class Trace(Protocol):
+    """What a call's trace is told, see ``app.telemetry.spans``.
+
+    Attributes:
+        trace_id: 32 hex digits.
+        span_id: of the call's own span, 16 hex digits.
+    """
+
+    trace_id: str
+    span_id: str
+
+    def enter(self, stage: str) -> None:
+        """A stage begins, and the one before it is over."""
+        ...
+
+    def engine_headers(self, call: Call) -> dict[str, str]:
+        """The engine's stage begins; returns the headers that let the engine's spans join in."""
+        ...
+
+    def finish(self, call: Call, status: int, outcome: str) -> None:
+        """The call is over.
+
+        Args:
+            status: HTTP status; 499 when the client left.
+            outcome: ``ok``, ``client_closed`` or a name of ``app.errors.Code``.
+        """
+        ...
+
+
 @dataclass(slots=True)
 class Call:
     """One request to an engine route, carried down the road by ``app.gateway``."""
@@ -54,12 +84,25 @@ class Call:
     events: int = 0  # events with text that a stream brought
     started: float = field(default_factory=time.perf_counter)  # seconds
     first_token: float = 0.0  # perf_counter of the first generated text; 0 before it
+    last_token: float = 0.0  # perf_counter of the end of a stream that the engine ended; else 0
+    finish_reason: str = ""  # as the engine's protocol says it; empty: it didn't end
+    queue_time: float | None = None  # seconds that it waited in the engine; None: not told
+    upstream: str = ""  # host:port of the server that took it last; ``local``: in process
+    input_length: int = 0  # characters of the messages' texts
+    held_characters: int = 0  # most text of a stream that the output guard held back at once
+    held_seconds: float = 0.0  # longest time in which it held some back
     engine_id: str = ""  # the id that the engine knows the call by; unique in this process
     expired: bool = False  # it took longer than request_timeout, and was cancelled
     usage_hidden: bool = False  # the gateway, not the client, asked for the usage event
     affinity: str = ""  # the same for calls that share the beginning of their prompt
     content_hash: str = ""  # first 16 hex digits of SHA-256 over the input texts
     headers: dict[str, str] = field(default_factory=dict)  # rate limit headers of the reply
+    trace: Trace | None = None  # None: tracing is off
+
+    def enter(self, stage: str) -> None:
+        """The call goes on to a stage of the road; only a trace cares."""
+        if self.trace is not None:
+            self.trace.enter(stage)
 
 
 class Client(Protocol):

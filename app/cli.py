@@ -1,62 +1,83 @@
-"""The command line: ``gemma-gateway serve | config check FILE | key new``."""
+"""The command line: ``gemma-gateway COMMAND``; ``--help`` lists the commands."""
 
 from __future__ import annotations
 
 import argparse
 import hashlib
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
 
 from app import __version__, config
 from app.access import keys
 from app.safety.policy import Policy
-from app.yamlfile import ConfigError
+from app.settings import KeyEntry
+from app.tools import export, top
+from app.tools.bench import command as bench
+from app.tools.command import CommandError, Commands
+from app.tools.doctor import command as doctor
+from app.tools.evaluate import command as evaluate
+from app.yamlfile import ConfigError, faults, field
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        Exit status: 0 well, 1 failed, 2 the configuration or the command's words are wrong.
+        Exit status: 0 well, 1 failed, 2 the configuration or the command's words are wrong,
+        130 interrupted.
     """
-    parsed = _parser().parse_args(arguments)
     try:
+        parsed = _parser().parse_args(arguments)
         return int(parsed.run(parsed))
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
+    except CommandError as error:
+        print(f"gemma-gateway: {error}", file=sys.stderr)
+        return error.status
     except KeyboardInterrupt:
         return 130
 
 
+class _Parser(argparse.ArgumentParser):
+    """Takes no abbreviations: ``--key SECRET`` must not be read as ``--key-file``."""
+
+    def __init__(self, **words: Any) -> None:
+        super().__init__(**words, allow_abbrev=False)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="gemma-gateway", description=__doc__)
+    parser: argparse.ArgumentParser = _Parser(prog="gemma-gateway", description=__doc__)
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for add in COMMANDS:
+        add(commands)
+    return parser
 
+
+def _add_serve(commands: Commands) -> None:
     serve = commands.add_parser("serve", help="run the gateway")
     serve.add_argument("--config", type=Path, help="YAML file (default: gateway.yaml, if any)")
     serve.set_defaults(run=_serve)
-
-    configuration = commands.add_parser("config", help="work on a configuration file")
-    actions = configuration.add_subparsers(required=True, metavar="ACTION")
-    check = actions.add_parser("check", help="name every fault by file, line and field")
-    check.add_argument("file", type=Path)
-    check.set_defaults(run=_check)
-
-    key = commands.add_parser("key", help="work on API keys")
-    actions = key.add_subparsers(required=True, metavar="ACTION")
-    new = actions.add_parser("new", help="make a key and its entry for the YAML file")
-    new.add_argument("--name", required=True)
-    new.add_argument("--tier", default="default")
-    new.set_defaults(run=_new_key)
-    return parser
 
 
 def _serve(parsed: argparse.Namespace) -> int:
     from app.serve import serve  # the web stack is only needed here
 
     return serve(config.load(parsed.config))
+
+
+def _add_config(commands: Commands) -> None:
+    configuration = commands.add_parser("config", help="work on a configuration file")
+    actions = configuration.add_subparsers(required=True, metavar="ACTION")
+    check = actions.add_parser("check", help="name every fault by file, line and field")
+    check.add_argument("file", type=Path)
+    check.set_defaults(run=_check)
 
 
 def _check(parsed: argparse.Namespace) -> int:
@@ -66,12 +87,47 @@ def _check(parsed: argparse.Namespace) -> int:
     return 0
 
 
+def _add_key(commands: Commands) -> None:
+    key = commands.add_parser("key", help="work on API keys")
+    actions = key.add_subparsers(required=True, metavar="ACTION")
+    new = actions.add_parser("new", help="make a key and its entry for the YAML file")
+    new.add_argument("--name", required=True)
+    new.add_argument("--tier", default="default")
+    new.add_argument(
+        "--operator",
+        action="store_true",
+        help="with operator scope: it may see and manage what is others'",
+    )
+    new.set_defaults(run=_new_key)
+
+
 def _new_key(parsed: argparse.Namespace) -> int:
     key = keys.generate_key()
-    print(f"key (shown once): {key}", file=sys.stderr)
     digest = hashlib.sha256(key.encode()).hexdigest()
-    print(f"- name: {parsed.name}\n  tier: {parsed.tier}\n  sha256: {digest}")
+    entry: dict[str, Any] = {"name": parsed.name, "tier": parsed.tier, "sha256": digest}
+    if parsed.operator:
+        entry["scopes"] = ["operator"]
+    try:
+        KeyEntry.model_validate(entry)
+    except ValidationError as error:
+        place, why = next(faults(error))
+        raise ConfigError(f"--{field(place)}: {why}") from None
+    print(f"key (shown once): {key}", file=sys.stderr)
+    print(yaml.safe_dump([entry], sort_keys=False, allow_unicode=True), end="")
     return 0
+
+
+# Each adds one command; those with a module of their own under app/tools are named here: tool.add.
+COMMANDS: tuple[Callable[[Commands], None], ...] = (
+    _add_serve,
+    _add_config,
+    _add_key,
+    export.add,
+    bench.add,
+    doctor.add,
+    top.add,
+    evaluate.add,
+)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ ENGINE_CODES = {
     "timeout": Code.ENGINE_TIMEOUT,
 }
 RETRY = {"retry-after": "1"}  # seconds
+FILTERED = "content_filter"  # finish reason of an answer that the policy cut
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +100,13 @@ async def _whole(policy: Policy, call: Call, client: Client, reply: EngineReply)
     try:
         doc: Json = orjson.loads(raw)
         call.usage = call.dialect.usage(doc) or Usage()
+        call.finish_reason = call.dialect.finish(doc)
         verdict = judge_answer(policy, call.dialect, doc)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         logger.warning("unreadable answer from the engine: %s", type(error).__name__)
         raise GatewayError(Code.GENERATION_ERROR) from None
+    if verdict.match is not None:
+        call.finish_reason = FILTERED
     await client.answer(call, 200, orjson.dumps(doc) if verdict.changed else raw)
     return Delivered(verdict.match, frozenset(verdict.flags))
 
@@ -122,6 +126,8 @@ async def _stream(policy: Policy, call: Call, client: Client, reply: EngineReply
     finally:
         call.events = guard.events_with_text
         call.usage = guard.usage if guard.ended else None
+        call.finish_reason = FILTERED if guard.blocked else guard.finish
+        call.held_characters, call.held_seconds = guard.held.characters, guard.held.seconds
     if failure is None:
         await client.end()
     else:
@@ -147,6 +153,7 @@ async def _pump(call: Call, client: Client, reply: EngineReply, guard: OutputGua
             await client.write(out)
         if stop:
             return
+    call.last_token = time.perf_counter()
     if out := guard.close():
         await client.write(out)
 

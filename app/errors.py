@@ -41,6 +41,12 @@ class Code(Enum):
         "authentication_error",
         "This API key has expired. Ask your administrator for a new one.",
     )
+    API_KEY_REVOKED = Kind(
+        401,
+        "authentication_error",
+        "authentication_error",
+        "This API key was revoked. Ask your administrator for a new one.",
+    )
     MODEL_NOT_ALLOWED = Kind(
         403, "permission_error", "permission_error", "This API key may not use this model."
     )
@@ -49,6 +55,15 @@ class Code(Enum):
     )
     MODEL_NOT_FOUND = Kind(
         404, "invalid_request_error", "not_found_error", "No such model; GET /v1/models lists them."
+    )
+    KEY_NOT_FOUND = Kind(
+        404, "invalid_request_error", "not_found_error", "No such key; GET /v1/keys lists them."
+    )
+    KEY_CONFLICT = Kind(
+        409, "invalid_request_error", "invalid_request_error", "This key can't be changed so."
+    )
+    RESPONSE_NOT_FOUND = Kind(
+        404, "invalid_request_error", "not_found_error", "No such answer of this key's."
     )
     NOT_FOUND = Kind(404, "invalid_request_error", "not_found_error", "No such route; see /docs.")
     METHOD_NOT_ALLOWED = Kind(
@@ -81,6 +96,12 @@ class Code(Enum):
     ENGINE_TIMEOUT = Kind(504, "server_error", "timeout_error", "The model took too long.")
     LIMIT_STORE_UNAVAILABLE = Kind(
         503, "server_error", "overloaded_error", "Limits can't be checked now; try again shortly."
+    )
+    KEY_STORE_UNAVAILABLE = Kind(
+        503, "server_error", "overloaded_error", "Keys can't be looked up now; try again shortly."
+    )
+    ALERT_STORE_UNAVAILABLE = Kind(
+        503, "server_error", "overloaded_error", "Redis is away; try again shortly."
     )
     SHUTTING_DOWN = Kind(
         503, "server_error", "overloaded_error", "This server is shutting down; try again."

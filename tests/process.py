@@ -10,11 +10,13 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 KEY = "test-key-0123456789"
+OPERATOR = "operator-key-0123456789"  # for gateways with ``operator_keys``
 AUTH = {"Authorization": f"Bearer {KEY}"}
 
 
@@ -118,15 +120,28 @@ class Process:
 
 
 class Gateway(Process):
-    """``gemma-gateway serve`` with settings given as keywords (``redis_url=...``)."""
+    """``gemma-gateway serve`` with settings given as keywords (``redis_url=...``).
 
-    def __init__(self, data_dir: Path, *, wait: float = 30, **settings: object) -> None:
+    Args:
+        wait: seconds until it is ready.
+        environ: variables beside the settings'.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        wait: float = 30,
+        environ: Mapping[str, str] | None = None,
+        **settings: object,
+    ) -> None:
         port = free_port()
         settings.setdefault("api_keys", KEY)
         settings.setdefault("requests_per_hour", 1_000_000)
         env = {k: v for k, v in os.environ.items() if not k.startswith("GATEWAY_")}
         env |= {"GATEWAY_PORT": str(port), "GATEWAY_DATA_DIR": str(data_dir)}
         env |= {f"GATEWAY_{k.upper()}": str(v) for k, v in settings.items()}
+        env |= environ or {}
         log = data_dir / f"gateway-{port}.log"
         super().__init__(["-m", "app.cli", "serve"], env, log, port, "/health/ready", wait)
 

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from fastapi import Request
 
 from app.call import Principal
 from app.gateway import Gateway
 
-CallerOf = Callable[[Request], Principal]
+CallerOf = Callable[[Request], Awaitable[Principal]]
 
 
 def any_caller(gateway: Gateway) -> CallerOf:
-    """A dependency that gives the caller, or raises INVALID_API_KEY."""
+    """A dependency that gives the caller, or raises INVALID_API_KEY or what else is wrong with the
+    key."""
 
-    def caller(request: Request) -> Principal:
+    async def caller(request: Request) -> Principal:
         headers = dict(request.scope["headers"])
-        return gateway.identify(headers.get(b"authorization"), headers.get(b"x-api-key"))
+        return await gateway.identify(headers.get(b"authorization"), headers.get(b"x-api-key"))
 
     return caller
 
@@ -27,8 +28,8 @@ def operator(gateway: Gateway) -> CallerOf:
     everybody else, whatever else is wrong with the request."""
     identify = any_caller(gateway)
 
-    def caller(request: Request) -> Principal:
-        principal = identify(request)
+    async def caller(request: Request) -> Principal:
+        principal = await identify(request)
         principal.require_operator()
         return principal
 

@@ -13,6 +13,7 @@ from app.call import Call
 from app.errors import Code, GatewayError
 from app.gateway import Gateway
 from app.telemetry.log import logger
+from app.telemetry.tracing import Tracer
 from app.wire.dialect import Dialect
 
 JSON = (b"content-type", b"application/json")
@@ -149,12 +150,20 @@ def too_large(limit: int) -> GatewayError:
 
 
 class EngineEndpoint:
-    """ASGI application of one engine route."""
+    """ASGI application of one engine route.
 
-    def __init__(self, gateway: Gateway, dialect: Dialect, watch: Watch) -> None:
+    Args:
+        watch: looks after the open connections.
+        tracer: begins each call's trace; None: calls are not traced.
+    """
+
+    def __init__(
+        self, gateway: Gateway, dialect: Dialect, watch: Watch, tracer: Tracer | None = None
+    ) -> None:
         self.gateway = gateway
         self.dialect = dialect
         self._watch = watch
+        self._tracer = tracer
         self._limit = gateway.settings.max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -164,6 +173,8 @@ class EngineEndpoint:
         self._watch.add(connection)
         try:
             authorization, x_api_key = self._credentials(scope)
+            if self._tracer is not None:
+                call.trace = self._tracer.begin(call, scope["headers"])
             await self.gateway.handle(call, connection, authorization, x_api_key)
         except GatewayError as error:
             await self._fail(call, connection, error)

@@ -190,7 +190,7 @@ def _document(app: FastAPI) -> dict[str, Any]:
                 operation["security"] = security
                 operation["responses"].pop("422", None)  # what FastAPI would say; ours is 400
                 told = ("401", "404") if "{" in path else ("401",)
-                operation["responses"] |= _errors(OpenAIError, told)
+                operation["responses"] = _errors(OpenAIError, told) | operation["responses"]
     for path, (model, streams) in BODIES.items():
         document["paths"][path] = {
             "post": {**_operation(path, model, streams), "security": security}

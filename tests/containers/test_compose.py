@@ -118,7 +118,7 @@ def test_gpu_file_points_the_gateway_at_vllm(containers: Containers) -> None:
 def test_vllm_understands_its_command(services: dict[str, Any], tmp_path: Path) -> None:
     """Read by vLLM's own parser, with the key's file as secrets.sh writes it."""
     if importlib.util.find_spec("vllm") is None:
-        pytest.skip("vLLM isn't installed here")
+        absent("vLLM (make setup)")
     from vllm.entrypoints.cli.serve import cmd_init
     from vllm.utils.argparse_utils import FlexibleArgumentParser
 

@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from app.engines import weights
 from app.engines.local import LocalEngine
-from tests.process import Gateway
+from tests.process import OPERATOR, Gateway
 
 ROOT = Path(__file__).parents[2]
 
@@ -51,6 +51,7 @@ def real(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     test_product_*.py, which run after those of the engine alone: two engines at once are too many
     for a small machine."""
     folder = tmp_path_factory.mktemp("real")
-    with Gateway(folder, wait=240, model=model_folder) as process:
+    settings = {"model": model_folder, "operator_keys": OPERATOR}
+    with Gateway(folder, wait=240, **settings) as process:
         yield process
         assert process.stop() == 0, process.text()[-4000:]

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from app import config
+from app.access.keys import KeyRing
 from app.cli import main
 from app.serve import banner
 from app.settings import Settings
@@ -43,6 +45,21 @@ def test_key_new_prints_an_entry_that_fits_the_key(capsys: pytest.CaptureFixture
         "tier": "gold",
         "sha256": hashlib.sha256(key.encode()).hexdigest(),
     }
+
+
+def test_key_new_makes_operators(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The printed entry is one that the gateway reads, whatever the name."""
+    assert main(["key", "new", "--name", "a: 'b' # ü", "--operator"]) == 0
+    printed = capsys.readouterr()
+    file = tmp_path / "gateway.yaml"
+    file.write_text("keys:\n" + printed.out, encoding="utf-8")
+    ring = KeyRing.from_settings(config.load(file))
+    found = ring.authenticate(None, printed.err.split()[-1])
+    assert (found.name, found.scopes) == ("a: 'b' # ü", {"operator"})
+    assert main(["key", "new", "--name", "x" * 65]) == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith("--name: ")
+    assert not printed.out
 
 
 def test_unknown_words_are_refused() -> None:

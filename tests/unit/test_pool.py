@@ -171,7 +171,7 @@ def test_check_success_returns_the_unreachable_at_once(pool: Pool) -> None:
     upstream = pool.upstreams[0]
     eject(pool, upstream, unreachable=True)
     pool.check_passed(upstream, ("m",))
-    assert upstream.state() == upstream.state().__class__(upstream.url, 0, False, ("m",), 2)
+    assert upstream.state() == upstream.state().__class__(upstream.url, 0, False, ("m",), 2, 1)
 
 
 def test_check_success_does_not_hide_failing_calls(pool: Pool, clock: Clock) -> None:
@@ -200,3 +200,17 @@ def test_failed_checks_eject(pool: Pool) -> None:
     assert second.state().ejected
     pool.answered(second)  # a call taken before got its answer: it lives
     assert not second.state().ejected
+
+
+def test_ejections_are_counted_once_each(pool: Pool, clock: Clock) -> None:
+    upstream = pool.upstreams[0]
+    assert upstream.state().ejections == 0
+    eject(pool, upstream)
+    clock.now += 6
+    pool.failed(upstream)  # the trial fails: it never came back
+    assert upstream.state().ejections == 1
+    clock.now += 6
+    pool.answered(upstream)
+    pool.failed(upstream)  # on probation
+    assert upstream.state().ejections == 2
+    assert [u.ejections for u in pool.states()] == [2, 0, 0, 0]
