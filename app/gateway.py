@@ -114,7 +114,12 @@ class Gateway:
             raise
         finally:
             self.in_flight -= 1
+            self.metrics.in_flight.dec()
             self._settle(call, status, outcome)
+
+    def turned_away(self, call: Call, error: GatewayError) -> None:
+        """Account for a call that HTTP's own rules (method, type, length) kept from the road."""
+        self._settle(call, error.status, error.code.name)
 
     async def identify(self, authorization: bytes | None, x_api_key: bytes | None) -> Principal:
         """Who is calling, for the routes that are not calls to an engine."""
@@ -242,7 +247,6 @@ class Gateway:
             meters.rate.observe(usage.completion_tokens / seconds)
             if principal is not None:
                 self.ledger.record(principal.key_id, usage, model)
-        self.metrics.in_flight.dec()
         if call.dialect.generates:
             record = record_of(call, model, status, outcome, seconds, self.memory)
             self.journal.add(record)

@@ -172,7 +172,11 @@ class EngineEndpoint:
         connection = Connection(call, receive, send, self._limit)
         self._watch.add(connection)
         try:
-            authorization, x_api_key = self._credentials(scope)
+            try:
+                authorization, x_api_key = self._credentials(scope)
+            except GatewayError as error:
+                self.gateway.turned_away(call, error)
+                raise
             if self._tracer is not None:
                 call.trace = self._tracer.begin(call, scope["headers"])
             await self.gateway.handle(call, connection, authorization, x_api_key)

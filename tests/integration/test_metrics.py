@@ -198,6 +198,23 @@ async def test_figures_of_streams(gateway: Gateway, session: aiohttp.ClientSessi
     assert total(after, "gateway_engine_ready") == 1
 
 
+async def test_calls_that_http_itself_refuses_are_counted(
+    gateway: Gateway, session: aiohttp.ClientSession
+) -> None:
+    path = "/v1/completions"
+    before = await page(gateway.url)
+    async with session.get(gateway.url + path, headers=AUTH) as reply:
+        assert reply.status == 405
+    async with session.post(gateway.url + path, data="{}", headers=AUTH) as reply:
+        assert reply.status == 400
+    after = await page(gateway.url)
+    for outcome in ("METHOD_NOT_ALLOWED", "VALIDATION_ERROR"):
+        counted = {"route": path, "model": "other", "tier": "none", "outcome": outcome}
+        asked = "gateway_requests_total"
+        assert total(after, asked, **counted) == total(before, asked, **counted) + 1
+    assert total(after, "gateway_requests_in_flight") == 0
+
+
 async def test_ejections(tmp_path: Path) -> None:
     async with Loopback() as server, aiohttp.ClientSession() as client:
         more = {"eject_after": 2, "eject_seconds": 0.2, "health_interval": 30}
