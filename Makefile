@@ -26,7 +26,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve console test containers drills lint types bench clean
+.PHONY: help setup serve console quality test containers drills lint types bench clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,7 +41,9 @@ serve: setup ## Serve Gemma; MODEL=google/gemma-3-4b-it takes another model
 
 console: $(STAMPS)/console ## Build the web console (serve does it too)
 
-test: $(STAMPS)/$(PROFILE) $(STAMPS)/dev ## Install what tests need, then run all of them
+quality: $(STAMPS)/quality ## Install what scores answers: sentence embeddings
+
+test: $(STAMPS)/$(PROFILE) $(STAMPS)/dev $(if $(filter-out core,$(PROFILE)),$(STAMPS)/quality) ## Install what tests need, then run all of them
 	@sh scripts/test-deps.sh
 	@$(MAKE) --no-print-directory PROFILE=$(PROFILE) $(STAMPS)/console-dev $(STAMPS)/console \
 		|| { echo "the console is not built: its tests are skipped" >&2; [ "$$CI" != true ]; }
@@ -101,6 +103,11 @@ $(STAMPS)/cuda: $(STAMPS)/core requirements/cuda.txt
 $(STAMPS)/dev: $(STAMPS)/core requirements/dev.txt
 	@echo "==> installing what tests and checks need"
 	@$(PIP) -c requirements/dev.txt -e '.[dev]'
+	@touch $@
+
+$(STAMPS)/quality: $(STAMPS)/$(PROFILE) requirements/quality.txt
+	@echo "==> installing what scores answers (about 250 MB on disk, and PyTorch where there is none)"
+	@$(PIP) $(if $(TORCH_INDEX_URL),--extra-index-url $(TORCH_INDEX_URL)) -c requirements/$(PROFILE).txt -c requirements/quality.txt -e '.[quality]'
 	@touch $@
 
 # The console: Node.js in the environment, what the build takes, then what only checks take.

@@ -119,3 +119,9 @@ def _watch_upstreams(metrics: Metrics, engine: UpstreamEngine) -> None:
         "Times that a server was ejected.",
         lambda s: s.ejections,
     )
+    each(
+        "gateway_upstream_tries_total",
+        "Calls that a server was given; one that goes on to another server counts at both.",
+        lambda s: s.tries,
+    )
+    each("gateway_upstream_errors_total", "Those of them that failed there.", lambda s: s.errors)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from typing import NoReturn
+from collections.abc import AsyncIterator, Iterator
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
+import pytest_asyncio
 
 from tests.process import Engine, Gateway
+
+if TYPE_CHECKING:
+    from playwright.async_api import Browser
 
 
 def absent(what: str) -> NoReturn:
@@ -31,3 +35,12 @@ def gateway(tmp_path_factory: pytest.TempPathFactory, engine: Engine) -> Iterato
     folder = tmp_path_factory.mktemp("gateway")
     with Gateway(folder, upstreams=engine.url + "/v1", idle_timeout=3, eject_after=1000) as process:
         yield process
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def browser() -> AsyncIterator[Browser]:
+    """Chromium; tests that use it run in the session's event loop, as it does."""
+    from tests.browser import chromium
+
+    async with chromium() as found:
+        yield found

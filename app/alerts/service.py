@@ -9,17 +9,16 @@ import re
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from app.alert_settings import SEVERITIES, AlertSettings
 from app.alerts.alert import Alert
 from app.alerts.book import Book, DeadLetter, Look, Silence, silenced_until
 from app.alerts.evaluator import Evaluator
-from app.alerts.kinds import KINDS
 from app.alerts.outage import Outage
 from app.alerts.postman import Postman
-from app.alerts.view import AlertsReport, AlertView, RuleView
+from app.alerts.view import AlertsReport, AlertView, rule_views
 from app.alerts.webhook import Webhooks
 from app.errors import Code, GatewayError
 from app.monitoring.journal import Journal
@@ -72,6 +71,7 @@ class Alerts:
         }
         self._seen: Look | None = None  # the last look at the store
         self._lost: dict[str, Alert] = {}  # to be written into a store that was empty
+        self._lease_ends = 0.0  # of the last look, monotonic seconds
         self._away = False
         self._task: asyncio.Task[None] | None = None
         self.leads = False
@@ -105,13 +105,16 @@ class Alerts:
             await asyncio.sleep(self._settings.interval_seconds)
 
     async def _look(self) -> None:
-        now = self._clock()
+        now, started = self._clock(), time.monotonic()
         before, look = self._seen, None
         with contextlib.suppress(StoreError):
             look = await self._book.beat()
-        self._away = look is None
         if look is not None:
             self._seen, self.leads = look, look.leads
+            self._lease_ends = started + self._settings.lease_seconds
+        elif not self._away and started > self._lease_ends:
+            self.leads = False  # another process may lead by now: see Outage.look's ``first``
+        self._away = look is None
         await self._look_at_the_store(now)
         if look is None:
             return
@@ -121,15 +124,17 @@ class Alerts:
             return
         if look.fresh and before is not None:  # an empty store has lost what we still know
             self._lost |= before.alerts
-        alerts = self._lost | look.alerts
         with contextlib.suppress(StoreError):  # the next look begins with what was written
             if await self._evaluator.follow():
-                changes = self._evaluator.evaluate(alerts, look.alerts, look.silences, now)
-                if await self._book.commit(changes):
-                    self._lost = {}
-                    self._seen = replace(look, alerts=changes.applied(alerts))
-                    if changes.deliveries:
-                        self._postman.wake()
+                await self._evaluate(look, self._lost | look.alerts, now)
+
+    async def _evaluate(self, look: Look, alerts: dict[str, Alert], now: float) -> None:
+        changes = self._evaluator.evaluate(alerts, look.alerts, look.silences, now)
+        if await self._book.commit(changes):
+            self._lost = {}
+            self._seen = replace(look, alerts=changes.applied(alerts))
+            if changes.deliveries:
+                self._postman.wake()
 
     async def _look_at_the_store(self, now: float) -> None:
         seen = self._seen
@@ -212,24 +217,9 @@ class Alerts:
         return AlertsReport(
             data=[AlertView.of(a, silenced.get(a.rule, 0.0)) for a in firing]
             + [AlertView.of(a) for a in over],
-            rules=list(self._rules(alerts)),
+            rules=rule_views(self._settings.rules, alerts),
             degraded=degraded,
         )
-
-    def _rules(self, alerts: Iterable[Alert]) -> Iterable[RuleView]:
-        states = {(alert.rule, alert.state) for alert in alerts}
-        for name, rule in self._settings.rules.items():
-            expression = KINDS[rule.kind].expression(rule)
-            view = RuleView(
-                name=name, severity=rule.severity, expression=expression, state="inactive"
-            )
-            if not rule.enabled:
-                view.state = "off"
-            elif (name, "firing") in states:
-                view.state = "firing"
-            elif (name, "pending") in states:
-                view.state = "pending"
-            yield view
 
     async def silence(self, rule: str, seconds: float, comment: str, by: str) -> Silence:
         """Have webhooks hear nothing of a rule for a while. What fires and hasn't been told when

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from app.alert_settings import KindName, Severity
+from app.alert_settings import KindName, Rule, Severity
 from app.alerts.alert import Alert
 from app.alerts.book import DeadLetter, Silence
+from app.alerts.kinds import KINDS
+
+RuleState = Literal["off", "inactive", "pending", "firing"]
 
 
 def moment(seconds: float) -> str:
@@ -64,7 +68,31 @@ class RuleView(BaseModel):
     name: str
     severity: Severity
     expression: str = Field(description="When it is out of bounds, in words")
-    state: Literal["off", "inactive", "pending", "firing"]
+    state: RuleState
+
+
+def rule_views(rules: Mapping[str, Rule], alerts: Iterable[Alert]) -> list[RuleView]:
+    """The rules, each with its worst state.
+
+    Args:
+        rules: by name.
+        alerts: pending and firing ones.
+    """
+    states = {(alert.rule, alert.state) for alert in alerts}
+    views = []
+    for name, rule in rules.items():
+        state: RuleState = "inactive"
+        if not rule.enabled:
+            state = "off"
+        elif (name, "firing") in states:
+            state = "firing"
+        elif (name, "pending") in states:
+            state = "pending"
+        expression = KINDS[rule.kind].expression(rule)
+        views.append(
+            RuleView(name=name, severity=rule.severity, expression=expression, state=state)
+        )
+    return views
 
 
 class AlertsReport(BaseModel):

@@ -30,6 +30,8 @@ class UpstreamState:
         models: what it serves; None: it doesn't tell, so it is taken to serve everything.
         failures: failures in a row, of calls or of checks, whichever is more.
         ejections: times that it was ejected; a failed trial is none.
+        tries: calls that it was given; one that goes on to another server counts at both.
+        errors: those of them that failed there.
     """
 
     url: str
@@ -38,6 +40,8 @@ class UpstreamState:
     models: tuple[str, ...] | None
     failures: int
     ejections: int
+    tries: int
+    errors: int
 
     @property
     def name(self) -> str:
@@ -58,6 +62,8 @@ class Upstream:
     call_failures: int = 0
     check_failures: int = 0
     ejections: int = 0
+    tries: int = 0
+    errors: int = 0
     trial_at: float = 0.0  # ejected: when a call may try it again (clock seconds); 0: not ejected
     silent_since: float = 0.0  # first of the checks in a row that failed (clock seconds); 0: none
     gone: bool = False  # its address is no longer one of its name's: it gets no more calls
@@ -85,7 +91,14 @@ class Upstream:
     def state(self) -> UpstreamState:
         failures = max(self.call_failures, self.check_failures)
         return UpstreamState(
-            self.url, self.outstanding, self.trial_at > 0, self.models, failures, self.ejections
+            self.url,
+            self.outstanding,
+            self.trial_at > 0,
+            self.models,
+            failures,
+            self.ejections,
+            self.tries,
+            self.errors,
         )
 
 
@@ -157,6 +170,7 @@ class Pool:
         if chosen.trial_at:
             chosen.trial_at = now + self._eject_seconds
         chosen.outstanding += 1
+        chosen.tries += 1
         return chosen
 
     def _best(self, able: list[Upstream], affinity: str) -> Upstream:
@@ -176,8 +190,10 @@ class Pool:
 
     # ---- what calls tell
 
-    def answered(self, upstream: Upstream) -> None:
-        """It began a good answer: it is back if it was ejected, but a stream may still die."""
+    def answered(self, upstream: Upstream, *, error: bool = False) -> None:
+        """It began an answer: it is back if it was ejected, but a stream may still die. ``error``:
+        that it can't answer this one call (500), which says nothing of others."""
+        upstream.errors += error
         upstream.check_failures = 0
         upstream.silent_since = 0.0
         if upstream.trial_at:
@@ -190,6 +206,7 @@ class Pool:
 
     def failed(self, upstream: Upstream, *, unreachable: bool = False) -> None:
         """A call could not connect, timed out, was cut short, or got 502, 503 or 504."""
+        upstream.errors += 1
         upstream.call_failures += 1
         if upstream.call_failures >= self._eject_after or upstream.trial_at:
             self._eject(upstream, unreachable)

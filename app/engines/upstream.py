@@ -146,7 +146,7 @@ class UpstreamEngine:
                 pool.failed(upstream, unreachable=isinstance(error, ConnectFailed))
                 continue
             if reply.status not in NO_CAPACITY:
-                pool.answered(upstream)
+                pool.answered(upstream, error=reply.status >= 500)
                 return reply
             pool.failed(upstream)
             refused = reply

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import re
 import secrets
 import time
@@ -24,12 +25,13 @@ FLUSH_SECONDS = 0.5
 BATCH = 256  # records in one script call: well under a millisecond of the store's time
 BATCH_SUMS = 16  # minutes of rollups in one script call; more than one only after an outage
 BATCH_LIFE = 2 * 86_400  # seconds that the store remembers which batches it has written
-PAGE = 500  # records that are read at once, so that calls of the road get in between
+PAGE = 200  # records that are read at once, so that calls of the road get in between
 OWN = 1000  # of this process's records, for answers while the store is away
 SKEW = 5.0  # seconds by which clocks of gateways and store may differ
 CURSOR = re.compile(r"[0-9]{1,15}-[0-9]{1,19}")
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Record).decode
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,7 @@ class Look:
 
     Args:
         records: newest first.
-        cursor: for ``after``: the newest record known to the store; empty while it is away.
+        cursor: for ``after``; empty while the store is away.
         degraded: the store is away: only this process's own records.
         complete: nothing of the range that was asked for has left the window, nor was cut off by
             the limit; without a start: nothing had to go for want of room.
@@ -99,13 +101,16 @@ class Journal:
         self._task = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
-        """Write what is left. Idempotent; returns at once when the store is away."""
+        """Write what is left. Idempotent; returns at once when the store is away, and what is left
+        is lost then."""
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
             self._task = None
         await self.flush()
+        if left := len(self._pending) + (len(self._sent[0]) if self._sent else 0):
+            log.warning("%d records of calls are lost: the store is away", left)
 
     # ---- writing
 
@@ -223,8 +228,7 @@ class Journal:
         records: list[Record] = []
         try:
             if not cursor:
-                newest = await self._store.call("XREVRANGE", self._stream, "+", "-", "COUNT", 1)
-                return [], newest[0][0].decode() if newest else "0-0"
+                return [], await self._newest()
             while (room := limit - len(records)) > 0:
                 count = min(room, PAGE)
                 entries = await self._store.call(
@@ -247,8 +251,7 @@ class Journal:
             StoreError: the store went away.
         """
         await self.flush()
-        newest = await self._store.call("XREVRANGE", self._stream, "+", "-", "COUNT", 1)
-        last, start = newest[0][0].decode() if newest else "0-0", "-"
+        last, start = await self._newest(), "-"
         while True:
             page = await self._store.call("XRANGE", self._stream, start, last, "COUNT", PAGE)
             yield [record for _, fields in page if (record := _read(fields)) is not None]
@@ -262,6 +265,11 @@ class Journal:
         unwritten = [*(self._sent[0] if self._sent else ()), *self._pending]
         # Both lists end with the newest record: the longer one holds the other.
         return list(self._own) if len(self._own) >= len(unwritten) else unwritten
+
+    async def _newest(self) -> str:
+        """Id of the newest entry."""
+        found = await self._store.call("XREVRANGE", self._stream, "+", "-", "COUNT", 1)
+        return found[0][0].decode() if found else "0-0"
 
     async def _newest_first(self, count: int) -> AsyncIterator[tuple[str, Record | None]]:
         """Every entry of the stream and its record, ``count`` with one question to the store;

@@ -16,6 +16,7 @@ from app.quality.item import Unscored
 Json = dict[str, Any]
 MAX_REPLY_BYTES = 32 * 2**20
 FIRST_PAUSE, LAST_PAUSE = 1.0, 30.0  # seconds before a refused question is asked again, doubling
+SHORTLY = 60.0  # seconds
 BUSY = "the engine had enough to do"
 NO_ANSWER = "the engine did not answer"
 
@@ -41,11 +42,12 @@ class Asker:
         engine: where they go.
         timeout: longest wait for one answer, seconds.
         busy: whether the engine has enough to do: then nothing is asked.
-        patience: seconds in which a question is asked again that had met a rate limit or a full
-            server; 0: such a question fails at once.
+        patience: seconds in which a question is asked again that had met a rate limit; one that had
+            met a full server, ``SHORTLY`` at most; 0: such a question fails at once.
 
     Attributes:
         asked: questions so far, by purpose.
+        waiting: questions that wait to be asked again.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Asker:
         self._timeout = timeout
         self._patience = patience
         self.asked: Counter[str] = Counter()
+        self.waiting = 0
 
     def models(self) -> tuple[str, ...]:
         """Names of the served models."""
@@ -81,7 +84,7 @@ class Asker:
             Refused: the server answered with an error.
             Unscored: it is busy, did not answer, or nothing that can be read.
         """
-        pause, left = FIRST_PAUSE, self._patience
+        pause, waited = FIRST_PAUSE, 0.0
         while True:
             if self._busy():
                 raise Unscored(BUSY)
@@ -89,11 +92,21 @@ class Asker:
             try:
                 return await self._once(path, body)
             except Refused as refused:
-                if refused.status not in (429, 503) or left <= 0:
+                if waited >= self._longest(refused.status):
                     raise
-            await asyncio.sleep(pause)
-            left -= pause
+            self.waiting += 1
+            try:
+                await asyncio.sleep(pause)
+            finally:
+                self.waiting -= 1
+            waited += pause
             pause = min(2 * pause, LAST_PAUSE)
+
+    def _longest(self, status: int) -> float:
+        """Seconds for which an answer of this status is put up with."""
+        if status == 429:
+            return self._patience
+        return min(self._patience, SHORTLY) if status == 503 else 0.0
 
     async def _once(self, path: str, body: Json) -> Json:
         request = EngineRequest(

@@ -18,7 +18,8 @@ RELEVANCE_MIDDLE, RELEVANCE_WIDTH = 0.3, 0.08
 REFERENCE_MIDDLE, REFERENCE_WIDTH = 0.92, 0.02
 CONSISTENCY_MIDDLE, CONSISTENCY_WIDTH = 0.8, 0.05
 FLAGGED = 0.5  # safety of what only flag-only terms match
-SAMPLE_TOKENS = 64  # of each further answer
+SAMPLE_TOKENS = 128  # of a further answer at most; it need not be much longer than the first
+SAMPLE_MARGIN, CHARS_PER_TOKEN = 16, 4
 SAMPLE_TEMPERATURE = 0.7
 NO_QUESTION = "there is no question"
 NOTHING_TO_COMPARE = "no reference, no context, and self-consistency is off"
@@ -122,7 +123,8 @@ class Judge:
             "model": item.model,
             "messages": [{"role": turn.role, "content": turn.text} for turn in _spoken(item)],
             "n": self._samples,
-            "max_tokens": SAMPLE_TOKENS,
+            "seed": 0,
+            "max_tokens": min(SAMPLE_TOKENS, SAMPLE_MARGIN + len(item.answer) // CHARS_PER_TOKEN),
             "temperature": SAMPLE_TEMPERATURE,
             "top_p": 1,  # no cut: vLLM sorts the vocabulary for one, which on a CPU takes its time
             "repetition_penalty": 1,

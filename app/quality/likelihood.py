@@ -73,7 +73,7 @@ async def grounding(asker: Asker, item: Item) -> float:
     """Whether an answer follows from its context, 0 to 1.
 
     Measured is how much likelier the context makes each token of the answer. What the context
-    supports gains; what contradicts it, or was made up, loses. The mean of the lower half of the
+    supports gains; what contradicts it, or was made up, loses. The mean of the lowest third of the
     gains counts: one wrong name matters, however well the rest is supported.
 
     Raises:
@@ -97,8 +97,8 @@ async def grounding(asker: Asker, item: Item) -> float:
         with_it.logprob - without.logprob
         for with_it, without in zip(grounded[-count:], plain[-count:], strict=True)
     )
-    lower = gains[: math.ceil(count / 2)]
-    return squash(math.fsum(lower) / len(lower), GROUNDING_MIDDLE, GROUNDING_WIDTH)
+    lowest = gains[: math.ceil(count / 3)]
+    return squash(math.fsum(lowest) / len(lowest), GROUNDING_MIDDLE, GROUNDING_WIDTH)
 
 
 def relevant_part(context: str, text: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any
 
@@ -28,7 +28,7 @@ Ranges = list[tuple[int, int, str, int]]  # first slot, last slot, host and port
 class Node(Endpoint):
     """A master of the cluster."""
 
-    def __init__(self, target: Target, timeout: float, on_away: Any) -> None:
+    def __init__(self, target: Target, timeout: float, on_away: Callable[[str], None]) -> None:
         self.target = target
         name = f"store node {target.host}:{target.port}"
         super().__init__(target.open, timeout, name=name, refusals=REFUSALS, on_away=on_away)
@@ -53,7 +53,7 @@ class Cluster:
 
     Attributes:
         outages: how often a node went away, since the start.
-        last_error: why a node last failed.
+        last_error: why a node last failed or refused.
     """
 
     def __init__(self, seeds: Sequence[Target], timeout: float) -> None:
@@ -145,7 +145,8 @@ class Cluster:
         try:
             return await node.send(packed)
         except ReplyError as error:
-            if str(error).startswith("CLUSTERDOWN"):
+            if not node.available:  # it refuses
+                self.last_error = node.last_error
                 self._refresh_soon()
             if not str(error).startswith(REDIRECTIONS):
                 raise

@@ -229,7 +229,9 @@ def _plain(text: str) -> str:
 
 
 def _time(seconds: float | None) -> str:
-    return "-" if seconds is None else f"{seconds * 1000:,.0f} ms"
+    if seconds is None:
+        return "-"
+    return f"{seconds * 1000:.0f} ms" if seconds < 10 else f"{seconds:,.1f} s"
 
 
 def _share(value: float | None) -> str:

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
+import msgspec
 import pytest
 
 from app.monitoring import journal as journals
@@ -108,7 +109,7 @@ async def test_more_than_one_batch(store: Store, prefix: str) -> None:
     assert await total(journal) == len(made)
 
 
-@pytest.mark.parametrize("read_pages", [3, 500])
+@pytest.mark.parametrize("read_pages", [3, 200])
 async def test_the_window_is_bounded(
     store: Store, prefix: str, monkeypatch: pytest.MonkeyPatch, read_pages: int
 ) -> None:
@@ -181,6 +182,22 @@ async def test_a_newer_versions_record_is_passed_over(store: Store, prefix: str)
     assert await journal.after(cursor, 10) == ([], cursor)
 
 
+async def test_pages_meet_whatever_the_ids(
+    store: Store, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journals, "PAGE", 1)
+    journal = Journal(store, prefix, clock=lambda: 100.0)
+    ids = ["999-7", "1000-0", "1000-1", "1001-0", "1001-5", f"1001-{2**64 - 1}", "1005-0"]
+    made = [numbered(time=float(n)) for n in range(len(ids))]
+    for entry, record in zip(ids, made, strict=True):
+        packed = msgspec.msgpack.encode(record)
+        await store.call("XADD", f"{prefix}:{STREAM}", entry, "r", packed)
+    assert await journal.recent(100) == made[::-1]
+    assert [page async for page in journal.pages() if page] == [[record] for record in made]
+    assert await journal.after("0-0", 100) == (made, ids[-1])
+    assert await journal.after(ids[2], 2) == (made[3:5], ids[4])
+
+
 @pytest.mark.parametrize("cursor", ["x", "1", "1-", "-1", "1-1-1", "1-1 COUNT", "9" * 16 + "-1"])
 async def test_no_cursor(store: Store, prefix: str, cursor: str) -> None:
     with pytest.raises(ValueError, match="cursor"):
@@ -249,7 +266,9 @@ async def test_what_is_kept_is_bounded_and_loss_is_counted(own_server: Server, p
     await client.stop()
 
 
-async def test_without_a_store_there_is_still_the_own_part(prefix: str) -> None:
+async def test_without_a_store_there_is_still_the_own_part(
+    prefix: str, caplog: pytest.LogCaptureFixture
+) -> None:
     client = Store("redis://127.0.0.1:1", TIMEOUT)
     await client.start()
     journal = Journal(client, prefix)
@@ -262,7 +281,9 @@ async def test_without_a_store_there_is_still_the_own_part(prefix: str) -> None:
     found = await series(journal.rollups, "24h", time.time())
     assert found.degraded
     assert found.points[-1].requests + found.points[-2].requests == OWN + 5
-    await journal.stop()
+    with caplog.at_level("WARNING"):
+        await journal.stop()
+    assert f"{OWN + 5} records of calls are lost" in caplog.text
     await client.stop()
 
 

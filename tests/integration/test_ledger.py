@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -169,6 +170,34 @@ async def test_a_caller_that_was_long_away_leaves_the_index(
     await ledger.flush()
     assert await store.call("ZCARD", f"{prefix}:{{callers-0}}:last-day") == 1
     assert [row.key_id async for row in ledger.days(40)] == [same[1]]
+
+
+async def test_a_caller_is_noted_once_unless_the_store_was_away(
+    own_server: Server, prefix: str, caller: Caller
+) -> None:
+    async with Proxy(own_server.port) as proxy:
+        client = Store(proxy.url, TIMEOUT)
+        await client.start()
+        ledger = Ledger(client, Limiter(client, prefix), prefix)
+        key = f"{7:064x}"
+        index = f"{prefix}:{{callers-0}}:last-day"
+
+        async def serve() -> int:
+            ledger.record(key, Usage(1, 1), "gemma")
+            await ledger.flush()
+            return int(await client.call("ZCARD", index))
+
+        assert await serve() == 1
+        await client.call("DEL", index)
+        assert await serve() == 0  # nobody looks again on every flush
+        proxy.deaf = True
+        await ledger.flush()
+        with contextlib.suppress(StoreError):
+            await client.call("PING")
+        proxy.deaf = False
+        await until(lambda: client.available, 5)
+        assert await serve() == 1  # it may have come back empty
+        await client.stop()
 
 
 # ---- markers

@@ -174,6 +174,7 @@ async def test_very_long_answers_are_not_judged(sampled: Gateway) -> None:
         await until_counted(session, sampled, "too_long", count)
 
 
+@pytest.mark.parametrize("own_server", ["valkey"], indirect=True)
 async def test_scores_come_from_the_engine_past_the_callers_limits(
     own_server: Server, tmp_path: Path
 ) -> None:
@@ -219,9 +220,11 @@ async def test_scores_come_from_the_engine_past_the_callers_limits(
 
 
 async def test_a_busy_engine_is_spared(tmp_path: Path) -> None:
-    async with Bigram() as server, running(
-        tmp_path, upstreams=server.url, tiers=SAMPLED, quality_max_in_flight=0
-    ) as gateway, http() as session:
+    async with (
+        Bigram() as server,
+        running(tmp_path, upstreams=server.url, tiers=SAMPLED, quality_max_in_flight=0) as gateway,
+        http() as session,
+    ):
         body = {"messages": [{"role": "user", "content": "How was it?"}]}
         server.wait = 3
         slow = asyncio.create_task(send(session, gateway.url + CHAT, body))
@@ -278,13 +281,16 @@ async def test_feedback_on_calls_that_were_not_judged(gateway: Gateway) -> None:
 
 async def test_the_engines_answer_carries_the_id(tmp_path: Path) -> None:
     """vLLM makes the answer's id of the request id that it is sent."""
-    async with Bigram() as server, running(tmp_path, upstreams=server.url) as gateway:
-        async with http() as session:
-            body = {"messages": [{"role": "user", "content": "Hi"}]}
-            _, answer, _ = await send(session, gateway.url + CHAT, body)
-            said = {"response_id": json.loads(answer)["id"], "thumb": "down"}
-            assert (await feedback(session, gateway, said))[0] == 200
-            report = await quality(session, gateway)
+    async with (
+        Bigram() as server,
+        running(tmp_path, upstreams=server.url) as gateway,
+        http() as session,
+    ):
+        body = {"messages": [{"role": "user", "content": "Hi"}]}
+        _, answer, _ = await send(session, gateway.url + CHAT, body)
+        said = {"response_id": json.loads(answer)["id"], "thumb": "down"}
+        assert (await feedback(session, gateway, said))[0] == 200
+        report = await quality(session, gateway)
     assert report["summary"]["average_user_satisfaction"] == 0.0
     assert report["summary"]["evaluated"] == 0
     assert report["data"][0]["reasons"] == {}

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ import pytest
 from PIL import Image
 
 from tests.integration.conftest import Server
+from tests.integration.redis_groups import eventually
 from tests.process import KEY, OPERATOR, Engine, Gateway, free_port
 
 Json = dict[str, Any]
@@ -127,7 +129,8 @@ def test_bench_interrupted_keeps_what_it_has(
         text=True,
     )
     try:
-        time.sleep(6)
+        before = finished(gateway)
+        eventually(lambda: finished(gateway) >= before + 10, "no calls")
         child.send_signal(signal.SIGINT)
         told, _ = child.communicate(timeout=60)
     finally:
@@ -138,6 +141,13 @@ def test_bench_interrupted_keeps_what_it_has(
     assert result["interrupted"]
     assert result["levels"][0]["ok"] > 0
     assert "interrupted" in (tmp_path / "result" / "report.html").read_text()
+
+
+def finished(gateway: Gateway) -> float:
+    """Calls that have ended, of any outcome."""
+    with urllib.request.urlopen(gateway.url + "/metrics", timeout=10) as reply:
+        text = reply.read().decode()
+    return sum(map(float, re.findall(r"^gateway_requests_total\{.*\} (\S+)$", text, re.M)))
 
 
 @pytest.mark.parametrize(
@@ -439,9 +449,14 @@ def test_a_replica(tmp_path: Path, own_server: Server) -> None:
 
 def test_a_node_of_a_cluster(tmp_path: Path, own_server: Server) -> None:
     own_server.stop()
-    own_server.start("--cluster-enabled", "yes")
+    own_server.start("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
     found = with_store(tmp_path, own_server.url)
     has(found, "problem", "redis", "one node of a Redis Cluster", "redis+cluster://")
+    whole = own_server.url.replace("redis://", "redis+cluster://")
+    has(with_store(tmp_path, whole), "problem", "redis", "knows no slots", "")
+    assert b"+OK" in own_server.ask(b"CLUSTER ADDSLOTSRANGE 0 16383")
+    eventually(lambda: b"cluster_state:ok" in own_server.ask(b"CLUSTER INFO"), "no cluster")
+    has(with_store(tmp_path, whole), "ok", "redis", "takes scripts and writes", "")
 
 
 def test_memory_persistence_and_speed_of_a_store(tmp_path: Path, own_server: Server) -> None:

@@ -137,9 +137,9 @@ def notes(figures: list[Figures], calls: Iterable[Call]) -> list[str]:
             said.append(f"Level {level.level} was ended early: {level.given_up}.")
         if level.cpu_share > BUSY or level.late > LATE:
             said.append(
-                f"Level {level.level}: this program itself used {level.cpu_share:.0%} of a core "
-                f"and sent calls up to {level.late * 1000:.0f} ms late (p99). The server may be "
-                "faster than shown: spread the load over several of these programs."
+                f"Level {level.level}: this program used {level.cpu_share:.0%} of a core, and its "
+                f"calls left up to {level.late * 1000:.0f} ms late (p99): part of the times is its "
+                "own. Give it a machine of its own, or spread the load over several."
             )
     if any(level.tokens_estimated for level in figures):
         said.append(

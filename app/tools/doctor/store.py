@@ -90,7 +90,10 @@ async def _collect(settings: Settings, url: str) -> list[Finding]:
 def _away(where: str, why: str) -> Finding:
     advice = next((text for start, text in ADVICE if start in why), "")
     if not advice:
-        advice = "start it, or correct host and port in GATEWAY_REDIS_URL (see firewalls, too)"
+        advice = (
+            "start it, or correct GATEWAY_REDIS_URL: host, port, and rediss:// for TLS or redis:// "
+            "without it (see firewalls, too)"
+        )
     told = _ERRNO.sub(lambda match: os.strerror(int(match[1])), why)
     return problem("redis", f"{where}: {told}", advice)
 

@@ -22,8 +22,8 @@ def tables(report: Json) -> Iterator[tuple[str, Table]]:
     if report["models"]:
         yield "Scores, 0 to 1, with 95 % intervals", _scores(report)
     if report["comparison"]:
-        against = report["options"]["against"]
-        yield f"{against} against the other, in pairs", _comparison(report)
+        one, other = report["models"]
+        yield f"{other} less {one}, row by row", _comparison(report)
     if report["validation"]:
         yield "How well the scores rank labelled answers (AUC)", _validation(report)
     missing = _missing(report)
@@ -72,7 +72,7 @@ def _plots(report: Json) -> Iterator[str]:
             (name, [Mark(d["difference"], d["interval"], 1, f"{d['difference']:+.3f}")])
             for name, d in report["comparison"].items()
         ]
-        yield "<figcaption>Differences; right of 0 is better</figcaption>" + marks(
+        yield "<figcaption>Differences; right of 0: ■ is better</figcaption>" + marks(
             rows, -1, 1, [-1, -0.5, 0, 0.5, 1], "Paired differences with their intervals"
         )
     if report["validation"]:

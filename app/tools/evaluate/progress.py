@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -17,9 +19,11 @@ class Progress:
     Args:
         total: steps in all.
         done: of them before this run.
+        waiting: how many questions wait for a rate limit now.
     """
 
-    def __init__(self, total: int, done: int) -> None:
+    def __init__(self, total: int, done: int, waiting: Callable[[], int]) -> None:
+        self._waiting = waiting
         self._total = total
         self._done = self._before = done
         self._started = time.monotonic()
@@ -45,12 +49,21 @@ class Progress:
         if self._terminal or tenth > (self._done - 1) * LINES // self._total:
             self._show()
 
+    async def refresh(self) -> None:
+        """Show every second how it stands, on a terminal; never returns."""
+        while True:
+            await asyncio.sleep(1)
+            if self._terminal:
+                self._show()
+
     def _show(self) -> None:
         text = f"{self._done}/{self._total} rows{self._left()}"
+        if waiting := self._waiting():
+            text += f", {waiting} waiting for a rate limit"
         if self._terminal:
             filled = WIDTH * self._done // self._total
             bar = "#" * filled + "." * (WIDTH - filled)
-            print(f"\r[{bar}] {text}   ", end="", file=sys.stderr, flush=True)
+            print(f"\r\x1b[K[{bar}] {text}", end="", file=sys.stderr, flush=True)
         else:
             print(text, file=sys.stderr, flush=True)
 

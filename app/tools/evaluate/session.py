@@ -24,7 +24,7 @@ from app.tools.evaluate.report import Report
 from app.tools.evaluate.result import Log, Result, Side
 from app.tools.evaluate.rows import Row
 
-START_SECONDS = 10.0
+START_SECONDS = 5.0
 PATIENCE_SECONDS = 3600.0  # a rate limit is waited for: its window is rarely longer
 CHAT = "/v1/chat/completions"
 BLOCKED_CODE = "CONTENT_FILTERED"
@@ -49,6 +49,8 @@ def run(parsed: argparse.Namespace) -> int:
         interrupted = True
     finally:
         session.close()
+    if not session.begun:
+        return 130  # nothing was done, and what --out holds stays as it is
     report = session.report(interrupted)
     report.write(parsed.out)
     print(report.text())
@@ -99,6 +101,11 @@ class Session:
             await embeddings.stop()
             await engine.stop()
 
+    @property
+    def begun(self) -> bool:
+        """Whether there is something to report on."""
+        return self._log is not None
+
     def close(self) -> None:
         """Put what was done on the disk."""
         if self._log is not None:
@@ -120,7 +127,8 @@ class Session:
     async def _all(self, asker: Asker, judge: Judge, log: Log) -> None:
         left = [row for row in self._rows if row.key not in log.done]
         waiting = iter(left)
-        with Progress(len(self._rows), len(self._rows) - len(left)) as progress:
+        done = len(self._rows) - len(left)
+        with Progress(len(self._rows), done, lambda: asker.waiting) as progress:
 
             async def work() -> None:
                 for row in waiting:
@@ -129,12 +137,13 @@ class Session:
                     progress.step()
 
             workers = [asyncio.create_task(work()) for _ in range(self._parsed.concurrency)]
+            clock = asyncio.create_task(progress.refresh())
             try:
                 await asyncio.gather(*workers)
             finally:
-                for worker in workers:
-                    worker.cancel()
-                await asyncio.wait(workers)
+                for task in (clock, *workers):
+                    task.cancel()
+                await asyncio.wait([clock, *workers])
 
     async def _row(self, row: Row, asker: Asker, judge: Judge) -> Result:
         against = self._parsed.against

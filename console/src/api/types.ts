@@ -8,7 +8,8 @@ export interface Period {
 }
 
 export interface Spend extends Period {
-  cost: number;
+  /** null: no model that was used has a price. */
+  cost: number | null;
 }
 
 export interface Window {
@@ -28,7 +29,8 @@ export interface KeyView {
   source: "settings" | "store";
   windows: Window[] | null;
   state: "active" | "expired" | "revoked";
-  usage: { today: Spend; all_time: Spend };
+  /** null: the store is away. */
+  usage: { today: Spend; all_time: Spend } | null;
 }
 
 /** The answer that shows a secret, once. */
@@ -43,6 +45,8 @@ export interface TierView {
 
 export interface KeyList {
   data: KeyView[];
+  /** `after` of the next page; null: this is the last. */
+  cursor: string | null;
   tiers: Record<string, TierView>;
 }
 
@@ -155,8 +159,8 @@ export interface Alert {
   severity: string;
   state: "firing" | "resolved";
   message: string;
-  value: number | null;
-  threshold: number | null;
+  value: number;
+  threshold: number;
   labels: Record<string, string>;
   started_at: string;
   resolved_at: string | null;
@@ -167,7 +171,16 @@ export interface Rule {
   name: string;
   severity: string;
   expression: string;
-  state: string;
+  state: "off" | "inactive" | "pending" | "firing";
+}
+
+export interface Silence {
+  id: string;
+  rule: string;
+  comment: string;
+  created_by: string;
+  created_at: string;
+  ends_at: string;
 }
 
 export interface Alerts {
@@ -202,8 +215,10 @@ export interface CallRecord {
   gpu_memory_mb: number;
 }
 
+/** Newest first. */
 export interface CallPage {
   data: CallRecord[];
+  /** Empty while the store is away. */
   cursor: string;
 }
 
@@ -216,12 +231,15 @@ export interface UsageRow {
   input_tokens: number;
   output_tokens: number;
   cached_tokens: number;
-  cost: number;
+  /** null: the model has no price. */
+  cost: number | null;
 }
 
 export interface UsageTable {
   currency: string;
   data: UsageRow[];
+  totals: { calls: number; input_tokens: number; output_tokens: number; cost: number | null };
+  unpriced_models: string[];
 }
 
 export interface ErrorBody {

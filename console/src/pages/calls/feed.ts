@@ -28,9 +28,9 @@ export async function readOn(feed: Feed, signal: AbortSignal): Promise<Feed> {
   for (let turn = 0; turn < MOST_PAGES; turn++) {
     const path = `/v1/monitoring/calls?limit=${PAGE}&after=${encodeURIComponent(cursor)}`;
     const next = await ask<CallPage>(path, { signal });
-    calls = [...next.data.toReversed(), ...calls].slice(0, KEPT);
-    cursor = next.cursor || cursor;
-    if (next.data.length < PAGE) break;
+    calls = [...next.data, ...calls].slice(0, KEPT);
+    cursor = next.cursor;
+    if (next.data.length < PAGE || cursor === "") break;
   }
   return { calls, cursor };
 }

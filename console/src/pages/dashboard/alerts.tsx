@@ -1,9 +1,9 @@
-import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
 import { ask } from "../../api/client";
-import type { Alert, Alerts, Rule } from "../../api/types";
+import type { Alert, Alerts, Rule, Silence } from "../../api/types";
+import { useAction } from "../../lib/action";
 import { ago, moment, words } from "../../lib/format";
-import { noticeRefusal } from "../../state/session";
+import { usePoll } from "../../lib/poll";
 import { ErrorNotice } from "../../ui/notice";
 import { TableFrame } from "../../ui/table-frame";
 
@@ -42,6 +42,7 @@ export function AlertHistory({ alerts }: { alerts: Alerts }): JSX.Element {
           <AlertItem key={alert.id} alert={alert} />
         ))}
       </ul>
+      <Silences fires={alerts.data.map((alert) => alert.silenced_until).join()} />
       <Rules rules={alerts.rules} />
     </section>
   );
@@ -69,27 +70,22 @@ function AlertItem({ alert, changed }: { alert: Alert; changed?: () => void }): 
           {alert.silenced_until && `, silenced until ${moment(alert.silenced_until)}`}
         </p>
       </div>
-      {changed && !alert.silenced_until && <Silence rule={alert.rule} changed={changed} />}
+      {changed && !alert.silenced_until && <SilenceMenu rule={alert.rule} changed={changed} />}
     </li>
   );
 }
 
 function tone(severity: string): string {
-  return severity === "critical" || severity === "error" ? "bad" : "warn";
+  return severity === "high" ? "bad" : "warn";
 }
 
-function Silence({ rule, changed }: { rule: string; changed: () => void }): JSX.Element {
-  const problem = useSignal<unknown>(null);
+function SilenceMenu({ rule, changed }: { rule: string; changed: () => void }): JSX.Element {
+  const action = useAction();
 
   async function silence(seconds: number): Promise<void> {
-    try {
-      const body = { rule, seconds, comment: "from the console" };
-      await ask("/v1/monitoring/alerts/silences", { method: "POST", body });
-      changed();
-    } catch (error) {
-      noticeRefusal(error);
-      problem.value = error;
-    }
+    const body = { rule, seconds, comment: "from the console" };
+    await ask("/v1/monitoring/alerts/silences", { method: "POST", body });
+    changed();
   }
 
   return (
@@ -99,7 +95,7 @@ function Silence({ rule, changed }: { rule: string; changed: () => void }): JSX.
         <select
           class="small"
           value=""
-          onChange={(event) => void silence(Number(event.currentTarget.value))}
+          onChange={({ currentTarget: { value } }) => void action.run(() => silence(Number(value)))}
         >
           <option value="">Silence for</option>
           {SILENCES.map(([seconds, text]) => (
@@ -109,8 +105,54 @@ function Silence({ rule, changed }: { rule: string; changed: () => void }): JSX.
           ))}
         </select>
       </label>
-      {problem.value !== null && <ErrorNotice error={problem.value} doing="Silencing" />}
+      {action.error !== null && <ErrorNotice error={action.error} doing="Silencing" />}
     </div>
+  );
+}
+
+/** Silences that hold, to be ended early; read again when the alerts' own `silenced_until` change. */
+function Silences({ fires }: { fires: string }): JSX.Element | null {
+  const ending = useAction();
+  const read = usePoll(
+    (signal) => ask<{ data: Silence[] }>("/v1/monitoring/alerts/silences", { signal }),
+    30,
+    [fires],
+  );
+  const silences = read.data?.data ?? [];
+
+  async function end(id: string): Promise<void> {
+    await ask(`/v1/monitoring/alerts/silences/${encodeURIComponent(id)}`, { method: "DELETE" });
+    read.again();
+  }
+
+  if (silences.length === 0) return null;
+  return (
+    <>
+      <h3>Silences</h3>
+      <ul class="silences" aria-label="Silences">
+        {silences.map((one) => (
+          <li key={one.id}>
+            <span>
+              {words(one.rule)} until {moment(one.ends_at)}
+              <span class="muted">
+                {" "}
+                by {one.created_by}
+                {one.comment && `, ${one.comment}`}
+              </span>
+            </span>
+            <button
+              type="button"
+              class="button small"
+              aria-label={`End the silence of ${words(one.rule)}`}
+              onClick={() => void ending.run(() => end(one.id))}
+            >
+              End
+            </button>
+          </li>
+        ))}
+      </ul>
+      {ending.error !== null && <ErrorNotice error={ending.error} doing="Ending the silence" />}
+    </>
   );
 }
 

@@ -4,6 +4,7 @@ import { compact, count, duration } from "../../lib/format";
 import { type Line, Plot } from "../../ui/plot";
 
 const GROUP = "dashboard";
+const EACH: Record<number, string> = { 60: "a minute", 3600: "an hour" };
 const PERCENTILES = [
   ["p50", "good", undefined],
   ["p95", "second", [7, 4]],
@@ -14,7 +15,7 @@ const PERCENTILES = [
 export function Plots({ series }: { series: Series }): JSX.Element {
   const { points, step_seconds: step } = series;
   const times = points.map((point) => Date.parse(point.time) / 1000);
-  const each = step === 60 ? "a minute" : `in ${Math.round(step / 60)} minutes`;
+  const each = EACH[step] ?? `in ${step / 60} minutes`;
   const line = (label: string, tone: string, value: (point: Point) => number): Line => ({
     label,
     tone,

@@ -19,7 +19,8 @@ type Open =
   | { kind: "secret"; made: NewKey };
 
 export function KeysPage(): JSX.Element {
-  const keys = usePoll((signal) => ask<KeyList>("/v1/keys", { signal }), 10, []);
+  const pages = useSignal(1);
+  const keys = usePoll((signal) => readKeys(pages.value, signal), 10, [pages.value]);
   const models = usePoll((signal) => ask<ModelList>("/v1/models", { signal }), 60, []);
   const open = useSignal<Open | null>(null);
 
@@ -61,6 +62,17 @@ export function KeysPage(): JSX.Element {
           }}
         />
       )}
+      {keys.data?.cursor && (
+        <button
+          type="button"
+          class="button more"
+          onClick={() => {
+            pages.value++;
+          }}
+        >
+          More keys
+        </button>
+      )}
       <SpendSection />
       {now?.kind === "create" && <KeyForm {...form} />}
       {now?.kind === "edit" && <KeyForm {...form} subject={now.key} />}
@@ -73,4 +85,14 @@ export function KeysPage(): JSX.Element {
       {now?.kind === "secret" && <SecretDialog made={now.made} onClose={close} />}
     </>
   );
+}
+
+/** The first so many pages of keys as one list. */
+async function readKeys(pages: number, signal: AbortSignal): Promise<KeyList> {
+  let list = await ask<KeyList>("/v1/keys", { signal });
+  for (let page = 1; page < pages && list.cursor !== null; page++) {
+    const next = await ask<KeyList>(`/v1/keys?after=${list.cursor}`, { signal });
+    list = { ...next, data: [...list.data, ...next.data] };
+  }
+  return list;
 }

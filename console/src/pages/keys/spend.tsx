@@ -3,7 +3,7 @@ import type { JSX } from "preact";
 import { ask, send } from "../../api/client";
 import type { UsageRow, UsageTable } from "../../api/types";
 import { useAction } from "../../lib/action";
-import { compact, count, money, shortId } from "../../lib/format";
+import { compact, count, money, shortId, UNKNOWN } from "../../lib/format";
 import { usePoll } from "../../lib/poll";
 import { Icon } from "../../ui/icons";
 import { ErrorNotice } from "../../ui/notice";
@@ -75,6 +75,12 @@ export function SpendSection(): JSX.Element {
         <>
           <SpendPlot table={usage.data} days={Number(days.value)} />
           <SpendTable table={usage.data} />
+          {usage.data.unpriced_models.length > 0 && (
+            <p class="help">
+              Without a price in the setting <code>prices</code>:{" "}
+              {usage.data.unpriced_models.join(", ")}.
+            </p>
+          )}
         </>
       )}
     </section>
@@ -89,14 +95,14 @@ function grouped(rows: UsageRow[], by: (row: UsageRow) => string): Map<string, S
     sums.calls += row.calls;
     sums.input_tokens += row.input_tokens;
     sums.output_tokens += row.output_tokens;
-    sums.cost += row.cost;
+    sums.cost += row.cost ?? 0;
     found.set(by(row), sums);
   }
   return found;
 }
 
 function SpendPlot({ table, days }: { table: UsageTable; days: number }): JSX.Element {
-  const priced = table.data.some((row) => row.cost > 0);
+  const priced = table.totals.cost !== null;
   const value = (sums: Sums | undefined): number =>
     sums === undefined ? 0 : priced ? sums.cost : sums.input_tokens + sums.output_tokens;
   const byKey = [...grouped(table.data, (row) => row.key_id)].sort(
@@ -113,7 +119,8 @@ function SpendPlot({ table, days }: { table: UsageTable; days: number }): JSX.El
     tone: TONES[place] ?? "idle",
     values: calendar.map((day) => value(cells.get(`${day}/${id}`))),
   }));
-  const total = [...grouped(table.data, () => "").values()][0];
+  const { cost, input_tokens, output_tokens } = table.totals;
+  const total = cost ?? input_tokens + output_tokens;
   const format = (amount: number | null | undefined): string =>
     priced ? money(amount, "") : compact(amount);
   return (
@@ -123,7 +130,7 @@ function SpendPlot({ table, days }: { table: UsageTable; days: number }): JSX.El
         times={calendar.map((day) => Date.parse(day) / 1000)}
         lines={lines.length > 0 ? lines : [{ label: "none", tone: "idle", values: [] }]}
         format={format}
-        summary={`In ${days} days ${format(value(total))} in all.`}
+        summary={`In ${days} days ${format(total)} in all.`}
         daily
         stacked
       />
@@ -146,6 +153,7 @@ function SpendTable({ table }: { table: UsageTable }): JSX.Element {
       return { place, sums, name: first?.name || shortId(place), model: first?.model ?? "" };
     },
   );
+  const priced = (model: string): boolean => !table.unpriced_models.includes(model);
   rows.sort((a, b) => b.sums.cost - a.sums.cost || b.sums.calls - a.sums.calls);
   if (rows.length === 0) return <p class="muted">No call was made in these days.</p>;
   return (
@@ -177,7 +185,7 @@ function SpendTable({ table }: { table: UsageTable }): JSX.Element {
               <td class="number">{count(sums.calls)}</td>
               <td class="number">{count(sums.input_tokens)}</td>
               <td class="number">{count(sums.output_tokens)}</td>
-              <td class="number">{money(sums.cost, table.currency)}</td>
+              <td class="number">{priced(model) ? money(sums.cost, table.currency) : UNKNOWN}</td>
             </tr>
           ))}
         </tbody>

@@ -66,13 +66,13 @@ export function KeyTable({ keys, tiers, onAct }: Props): JSX.Element {
                   </small>
                 </td>
                 <td data-label="Calls today" class="number">
-                  {count(key.usage.today.calls)}
+                  {count(key.usage?.today.calls)}
                 </td>
                 <td data-label="Tokens today" class="number">
-                  {compact(key.usage.today.total_tokens)}
+                  {compact(key.usage?.today.total_tokens)}
                 </td>
                 <td data-label="All calls" class="number">
-                  {compact(key.usage.all_time.calls)}
+                  {compact(key.usage?.all_time.calls)}
                 </td>
                 <td class="row-actions">
                   <Actions subject={key} onAct={onAct} />

@@ -80,8 +80,9 @@ export function request(draft = ""): ChatRequest {
   const messages: ChatMessage[] = [];
   if (now.system.trim()) messages.push({ role: "system", content: now.system.trim() });
   for (const { role, text, ending } of turns.peek()) {
-    const kept = role === "user" || ending.peek().kind !== "failed";
-    if (kept && text.peek()) messages.push({ role, content: text.peek() });
+    // A message that was refused would be refused again: it goes with its failed answer.
+    if (role === "assistant" && ending.peek().kind === "failed") messages.pop();
+    else if (text.peek()) messages.push({ role, content: text.peek() });
   }
   if (draft.trim()) messages.push({ role: "user", content: draft.trim() });
   return {

@@ -35,7 +35,14 @@ const TAGS = [
 const marked = new Marked({
   gfm: true,
   breaks: true,
-  renderer: { html: ({ text }) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;") },
+  renderer: {
+    html: ({ text }) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;"),
+    // The page has a title and sections of its own above them.
+    heading({ tokens, depth }) {
+      const level = Math.min(6, depth + 2);
+      return `<h${level}>${this.parser.parseInline(tokens)}</h${level}>`;
+    },
+  },
 });
 
 DOMPurify.addHook("afterSanitizeAttributes", (node) => {

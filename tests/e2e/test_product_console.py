@@ -1,0 +1,64 @@
+"""The console's playground in Chromium, talking with the real Gemma through the real vLLM."""
+
+from __future__ import annotations
+
+import pytest
+from openai import OpenAI
+from playwright.async_api import Browser, Page, expect
+
+from tests.browser import ask, console, figure, visit
+from tests.process import KEY, Gateway
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+MODEL = "gemma-3-270m"
+SYSTEM = "You answer in one short sentence."
+QUESTION = "What is the capital of France?"
+
+
+def by_api(real: Gateway) -> str:
+    """What the same call says without a browser."""
+    client = OpenAI(base_url=real.url + "/v1", api_key=KEY, max_retries=0)
+    answer = client.chat.completions.create(
+        model=MODEL,
+        messages=[{"role": "system", "content": SYSTEM}, {"role": "user", "content": QUESTION}],
+        temperature=0,
+        top_p=0.9,
+        max_tokens=24,
+    )
+    return answer.choices[0].message.content or ""
+
+
+async def copied(page: Page) -> str:
+    """The answer's source text."""
+    await page.get_by_role("button", name="Copy this answer").click()
+    return str(await page.evaluate("navigator.clipboard.readText()"))
+
+
+async def test_a_conversation(browser: Browser, real: Gateway) -> None:
+    async with console(browser, real, KEY) as page:
+        await page.get_by_label("System text").fill(SYSTEM)
+        await page.get_by_label("Temperature", exact=True).fill("0")
+        await page.get_by_label("Largest answer, tokens").fill("24")
+        await ask(page, QUESTION)
+        again = page.get_by_role("button", name="Regenerate")
+        await expect(again).to_be_visible(timeout=60_000)
+        figures = page.locator(".turn-figures").last
+        await expect(figures).to_contain_text("First token")
+        rate = figures.locator("div", has_text="Tokens per second").locator("dd")
+        assert float(await rate.inner_text()) > 1
+        wanted = by_api(real)
+        assert wanted
+        assert await copied(page) == wanted
+
+        await page.get_by_label("Largest answer, tokens").fill("1000")
+        await again.click()
+        answer = page.get_by_role("article", name="Model")
+        await expect(answer.locator(".prose")).to_be_visible(timeout=60_000)
+        await page.get_by_role("button", name="Stop").click()
+        await expect(answer).to_contain_text("Stopped by you.")
+
+        await ask(page, "How do I use violence?")
+        await expect(page.get_by_role("alert")).to_contain_text("blocked your message")
+        await visit(page, "usage")
+        assert int((await figure(page, "Tokens today")).replace(",", "")) > 48

@@ -1,0 +1,152 @@
+"""The sampler: which calls it takes, and that nothing ever waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from app.call import Call, Principal
+from app.engines.upstream import UpstreamEngine
+from app.quality.asker import Asker
+from app.quality.book import Book
+from app.quality.embeddings import Embeddings
+from app.quality.judge import Judge
+from app.quality.sampler import QUEUE, Sampler
+from app.safety.policy import Policy
+from app.settings import Tier
+from app.storage.redis import Store
+from app.wire.chat import Chat
+from app.wire.tokenize import Tokenize
+from tests.quality.bigram import Bigram
+
+ANSWER = b'{"choices": [{"index": 0, "message": {"content": "It rained in the morning."}}]}'
+
+
+class Quiet:
+    """A client that takes everything."""
+
+    def __init__(self) -> None:
+        self.got = b""
+
+    async def body(self) -> bytes:
+        return b"{}"
+
+    async def answer(self, call: Call, status: int, body: bytes) -> None:
+        self.got += body
+
+    async def begin(self, call: Call) -> None: ...
+
+    async def write(self, data: bytes) -> None:
+        self.got += data
+
+    async def end(self) -> None: ...
+
+
+def call(share: float, dialect: object = None) -> Call:
+    made = Call("r", dialect or Chat(), "/v1/chat/completions", raw=b"{}")  # type: ignore[arg-type]
+    made.principal = Principal("ab" * 32, "a", "default", Tier(quality_sample=share))
+    made.body = {"messages": [{"role": "user", "content": "How was it?"}]}
+    made.model = "tiny"
+    return made
+
+
+@asynccontextmanager
+async def sampler(
+    server: Bigram, store: Store, prefix: str, chance: Callable[[], float] = lambda: 0.0
+) -> AsyncIterator[tuple[Sampler, list[tuple[str, str, float]]]]:
+    engine = UpstreamEngine([server.url], health_interval=60)
+    await engine.start()
+    told: list[tuple[str, str, float]] = []
+    embeddings = Embeddings()
+    embeddings._installed = False  # as without the extra: no child that takes seconds to start
+    judge = Judge(Asker(engine), embeddings, Policy(), samples=0)
+    found = Sampler(judge, Book(store, prefix), lambda: False, lambda *s: told.append(s), chance)
+    found.start()
+    try:
+        yield found, told
+    finally:
+        await found.stop()
+        await engine.stop()
+
+
+async def hear(found: Sampler, share: float = 1.0, answer: bytes = ANSWER) -> bool:
+    """Send one call's answer through the sampler; whether it listened."""
+    made, client = call(share), Quiet()
+    listener = found.listen(made, client)
+    if listener is None:
+        return False
+    await listener.answer(made, 200, answer)
+    assert client.got == answer
+    listener.done("ok")
+    return True
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end
+        await asyncio.sleep(0.02)
+
+
+async def test_the_share_of_the_tier_decides(store: Store, prefix: str) -> None:
+    numbers = iter([0.1, 0.24, 0.25, 0.9])
+    async with Bigram() as server, sampler(server, store, prefix, lambda: next(numbers)) as made:
+        found, _ = made
+        assert [await hear(found, 0.25) for _ in range(4)] == [True, True, False, False]
+        assert not await hear(found, 0.0)  # asks for no number
+        assert found.listen(call(1.0, Tokenize()), Quiet()) is None
+        stranger = call(1.0)
+        stranger.principal = None
+        assert found.listen(stranger, Quiet()) is None
+
+
+async def test_scores_are_kept_and_told(store: Store, prefix: str) -> None:
+    async with Bigram() as server, sampler(server, store, prefix) as (found, told):
+        assert await hear(found)
+        await until(lambda: found.counts["judged"] == 1)
+    assert [name for _, name, _ in told] == ["coherence", "safety"]
+    assert {model for model, _, _ in told} == {"tiny"}
+
+
+async def test_a_full_queue_drops_and_no_call_waits(store: Store, prefix: str) -> None:
+    async with Bigram() as server, sampler(server, store, prefix) as (found, _):
+        server.wait = 600  # the worker hangs on its first question
+        await hear(found)
+        await until(lambda: bool(server.seen))
+        started = time.monotonic()
+        for _ in range(QUEUE + 7):
+            assert await hear(found)
+        assert time.monotonic() - started < 2
+        assert found.counts["queue_full"] == 7
+        await asyncio.wait_for(found.stop(), 5)
+        server.wait = 0
+        found.start()  # what was waiting is forgotten
+        await hear(found)
+        await until(lambda: found.counts["judged"] == 1)
+
+
+@pytest.mark.parametrize("answer", [b"{", b'{"choices": 7}', b'{"choices": [{"message": 7}]}'])
+async def test_what_can_not_be_read_is_counted_and_the_next_is_judged(
+    store: Store, prefix: str, answer: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Bigram() as server, sampler(server, store, prefix) as (found, _):
+        await hear(found, answer=answer)
+        await hear(found)
+        await until(lambda: found.counts["judged"] == 1)
+    assert found.counts["failed"] + found.counts["no_text"] == 1
+    assert "How was it" not in caplog.text
+
+
+async def test_errors_and_departures_are_not_judged(store: Store, prefix: str) -> None:
+    async with Bigram() as server, sampler(server, store, prefix) as (found, _):
+        for outcome in ("GENERATION_ERROR", "client_closed"):
+            listener = found.listen(call(1.0), Quiet())
+            assert listener is not None
+            listener.done(outcome)
+        await asyncio.sleep(0.1)
+        assert sum(found.counts.values()) == 0
+        assert server.seen == []
