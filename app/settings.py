@@ -95,7 +95,7 @@ class Price(Strict):
     input_per_million: Decimal = Field(ge=0, le=1_000_000)
     output_per_million: Decimal = Field(ge=0, le=1_000_000)
     cached_per_million: Decimal | None = Field(
-        None, ge=0, le=1_000_000, description="Prompt tokens from the prefix cache; unset: as others"
+        None, ge=0, le=1_000_000, description="Prompt tokens of the prefix cache; unset: as others"
     )
 
 

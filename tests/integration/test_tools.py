@@ -68,10 +68,11 @@ def measured(
 
 
 def test_bench_counts_what_the_gateway_counts(
-    measured: tuple[Gateway, Path], tmp_path: Path
+    measured: tuple[Gateway, Path], tmp_path: Path, engine: Engine
 ) -> None:
     gateway, _ = measured
     words = ["--url", gateway.url, "--concurrency", "1,3", "--requests", "9", "--out", "result"]
+    words += ["--body", '{"temperature": 0.25}']
     done = tool(tmp_path, "bench", *words, GATEWAY_API_KEY=KEY)
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "result" / "result.json").read_text())
@@ -79,6 +80,8 @@ def test_bench_counts_what_the_gateway_counts(
     assert [level["errors"] for level in result["levels"]] == [{}, {}]
     assert result["model"] == "gemma-3-270m"
     assert not result["notes"]
+    asked = json.loads(state(engine))["body"]
+    assert (asked["temperature"], asked["max_tokens"], asked["stream"]) == (0.25, 64, True)
     told = tool(tmp_path, "top", "--url", gateway.url, "--once", GATEWAY_API_KEY=OPERATOR)
     # With the one before the first level, which doesn't count.
     assert " 19 ok, 0 failed" in told.stdout

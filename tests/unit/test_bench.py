@@ -342,6 +342,9 @@ def test_a_level_without_any_good_call_can_be_drawn(tmp_path: Path) -> None:
         (["--requests", "-1"], "not between"),
         (["--requests", "1", "--duration", "1"], "not allowed with"),
         (["--max-tokens", "many"], "no number"),
+        (["--body", "{"], "no JSON"),
+        (["--body", "[]"], "an object is expected"),
+        (["--body", '{"model": "a"}'], "model: an option of its own"),
         (["--key", "gg-secret"], "unrecognized"),
     ],
 )

@@ -171,7 +171,9 @@ def test_check_success_returns_the_unreachable_at_once(pool: Pool) -> None:
     upstream = pool.upstreams[0]
     eject(pool, upstream, unreachable=True)
     pool.check_passed(upstream, ("m",))
-    assert upstream.state() == upstream.state().__class__(upstream.url, 0, False, ("m",), 2, 1)
+    state = upstream.state()
+    assert (state.ejected, state.models) == (False, ("m",))
+    assert (state.failures, state.ejections) == (2, 1)
 
 
 def test_check_success_does_not_hide_failing_calls(pool: Pool, clock: Clock) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from app.tools import caller
 from app.tools.command import Commands, Number, between, require
 
 LONGEST_LIST = 32
 MOST_CALLERS = 4096
+OWN_FIELDS = {"model", "messages", "max_tokens", "stream", "stream_options", "n"}
 
 
 def add(commands: Commands) -> None:
@@ -76,6 +79,13 @@ def add(commands: Commands) -> None:
         help="answers of exactly --max-tokens tokens (a parameter that vLLM knows)",
     )
     parser.add_argument(
+        "--body",
+        type=_fields,
+        default={},
+        metavar="JSON",
+        help='further fields of each call, such as \'{"temperature": 0, "top_p": 1}\'',
+    )
+    parser.add_argument(
         "--stream",
         action=argparse.BooleanOptionalAction,
         default=True,
@@ -102,6 +112,18 @@ def _run(parsed: argparse.Namespace) -> int:
     from app.tools.bench.session import run
 
     return run(parsed)
+
+
+def _fields(text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"no JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise argparse.ArgumentTypeError("an object is expected")
+    if taken := OWN_FIELDS & found.keys():
+        raise argparse.ArgumentTypeError(f"{', '.join(sorted(taken))}: an option of its own")
+    return found
 
 
 def _list(one: Callable[[str], Number]) -> Callable[[str], list[Number]]:

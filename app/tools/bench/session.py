@@ -24,6 +24,7 @@ from app.tools.bench.report import PAGE, PLOT, RESULT, Report, make_folder
 from app.tools.command import CommandError
 
 INTERRUPTED = 130  # exit status after Ctrl-C
+REST = ("max_tokens", "ignore_eos", "body", "stream", "seed")  # options that result.json repeats
 TICK = 0.2  # seconds between two looks at the clock for the bar
 
 
@@ -126,7 +127,7 @@ class Session:
 
     def _body(self) -> dict[str, Any]:
         parsed = self._parsed
-        body: dict[str, Any] = {"model": self.model, "max_tokens": parsed.max_tokens}
+        body = {**parsed.body, "model": self.model, "max_tokens": parsed.max_tokens}
         if parsed.ignore_eos:
             body["ignore_eos"] = True
         if parsed.stream:
@@ -218,7 +219,7 @@ def _options(parsed: argparse.Namespace) -> dict[str, Any]:
         if parsed.prompts
         else {"prompt_tokens": parsed.prompt_tokens}
     )
-    rest = {name: getattr(parsed, name) for name in ("max_tokens", "ignore_eos", "stream", "seed")}
+    rest = {name: getattr(parsed, name) for name in REST}
     return {**asked, **length, **prompt, **rest}
 
 
