@@ -61,12 +61,27 @@ RUN set -eu; \
         *) echo "EXTRA is cpu or cuda, not '$EXTRA'" >&2; exit 1 ;; \
     esac
 
+# ---- the web console, built by Node.js from PyPI, which stays in this stage
+FROM dependencies AS console
+ARG PIP_INDEX_URL
+ARG PIP_EXTRA_INDEX_URL
+# Your npm mirror; empty: npm's own.
+ARG NPM_CONFIG_REGISTRY
+COPY requirements/console.txt /build/requirements/
+RUN /opt/tools/bin/pip install -r /build/requirements/console.txt
+COPY scripts/npm.sh /build/scripts/
+COPY console/package.json console/package-lock.json console/.npmrc /build/console/
+RUN sh /build/scripts/npm.sh /opt/tools/bin/python ci --omit=dev
+COPY console/ /build/console/
+RUN sh /build/scripts/npm.sh /opt/tools/bin/python run build
+
 # ---- our own code, laid out as it will lie in the image: a layer of its own
 FROM dependencies AS code
 ARG PIP_INDEX_URL
 ARG PIP_EXTRA_INDEX_URL
 COPY pyproject.toml README.md LICENSE /build/
 COPY app/ /build/app/
+COPY --from=console /build/app/console/static/ /build/app/console/static/
 RUN /opt/tools/bin/pip --python /opt/venv/bin/python install --no-deps --root /code /build
 
 # ---- the bill of materials (CycloneDX), read from the environments that ship

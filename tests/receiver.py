@@ -122,5 +122,5 @@ class Receiver:
         parts = dict(part.split("=", 1) for part in signature.split(",") if "=" in part)
         signed = parts.get("t", "").encode() + b"." + body
         mac = hmac.new(self.secret.encode(), signed, hashlib.sha256).hexdigest()
-        fresh = abs(time.time() - float(parts.get("t", 0))) < TOLERANCE
-        return fresh and hmac.compare_digest(mac, parts.get("v1", ""))
+        ours = hmac.compare_digest(mac.encode(), parts.get("v1", "").encode())
+        return ours and abs(time.time() - int(parts["t"])) < TOLERANCE

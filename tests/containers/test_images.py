@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -50,7 +52,8 @@ def test_the_image_says_how_it_runs(containers: Containers, image: str) -> None:
 
 INVENTORY = """
 import glob, importlib.metadata as m, json, os, shutil, sys
-bad = [t for t in ("cc", "gcc", "g++", "c++", "clang", "ld", "as", "make") if shutil.which(t)]
+tools = "cc gcc g++ c++ clang ld as make node npm".split()
+bad = [t for t in tools if shutil.which(t)]
 left = [p for p in ("/root/.cache", "/build", "/opt/tools", "/code") if os.path.exists(p)]
 left += glob.glob("/var/lib/apt/lists/*_*") + glob.glob("/var/cache/apt/*.bin")
 have = {d.name.lower().replace("_", "-"): d.version for d in m.distributions(path=sys.path)
@@ -77,8 +80,8 @@ def test_a_change_of_code_costs_the_last_layers_only(
     before = containers.podman(
         "image", "inspect", image, "--format", "{{range .RootFS.Layers}}{{.}} {{end}}"
     ).split()
-    for name in ("app", "requirements"):
-        shutil.copytree(ROOT / name, tmp_path / name)
+    for name in ("app", "console", "requirements", "scripts"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("node_modules"))
     for name in ("Dockerfile", ".dockerignore", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy2(ROOT / name, tmp_path)
     (tmp_path / "app" / "changed.py").write_text("CHANGED = True\n")
@@ -141,6 +144,15 @@ def test_it_streams_through_a_real_valkey(running: SimpleNamespace, containers: 
         "exec", "-e", "REDISCLI_AUTH=sesame", "images-valkey", "valkey-cli", "dbsize"
     )
     assert int(keys.split()[-1]) > 0
+
+
+def test_the_console_is_inside(running: SimpleNamespace) -> None:
+    home = str(running.client.base_url).removesuffix("/v1/")
+    with urllib.request.urlopen(f"{home}/console", timeout=10) as page:
+        html = page.read().decode()
+    for path in re.findall(r'(?:src|href)="([^"]+)"', html):
+        with urllib.request.urlopen(f"{home}/{path}", timeout=10) as asset:
+            assert asset.read()
 
 
 def test_it_has_no_privilege(running: SimpleNamespace, containers: Containers) -> None:

@@ -51,7 +51,10 @@ def real(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     test_product_*.py, which run after those of the engine alone: two engines at once are too many
     for a small machine."""
     folder = tmp_path_factory.mktemp("real")
-    settings = {"model": model_folder, "operator_keys": OPERATOR}
+    settings: dict[str, object] = {"model": model_folder, "operator_keys": OPERATOR}
+    rule = "alerts__rules__queue_time__"  # of test_product_alerts.py; other tests make fewer calls
+    settings |= {f"{rule}threshold": 0.005, f"{rule}seconds": 3, f"{rule}calls": 30}
+    settings["alerts__resolve_seconds"] = 2
     with Gateway(folder, wait=240, **settings) as process:
         yield process
         assert process.stop() == 0, process.text()[-4000:]

@@ -16,10 +16,9 @@ import pytest
 
 from tests.integration.conftest import Server, server_binary
 from tests.integration.test_road import ask, post
-from tests.process import AUTH, Engine, Gateway
+from tests.process import AUTH, OPERATOR, Engine, Gateway
 from tests.receiver import Receiver
 
-OPERATOR = "operator-0123456789"
 OPERATOR_AUTH = {"Authorization": f"Bearer {OPERATOR}"}
 SECRET = "shared-with-the-receiver"
 MEMORY_MB = 300  # more than a gateway has, less than it has while it holds so many bodies
@@ -215,6 +214,13 @@ async def test_a_failing_engine_is_named(fleet: Fleet, engine: Engine) -> None:
     (found,) = [a for a in (await fleet.alerts())["data"]
                 if a["rule"] == "upstream_errors" and a["state"] == "firing"]  # fmt: skip
     assert found["labels"] == {"upstream": f"127.0.0.1:{engine.port}"}
+    errors = f'gateway_upstream_errors_total{{upstream="127.0.0.1:{engine.port}"}}'
+    (counted,) = [
+        float(line.split()[1])
+        for line in (await metrics(fleet.gateways[0])).splitlines()
+        if line.startswith(errors)
+    ]
+    assert counted >= 4
     await fleet.call(20)
     await fleet.until("upstream_errors", fires=False)
 

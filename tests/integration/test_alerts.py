@@ -19,10 +19,15 @@ from typing import Any
 import aiohttp
 import pytest
 
+from app.alert_settings import AlertSettings
+from app.alerts.service import Alerts
+from app.monitoring.journal import Journal
+from app.record import Record
+from app.storage.redis import Store
 from tests.integration.conftest import Server, server_binary
-from tests.integration.test_alert_fleet import OPERATOR, OPERATOR_AUTH, metrics
+from tests.integration.test_alert_fleet import OPERATOR_AUTH, metrics
 from tests.integration.test_road import ask, post
-from tests.process import AUTH, Engine, Gateway
+from tests.process import AUTH, OPERATOR, Engine, Gateway
 from tests.receiver import Receiver
 
 SECRET = "shared-with-the-receiver"
@@ -197,6 +202,38 @@ async def test_what_the_leader_left_undelivered_is_delivered(
     assert {note.headers["x-gateway-delivery"] for note in receiver.notes()} == {
         receiver.notes()[0].doc["id"]
     }
+
+
+async def test_long_waits_in_the_engine(store: Server, receiver: Receiver, prefix: str) -> None:
+    """Only an engine in process tells them (tests/e2e does it with vLLM); here the records are made
+    by hand, and written and read as always."""
+    client = Store(store.url, 5)
+    await client.start()
+    journal = Journal(client, prefix)
+    settings = AlertSettings(
+        interval_seconds=0.1,
+        lease_seconds=1,
+        resolve_seconds=0.2,
+        rules={"queue_time": {"seconds": 2}},
+        webhooks=[{"name": "oncall", "url": receiver.url, "secret": SECRET}],
+    )
+    alerts = Alerts(settings, client, prefix, journal)
+    journal.start()
+    alerts.start()
+    for number in range(10):
+        journal.add(
+            Record(
+                time.time(), f"{number}", "r", "k" * 64, "default", "/v1/messages", "m", False, 200,
+                "ok", 9.0, queue_time=6.0, output_tokens=900,
+            )
+        )  # fmt: skip
+    await until(lambda: receiver.told()["queue_time", "firing"])
+    assert alerts.firing == 1
+    await until(lambda: receiver.told()["queue_time", "resolved"])  # 2 s without such calls
+    await alerts.stop()
+    await journal.stop()
+    await client.stop()
+    assert receiver.told() == {("queue_time", "firing"): 1, ("queue_time", "resolved"): 1}
 
 
 # ---- the receiver

@@ -216,3 +216,16 @@ def test_ejections_are_counted_once_each(pool: Pool, clock: Clock) -> None:
     pool.failed(upstream)  # on probation
     assert upstream.state().ejections == 2
     assert [u.ejections for u in pool.states()] == [2, 0, 0, 0]
+
+
+def test_tries_and_those_that_failed_are_counted() -> None:
+    """For ever, unlike the failures in a row; a call's own error (500) ejects nobody."""
+    only = Pool(URLS[:1], eject_after=3)
+    (upstream,) = only.upstreams
+    for _ in range(5):
+        only.answered(take(only), error=True)
+        only.completed(upstream)
+    only.failed(take(only))
+    only.answered(take(only))
+    state = upstream.state()
+    assert (state.tries, state.errors, state.ejected) == (7, 6, False)

@@ -1,0 +1,163 @@
+"""Pictures of the console for docs/img: ``python -m tests.console.shots``.
+
+The gateway is real; its history is made up (a day of calls by four keys, written through the
+journal and the ledger with times in the past), and so is the engine's answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+import tempfile
+import time
+from pathlib import Path
+
+from playwright.async_api import Browser, Page, expect
+
+from app.limits.ledger import Ledger
+from app.limits.limiter import Limiter
+from app.monitoring.journal import Journal
+from app.record import Record
+from app.storage.redis import Store
+from app.usage import Usage
+from tests.browser import PHONE, ask, chromium, console, visit
+from tests.console.conftest import MODEL, post, script, settings
+from tests.integration.conftest import Server, server_binary
+from tests.process import OPERATOR, Engine, Gateway
+
+OUT = Path(__file__).parents[2] / "docs" / "img"
+PREFIX = "gemma"
+HOUR, DAY = 3600, 86_400  # seconds
+KEYS = {"search-team": 5, "support-bot": 3, "nightly-batch": 2, "intern-demo": 1}  # shares
+ANSWER = """The sea is salty because **rivers carry minerals** out of the rocks, and water leaves \
+the sea only as vapour.
+
+1. Rain is slightly acid and dissolves rock.
+2. Rivers bring sodium and chloride to the sea.
+3. The sun takes the water away again; the salt stays.
+
+```python
+def salinity(salt_kg: float, water_kg: float) -> float:
+    # grams of salt in a kilogram of sea water, 35 on average
+    return 1000 * salt_kg / (salt_kg + water_kg)
+```
+"""
+
+
+def record(moment: float, key_id: str, chance: random.Random) -> Record:
+    """A call that might have been."""
+    outcome, status = chance.choices(
+        [("ok", 200), ("RATE_LIMIT_EXCEEDED", 429), ("CONTENT_FILTERED", 400),
+         ("client_closed", 499), ("GENERATION_ERROR", 503)],
+        [94, 2.4, 1.4, 1.2, 1.0],
+    )[0]  # fmt: skip
+    ok = outcome == "ok"
+    seconds = chance.lognormvariate(-0.6, 0.5) if ok else chance.uniform(0.001, 0.01)
+    tokens = round(seconds * chance.uniform(80, 120)) if ok else 0
+    return Record(
+        time=moment,
+        id=f"call-{chance.randrange(16**12):012x}",
+        request_id=f"req-{chance.randrange(16**12):012x}",
+        key_id=key_id,
+        tier="default",
+        route=chance.choices(["/v1/chat/completions", "/v1/messages", "/v1/responses"], [7, 2, 1])[
+            0
+        ],
+        model=MODEL,
+        stream=True,
+        status=status,
+        outcome=outcome,
+        response_time=seconds,
+        time_to_first_token=chance.lognormvariate(-3.2, 0.4) if ok else None,
+        input_tokens=chance.randrange(20, 400) if ok else 0,
+        output_tokens=tokens,
+        finish_reason="stop" if ok else "",
+        input_length=chance.randrange(80, 1600),
+        upstream="local",
+        memory_mb=91.0,
+    )
+
+
+async def history(url: str, ids: dict[str, str]) -> None:
+    """A day of records, and a month of usage."""
+    chance = random.Random(7)
+    store = Store(url, 5)
+    await store.start()
+    journal = Journal(store, PREFIX)
+    now = time.time()
+    moment = now - DAY
+    while moment < now:
+        wave = 1.2 + math.sin(2 * math.pi * moment / DAY) + 0.35 * math.sin(moment / 900)
+        moment += chance.expovariate(max(0.2, wave) / 9)
+        key = chance.choices(list(KEYS), list(KEYS.values()))[0]
+        journal.add(record(min(moment, now), ids[key], chance))
+        if chance.random() < 0.01:
+            await journal.flush()
+    await journal.flush()
+    for days in range(29, -1, -1):
+        ledger = Ledger(store, Limiter(store, PREFIX), PREFIX, lambda then=now - days * DAY: then)
+        for key, share in KEYS.items():
+            for _ in range(share * chance.randrange(20, 60)):
+                ledger.record(ids[key], Usage(chance.randrange(900), chance.randrange(1500)), MODEL)
+        await ledger.flush()
+    await store.stop()
+
+
+async def shoot(page: Page, name: str) -> None:
+    """Take a picture, small enough for a repository."""
+    await page.mouse.move(2, 2)
+    await page.wait_for_timeout(600)  # plots and fonts
+    await page.screenshot(path=OUT / f"console-{name}.png")
+
+
+async def talk(page: Page, engine: Engine) -> None:
+    """A short conversation."""
+    script(engine, delay=0.012, pieces=[piece + " " for piece in ANSWER.split(" ")])
+    await ask(page, "Why is the sea salty? Show me how salinity is computed.")
+    await expect(page.locator(".turn-figures")).to_be_visible()
+
+
+async def pictures(browser: Browser, gateway: Gateway, engine: Engine) -> None:
+    """Every page, light; one dark; one on a phone."""
+    async with console(browser, gateway, color_scheme="light") as page:
+        await shoot(page, "sign-in")
+    async with console(browser, gateway, OPERATOR, color_scheme="light") as page:
+        await talk(page, engine)
+        await shoot(page, "playground")
+        for name in ("dashboard", "keys", "calls", "usage"):
+            await visit(page, name)
+            await shoot(page, name)
+    async with console(browser, gateway, OPERATOR, color_scheme="dark") as page:
+        await visit(page, "dashboard")
+        await page.get_by_text("24 hours", exact=True).click()
+        await shoot(page, "dashboard-dark")
+    async with console(browser, gateway, OPERATOR, color_scheme="light", viewport=PHONE) as page:
+        await talk(page, engine)
+        await shoot(page, "phone")
+
+
+async def main() -> None:
+    """Start everything, and take the pictures."""
+    OUT.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        store = Server(server_binary("valkey"), folder)
+        store.start()
+        try:
+            with (
+                Engine(folder / "engine") as engine,
+                Gateway(folder / "data", redis_url=store.url, **settings(engine)) as gateway,
+            ):
+                made = {
+                    key: post(gateway.url + "/v1/keys", {"name": key}, OPERATOR) for key in KEYS
+                }
+                await history(store.url, {key: one["id"] for key, one in made.items()})
+                async with chromium() as browser:
+                    await pictures(browser, gateway, engine)
+        finally:
+            store.stop()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,66 @@
+"""docs/alerts.md says what the gateway does: its tables, its settings, and its receiver's code."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import time
+from typing import Any
+
+import yaml
+
+from app.alert_settings import AlertSettings
+from app.alerts.kinds import KINDS
+from app.alerts.webhook import signature
+from tests.deploy.names import ROOT
+
+TEXT = (ROOT / "docs" / "alerts.md").read_text("utf-8")
+
+
+def part(name: str) -> list[str]:
+    """The rows of a table between two marks."""
+    (found,) = re.findall(rf"<!-- {name} -->\n(.*?)<!-- /{name} -->", TEXT, re.S)
+    return str(found).splitlines()[2:]
+
+
+def code(language: str) -> str:
+    (found,) = re.findall(rf"```{language}\n(.*?)```", TEXT, re.S)
+    return str(found)
+
+
+def test_the_rules_are_the_defaults() -> None:
+    wanted = [
+        f"| `{name}` | {KINDS[rule.kind].expression(rule)} | {rule.severity} |"
+        for name, rule in AlertSettings().rules.items()
+    ]
+    assert part("rules") == wanted
+
+
+def test_the_fields_and_defaults_are_those_of_the_settings() -> None:
+    rows = [re.split(r" *\| *", row)[1:3] for row in part("fields")]
+    defaults = {name.strip("`"): default for name, default in rows}
+    assert defaults.keys() == AlertSettings.model_fields.keys()
+    for name, field in AlertSettings.model_fields.items():
+        if name not in {"rules", "webhooks"}:
+            assert defaults[name] == f"{field.default:g}", name
+
+
+def test_the_example_can_be_used() -> None:
+    alerts = AlertSettings(**yaml.safe_load(code("yaml"))["alerts"])
+    assert alerts.rules["response_time"].threshold == 30
+    assert not alerts.rules["limited"].enabled
+    assert alerts.rules["slow_hour"].calls == 50
+    assert [w.format for w in alerts.webhooks] == ["json", "slack"]
+
+
+def test_the_receiver_s_code_tells_ours_from_others() -> None:
+    space: dict[str, Any] = {"hmac": hmac, "hashlib": hashlib, "time": time}
+    exec(code("python"), space)  # the documentation's own
+    is_ours, now = space["is_ours"], int(time.time())
+    assert is_ours("s", signature("s", now, b"{}"), b"{}")
+    assert not is_ours("s", signature("s", now, b"{}"), b"{ }")
+    assert not is_ours("s", signature("other", now, b"{}"), b"{}")
+    assert not is_ours("s", signature("s", now - 1000, b"{}"), b"{}")
+    assert not is_ours("s", signature("s", now, b"{}").replace(str(now), str(now + 1)), b"{}")
+    assert not is_ours("s", "", b"{}")
