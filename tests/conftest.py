@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 import pytest
 import pytest_asyncio
 
-from tests.process import Engine, Gateway
+from tests.process import OPERATOR, Engine, Gateway
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser
@@ -33,7 +33,8 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 def gateway(tmp_path_factory: pytest.TempPathFactory, engine: Engine) -> Iterator[Gateway]:
     """A gateway in front of the loopback engine, with an embedded store."""
     folder = tmp_path_factory.mktemp("gateway")
-    with Gateway(folder, upstreams=engine.url + "/v1", idle_timeout=3, eject_after=1000) as process:
+    settings = {"upstreams": engine.url + "/v1", "idle_timeout": 3, "eject_after": 1000}
+    with Gateway(folder, operator_keys=OPERATOR, **settings) as process:
         yield process
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -10,8 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.alerts.book import MOST_HISTORY
 from app.alerts.service import Alerts
 from app.alerts.view import AlertsReport, DeadLetterView, SilenceView
+from app.api.body import json_body, takes
 from app.api.callers import operator
-from app.api.schema import ERRORS, OpenAIError
+from app.api.schema import says
 from app.call import Principal
 from app.gateway import Gateway
 
@@ -41,18 +42,12 @@ class DeadLetters(BaseModel):
     data: list[DeadLetterView]
 
 
-def _says(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    texts = ERRORS | {"400": "Not valid; param names the field", "404": "No such silence"}
-    texts |= {"403": "Operators only", "503": "Redis is away"}
-    return {s: {"model": OpenAIError, "description": texts[str(s)]} for s in statuses}
-
-
 def router(gateway: Gateway, alerts: Alerts) -> APIRouter:
     """Routes below ``/v1/monitoring/alerts``."""
     routes = APIRouter(prefix="/v1/monitoring/alerts", tags=["monitoring"])
-    caller = operator(gateway)
+    caller, body = operator(gateway), json_body(SilenceRequest)
 
-    @routes.get("", responses=_says(400, 403))
+    @routes.get("", responses=says(400, 403))
     async def report(
         _: Principal = Depends(caller),
         limit: Annotated[
@@ -62,26 +57,35 @@ def router(gateway: Gateway, alerts: Alerts) -> APIRouter:
         """Alerts that fire, those that are over, and the rules."""
         return await alerts.report(limit)
 
-    @routes.get("/silences", responses=_says(403, 503))
+    @routes.get("/silences", responses=says(403, 503))
     async def silences(_: Principal = Depends(caller)) -> Silences:
         """Rules that webhooks hear nothing of now."""
         return Silences(data=[SilenceView.of(s) for s in await alerts.silences()])
 
-    @routes.post("/silences", status_code=201, responses=_says(400, 403, 503))
+    @routes.post(
+        "/silences",
+        status_code=201,
+        responses=says(400, 403, 413, 503),
+        openapi_extra=takes(SilenceRequest),
+    )
     async def silence(
-        wanted: SilenceRequest, principal: Principal = Depends(caller)
+        principal: Principal = Depends(caller), wanted: SilenceRequest = Depends(body)
     ) -> SilenceView:
         """Silence a rule."""
         made = await alerts.silence(wanted.rule, wanted.seconds, wanted.comment, principal.name)
         return SilenceView.of(made)
 
-    @routes.delete("/silences/{silence_id}", status_code=204, responses=_says(403, 404, 503))
+    @routes.delete(
+        "/silences/{silence_id}",
+        status_code=204,
+        responses=says(403, 404, 503, s404="No such silence"),
+    )
     async def unsilence(silence_id: str, _: Principal = Depends(caller)) -> Response:
         """End a silence now."""
         await alerts.unsilence(silence_id)
         return Response(status_code=204)
 
-    @routes.get("/dead-letters", responses=_says(403, 503))
+    @routes.get("/dead-letters", responses=says(403, 503))
     async def dead_letters(_: Principal = Depends(caller)) -> DeadLetters:
         """Notifications that no attempt has delivered."""
         return DeadLetters(data=[DeadLetterView.of(d) for d in await alerts.dead_letters()])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends
 from pydantic import (
@@ -16,7 +16,7 @@ from pydantic import (
 
 from app.api.body import json_body, takes
 from app.api.callers import any_caller
-from app.api.schema import ERRORS, OpenAIError
+from app.api.schema import says
 from app.call import Principal
 from app.gateway import Gateway
 from app.quality.feedback import FeedbackDesk
@@ -63,15 +63,6 @@ class FeedbackView(BaseModel):
     score: float
 
 
-def _says(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    texts = ERRORS | {
-        "400": "Not valid; param names the field",
-        "404": "No such answer of this key's, or it is too old",
-        "503": "Too many look-ups of old answers; see Retry-After",
-    }
-    return {s: {"model": OpenAIError, "description": texts[str(s)]} for s in statuses}
-
-
 def router(gateway: Gateway, desk: FeedbackDesk) -> APIRouter:
     """The route ``/v1/feedback``."""
     routes = APIRouter(tags=["feedback"])
@@ -79,7 +70,14 @@ def router(gateway: Gateway, desk: FeedbackDesk) -> APIRouter:
 
     @routes.post(
         "/v1/feedback",
-        responses=_says(400, 404, 413, 503),
+        responses=says(
+            400,
+            404,
+            413,
+            503,
+            s404="No such answer of this key's, or it is too old",
+            s503="Too many look-ups of old answers; see Retry-After",
+        ),
         openapi_extra=takes(FeedbackRequest),
     )
     async def feedback(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from fastapi import APIRouter, Depends, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
@@ -12,7 +12,7 @@ from app.admin.keys import MAX_PAGE, KeyAdmin
 from app.admin.views import KeyList, KeyView, KeyWithSecret
 from app.api.body import json_body, takes
 from app.api.callers import any_caller, operator
-from app.api.schema import ERRORS, OpenAIError
+from app.api.schema import says
 from app.call import Principal
 from app.gateway import Gateway
 from app.settings import Window
@@ -99,15 +99,7 @@ class Rotation(BaseModel):
     )
 
 
-def _says(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    texts = ERRORS | {
-        "400": "Not valid; param names the field",
-        "403": "Operators only",
-        "404": "No such key",
-        "409": "A key of the settings, or one that is revoked",
-        "503": "Redis is away",
-    }
-    return {s: {"model": OpenAIError, "description": texts[str(s)]} for s in statuses}
+CHANGE = {"s404": "No such key", "s409": "A key of the settings, or one that is revoked"}
 
 
 def router(gateway: Gateway, keys: KeyAdmin) -> APIRouter:
@@ -117,12 +109,12 @@ def router(gateway: Gateway, keys: KeyAdmin) -> APIRouter:
     read_new, read_change = json_body(NewKey), json_body(KeyChange)
     read_rotation = json_body(Rotation)
 
-    @routes.get("/self", responses=_says(503))
+    @routes.get("/self", responses=says(503))
     async def own(principal: Principal = Depends(anyone)) -> KeyView:
         """The key of this call."""
         return await keys.own(principal)
 
-    @routes.get("", responses=_says(400, 403, 503))
+    @routes.get("", responses=says(400, 403, 503))
     async def page(
         _: Principal = Depends(caller),
         limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 50,
@@ -134,7 +126,7 @@ def router(gateway: Gateway, keys: KeyAdmin) -> APIRouter:
         return await keys.page(limit, after)
 
     @routes.post(
-        "", status_code=201, responses=_says(400, 403, 413, 503), openapi_extra=takes(NewKey)
+        "", status_code=201, responses=says(400, 403, 413, 503), openapi_extra=takes(NewKey)
     )
     async def create(
         response: Response,
@@ -146,7 +138,9 @@ def router(gateway: Gateway, keys: KeyAdmin) -> APIRouter:
         return await keys.create(by, wanted.fields())
 
     @routes.patch(
-        "/{key_id}", responses=_says(400, 403, 404, 409, 413, 503), openapi_extra=takes(KeyChange)
+        "/{key_id}",
+        responses=says(400, 403, 404, 409, 413, 503, **CHANGE),
+        openapi_extra=takes(KeyChange),
     )
     async def change(
         key_id: KeyId,
@@ -158,7 +152,7 @@ def router(gateway: Gateway, keys: KeyAdmin) -> APIRouter:
 
     @routes.post(
         "/{key_id}/rotate",
-        responses=_says(400, 403, 404, 409, 413, 503),
+        responses=says(400, 403, 404, 409, 413, 503, **CHANGE),
         openapi_extra=takes(Rotation),
     )
     async def rotate(
@@ -171,7 +165,7 @@ def router(gateway: Gateway, keys: KeyAdmin) -> APIRouter:
         _private(response)
         return await keys.rotate(by, key_id, wanted.grace_seconds)
 
-    @routes.delete("/{key_id}", responses=_says(400, 403, 404, 409, 503))
+    @routes.delete("/{key_id}", responses=says(400, 403, 404, 409, 503, **CHANGE))
     async def revoke(key_id: KeyId, by: Principal = Depends(caller)) -> KeyView:
         """End a key for good, within two seconds on every gateway. It stays in the list for 40
         days, as long as its usage by day."""

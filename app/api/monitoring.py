@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Query, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from app.api.callers import operator
-from app.api.schema import ERRORS, OpenAIError
+from app.api.schema import says
 from app.errors import Code, GatewayError
 from app.export import MOST_DAYS, Export
 from app.gateway import Gateway
@@ -60,18 +60,13 @@ class NoQuery(_Strict):
     pass
 
 
-def _says(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    texts = ERRORS | {"400": "Not valid; param names the field", "403": "Operators only"}
-    return {s: {"model": OpenAIError, "description": texts[str(s)]} for s in statuses}
-
-
 def router(gateway: Gateway, overview: Overview, export: Export) -> APIRouter:
     """Routes below ``/v1/monitoring``; operator scope, which is checked before anything else."""
     routes = APIRouter(
         prefix="/v1/monitoring",
         tags=["monitoring"],
         dependencies=[Depends(operator(gateway))],
-        responses=_says(400, 401, 403),
+        responses=says(400, 401, 403),
     )
 
     @routes.get("/performance")

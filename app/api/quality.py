@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.callers import operator
 from app.api.monitoring import Moment
-from app.api.schema import OpenAIError
+from app.api.schema import says
 from app.errors import Code, GatewayError
 from app.gateway import Gateway
 from app.quality.book import MOST
 from app.quality.view import QualityReport, QualityView
-
-SAYS: dict[int | str, dict[str, Any]] = {
-    400: {"model": OpenAIError, "description": "Not valid; param names the field"},
-    403: {"model": OpenAIError, "description": "Operators only"},
-}
 
 
 class QualityQuery(BaseModel):
@@ -38,7 +33,7 @@ def router(gateway: Gateway, view: QualityView) -> APIRouter:
         prefix="/v1/monitoring", tags=["monitoring"], dependencies=[Depends(operator(gateway))]
     )
 
-    @routes.get("/quality", responses=SAYS)
+    @routes.get("/quality", responses=says(400, 401, 403))
     async def quality(query: Annotated[QualityQuery, Query()]) -> QualityReport:
         """Averages of the sampled calls' scores, by model too, with what their callers said."""
         if query.start is not None and query.end is not None and query.start >= query.end:

@@ -154,6 +154,11 @@ ERRORS = {
     "503": "No engine is ready, or it failed; see Retry-After",
     "504": "The engine took too long",
 }
+OPERATOR_ERRORS = ERRORS | {
+    "400": "Not valid; param names the field",
+    "403": "Operators only",
+    "503": "Redis is away",
+}
 KEY_SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer"},
     "x-api-key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
@@ -215,6 +220,17 @@ def _operation(path: str, model: type[BaseModel], streams: bool) -> dict[str, An
         },
         "responses": responses,
     }
+
+
+def says(*statuses: int, **texts: str) -> dict[int | str, dict[str, Any]]:
+    """The error answers of a route for operators (``responses`` of FastAPI's decorators).
+
+    Args:
+        statuses: HTTP statuses.
+        texts: what a status means here where it isn't the usual, such as ``s404="No such key"``.
+    """
+    meanings = OPERATOR_ERRORS | {name[1:]: text for name, text in texts.items()}
+    return {s: {"model": OpenAIError, "description": meanings[str(s)]} for s in statuses}
 
 
 def _errors(model: type[BaseModel], statuses: Iterable[str]) -> dict[str, Any]:

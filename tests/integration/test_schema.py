@@ -6,7 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.process import KEY, Gateway
+import pytest
+
+from tests.process import KEY, OPERATOR, Gateway
 
 CHECKS = (
     "not_a_server_error",
@@ -16,9 +18,10 @@ CHECKS = (
 )
 
 
-def test_answers_are_as_documented(gateway: Gateway) -> None:
+@pytest.mark.parametrize("key", [KEY, OPERATOR], ids=["caller", "operator"])
+def test_answers_are_as_documented(gateway: Gateway, key: str) -> None:
     command = [str(Path(sys.executable).with_name("schemathesis"))]
-    command += ["run", f"{gateway.url}/openapi.json", "-H", f"Authorization: Bearer {KEY}"]
+    command += ["run", f"{gateway.url}/openapi.json", "-H", f"Authorization: Bearer {key}"]
     command += ["--max-examples", "20", "--phases", "coverage,fuzzing", "--seed", "1"]
     command += ["--checks", ",".join(CHECKS)]
     found = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
