@@ -23,7 +23,7 @@ from app.telemetry import log
 START_TIMEOUT = 1800.0  # seconds; a 27B model from a cold disk takes many minutes
 UPSTREAM_PATIENCE = 10.0  # seconds until a person is told that none answers
 BANNER = """
-Gemma gateway is ready on {url}   (interactive documentation: {url}/docs)
+Gemma gateway is ready on {url}   (console: {url}/console, API documentation: {url}/docs)
 
 Try it:
 

@@ -77,9 +77,10 @@ async def console(
     if key is not None:
         await sign_in(page, key)
     yield page
-    assert errors == []
-    assert await page.evaluate("window.__breaches") == []
+    breaches = await page.evaluate("window.__breaches")
     await context.close()
+    if errors or breaches:
+        raise AssertionError(f"breaches: {breaches}; errors: {errors}")
 
 
 async def sign_in(page: Page, key: str) -> None:

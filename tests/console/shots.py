@@ -7,12 +7,14 @@ journal and the ledger with times in the past), and so is the engine's answer.
 from __future__ import annotations
 
 import asyncio
+import io
 import math
 import random
 import tempfile
 import time
 from pathlib import Path
 
+from PIL import Image
 from playwright.async_api import Browser, Page, expect
 
 from app.limits.ledger import Ledger
@@ -108,7 +110,8 @@ async def shoot(page: Page, name: str) -> None:
     """Take a picture, small enough for a repository."""
     await page.mouse.move(2, 2)
     await page.wait_for_timeout(600)  # plots and fonts
-    await page.screenshot(path=OUT / f"console-{name}.png")
+    shot = Image.open(io.BytesIO(await page.screenshot())).convert("RGB")
+    shot.quantize(128, dither=Image.Dither.NONE).save(OUT / f"console-{name}.png", optimize=True)
 
 
 async def talk(page: Page, engine: Engine) -> None:

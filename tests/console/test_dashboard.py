@@ -110,7 +110,7 @@ async def test_the_parts_and_alerts(at: Opener, site: Gateway, loopback: Engine)
     async with at(OPERATOR) as page:
         await visit(page, "dashboard")
         parts = page.get_by_role("region", name="Parts")
-        await expect(parts).to_contain_text("ready, 1 behind")
+        await expect(parts).to_contain_text("ready, 1 server behind")
         await expect(parts).to_contain_text("Redis")
         await expect(page.get_by_role("list", name="Servers behind the gateway")).to_contain_text(
             loopback.url.removeprefix("http://")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Locator, Page, expect
 
-from tests.browser import ask
+from tests.browser import ask, sign_in
 from tests.conftest import absent
 from tests.console.conftest import Opener, post, script, state
 from tests.process import KEY, OPERATOR, Engine, Gateway
@@ -227,3 +227,8 @@ async def test_what_was_said_stays_while_one_looks_elsewhere(at: Opener) -> None
         await page.get_by_role("link", name="My usage").click()
         await page.get_by_role("link", name="Playground").click()
         await expect(answer(page)).to_contain_text("remember me")
+        await page.get_by_label("System text").fill("private")
+        await page.get_by_role("button", name="Sign out").click()
+        await sign_in(page, KEY)
+        await expect(page.get_by_role("article")).to_have_count(0)
+        await expect(page.get_by_label("System text")).to_have_value("")

@@ -21,7 +21,7 @@ from tests.receiver import Receiver
 
 OPERATOR_AUTH = {"Authorization": f"Bearer {OPERATOR}"}
 SECRET = "shared-with-the-receiver"
-MEMORY_MB = 300  # more than a gateway has, less than it has while it holds so many bodies
+MEMORY_MB = 200  # more than a gateway has, less than it has while it holds so many bodies
 CONFIG = """
 redis_prefix: fleet
 tiers:

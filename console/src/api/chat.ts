@@ -1,7 +1,7 @@
 // A streamed chat completion, event by event.
 
 import { EventSourceParserStream } from "eventsource-parser/stream";
-import { send } from "./client";
+import { reachable, send } from "./client";
 import { ApiError, Away } from "./errors";
 import type { ChatChunk, ChatRequest } from "./types";
 
@@ -35,8 +35,9 @@ export async function* chat(request: ChatRequest, signal: AbortSignal): AsyncGen
       yield chunk;
     }
   } catch (error) {
-    if (error instanceof TypeError) throw new Away(); // the connection broke
-    throw error;
+    if (!(error instanceof TypeError)) throw error;
+    reachable.value = false; // the connection broke; the link finds out whether it was but this one
+    throw new Away();
   } finally {
     events.cancel().catch(() => undefined); // a broken stream has nothing left to cancel
   }

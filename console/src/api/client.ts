@@ -67,7 +67,10 @@ async function failure(response: Response): Promise<Error> {
     said = ((await response.json()) as ErrorBody).error;
     if (typeof said.code !== "string") throw new TypeError("not an error of the gateway's");
   } catch {
-    // A proxy answers in the gateway's place.
+    // A proxy answers in the gateway's place: it can't reach it, or takes offence itself.
+    if (response.status < 500) {
+      return new ApiError(response.status, `HTTP_${response.status}`, "A proxy refused this.");
+    }
     reachable.value = false;
     return new Away();
   }

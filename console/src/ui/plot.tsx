@@ -125,7 +125,7 @@ function options(props: Props, element: HTMLElement): uPlot.Options {
   return {
     width: element.clientWidth,
     height: HEIGHT,
-    padding: [8, 4, 0, 0],
+    padding: [8, 16, 0, 0],
     legend: { show: false },
     cursor: {
       y: false,
@@ -142,7 +142,8 @@ function options(props: Props, element: HTMLElement): uPlot.Options {
       {
         ...axis,
         grid: { show: false },
-        space: 70,
+        size: 28,
+        space: TICK,
         ...(props.daily ? DAILY : { values: clockTicks }),
       },
       {

@@ -43,7 +43,7 @@ export function Headline(props: {
         over a key's limit
       </Figure>
       <Figure label="Filtered" value={compact(of("filtered"))}>
-        by the content policy
+        by the policy
       </Figure>
     </dl>
   );

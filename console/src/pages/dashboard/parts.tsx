@@ -12,7 +12,7 @@ export function Parts(): JSX.Element | null {
       <section class="parts" aria-label="Parts">
         <Part name="Engine" tone={engine.ready ? "good" : "bad"}>
           {engine.ready ? "ready" : "not ready"},{" "}
-          {engine.kind === "local" ? "in process" : `${upstreams.length} behind`}
+          {engine.kind === "local" ? "in process" : servers(upstreams.length)}
           {now.models.length > 0 && <small>{now.models.join(", ")}</small>}
         </Part>
         <Part name="Redis" tone={store.status === "available" ? "good" : "warn"}>
@@ -60,4 +60,8 @@ function Part(props: { name: string; tone: string; children: ComponentChildren }
       <p>{props.children}</p>
     </div>
   );
+}
+
+function servers(many: number): string {
+  return `${many} ${many === 1 ? "server" : "servers"} behind`;
 }

@@ -32,7 +32,7 @@ export function SpendSection(): JSX.Element {
   const download = useAction();
   const usage = usePoll(
     (signal) => ask<UsageTable>(`/v1/monitoring/usage?days=${days.value}`, { signal }),
-    30,
+    10,
     [days.value],
   );
 

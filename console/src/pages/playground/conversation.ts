@@ -1,10 +1,10 @@
 // The conversation of this tab: kept in memory while one looks at other pages, and nowhere else.
 
-import { batch, type Signal, signal } from "@preact/signals";
+import { batch, effect, type Signal, signal } from "@preact/signals";
 import { chat } from "../../api/chat";
 import { ApiError, Away, aborted } from "../../api/errors";
 import type { ChatMessage, ChatRequest } from "../../api/types";
-import { noticeRefusal } from "../../state/session";
+import { noticeRefusal, self } from "../../state/session";
 
 /** How an answer stands, and what it took. Times are seconds. */
 export interface Figures {
@@ -39,13 +39,10 @@ export interface Parameters {
 
 export const turns = signal<readonly Turn[]>([]);
 export const running = signal(false);
-export const parameters = signal<Parameters>({
-  model: "",
-  system: "",
-  temperature: 0.7,
-  topP: 0.9,
-  maxTokens: 512,
-});
+
+const USUAL: Parameters = { model: "", system: "", temperature: 0.7, topP: 0.9, maxTokens: 512 };
+
+export const parameters = signal(USUAL);
 
 let number = 0;
 let stopper: AbortController | null = null;
@@ -95,6 +92,13 @@ export function request(draft = ""): ChatRequest {
     stream_options: { include_usage: true },
   };
 }
+
+// Whoever signs in next in this tab sees nothing of it.
+effect(() => {
+  if (self.value !== null) return;
+  clear();
+  parameters.value = USUAL;
+});
 
 function turn(role: Turn["role"], text: string): Turn {
   return { id: ++number, role, text: signal(text), ending: signal<Ending>({ kind: "running" }) };
