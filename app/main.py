@@ -9,13 +9,16 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from app import __version__, scraped
+from app import __version__
 from app.access.keys import KeyRing, first_key
 from app.access.names import Names
 from app.access.registrar import Registrar
 from app.access.runtime import RuntimeKeys
 from app.access.table import KeyTable
+from app.admin import scraped
+from app.admin.export import Export
 from app.admin.keys import KeyAdmin
+from app.admin.overview import Overview
 from app.alerts.book import MOST_HISTORY
 from app.alerts.service import Alerts
 from app.api import alerts as alert_routes
@@ -31,7 +34,6 @@ from app.engines.base import Engine
 from app.engines.google import GoogleToken
 from app.engines.local import LocalEngine
 from app.engines.upstream import UpstreamEngine
-from app.export import Export
 from app.gateway import Gateway
 from app.health import Health
 from app.limits.ledger import Ledger
@@ -39,7 +41,6 @@ from app.limits.limiter import Limiter
 from app.monitoring.journal import Journal
 from app.monitoring.memory import Memory
 from app.monitoring.prices import Prices
-from app.overview import Overview
 from app.quality.service import Quality
 from app.safety.policy import Policy
 from app.settings import Settings

@@ -8,15 +8,15 @@ from fastapi import APIRouter, Depends, Query, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
+from app.admin.export import MOST_DAYS, Export
+from app.admin.overview import MOST_RECORDS, Overview
 from app.api.callers import operator
 from app.api.schema import says
 from app.errors import Code, GatewayError
-from app.export import MOST_DAYS, Export
 from app.gateway import Gateway
 from app.monitoring import moments
 from app.monitoring.summary import Group
 from app.monitoring.views import Calls, Performance, Range, Series, State, Usage
-from app.overview import MOST_RECORDS, Overview
 
 Moment = Annotated[
     float,
