@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, NoReturn
 
@@ -13,6 +14,11 @@ from tests.process import OPERATOR, Engine, Gateway
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser
+
+
+def pytest_configure() -> None:
+    """Ctrl-C is tested, too: a runner in the background hands on that it is ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def absent(what: str) -> NoReturn:

@@ -1,14 +1,15 @@
 import { useSignal } from "@preact/signals";
 import { useCallback, useEffect, useRef } from "preact/hooks";
 import { reachable } from "../api/client";
-import { aborted } from "../api/errors";
+import { Away, aborted } from "../api/errors";
 import { returns } from "../state/link";
 import { noticeRefusal } from "../state/session";
 
 export interface Polled<T> {
   /** The last good answer; it stays while later ones fail. */
   data: T | null;
-  /** What the last try ended with; null after a good one. */
+  /** What the last try ended with; null after a good one, and while nobody answers, which the banner
+   * tells for every page. */
   error: unknown;
   again: () => void;
 }
@@ -46,7 +47,7 @@ export function usePoll<T>(
       } catch (reason) {
         if (leaving.signal.aborted || aborted(reason)) return;
         noticeRefusal(reason);
-        error.value = reason;
+        error.value = reason instanceof Away ? null : reason;
       } finally {
         asking = false;
       }

@@ -25,7 +25,7 @@ export function ErrorNotice({ error, doing }: { error: unknown; doing: string })
   if (error instanceof Away) {
     return (
       <Notice tone="bad" title={`${doing} failed: the gateway doesn't answer.`} urgent>
-        <p>This page reads again as soon as it is back.</p>
+        <p>Try again once it is back.</p>
       </Notice>
     );
   }

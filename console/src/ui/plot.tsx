@@ -33,7 +33,8 @@ interface Props {
   summary: string;
 }
 
-/** A plot over time, with a legend that tells the values under the pointer (else the newest). */
+/** A plot over time, with a legend that tells the values under the pointer (else the newest
+ * whole ones). */
 export function Plot(props: Props): JSX.Element {
   const { title, times, lines, summary } = props;
   const holder = useRef<HTMLDivElement>(null);
@@ -92,7 +93,8 @@ const MOVED = "plot-cursor";
 
 /** Write values into the legend; by hand, as the pointer moves faster than a page renders. */
 function tell(props: Props, legend: HTMLElement | null, at: number | null | undefined): void {
-  const place = at ?? props.times.length - 1;
+  const newest = props.times.length - 1;
+  const place = at ?? (props.daily ? newest : Math.max(0, newest - 1)); // this minute isn't over
   props.lines.forEach((line, index) => {
     const value = line.values[place];
     const target = legend?.children[index]?.querySelector("b");
