@@ -111,7 +111,9 @@ async def shoot(page: Page, name: str) -> None:
     await page.mouse.move(2, 2)
     await page.wait_for_timeout(600)  # plots and fonts
     shot = Image.open(io.BytesIO(await page.screenshot())).convert("RGB")
-    shot.quantize(128, dither=Image.Dither.NONE).save(OUT / f"console-{name}.png", optimize=True)
+    shot.quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(
+        OUT / f"console-{name}.png", optimize=True
+    )
 
 
 async def talk(page: Page, engine: Engine) -> None:

@@ -23,7 +23,6 @@ const PATHS = {
   download: "M12 4v11M7 10.5l5 5 5-5M5 20h14",
   sliders: "M4 8h9M17 8h3M15 6v4M4 16h3M11 16h9M9 14v4",
   chevron: "M9 6l6 6-6 6",
-  bell: "M6 16V11a6 6 0 0 1 12 0v5l1.5 2h-15zM10 21h4",
   filter: "M4 6h16l-6 7v5l-4 2v-7z",
 } as const;
 
