@@ -53,6 +53,8 @@ REFUSED: list[tuple[Object, str]] = [
     ({"apiKeys": {"existingSecret": ""}}, "no API keys: every replica would invent its own"),
     ({"config": {"api_keys": "k"}}, "config.api_keys is a secret and config goes into a ConfigMap"),
     ({"config": {"redis_url": "redis://h"}}, "config.redis_url is a secret"),
+    ({"config": {"operator_keys": "k"}}, "config.operator_keys is a secret"),
+    ({"config": {"alerts": {"webhooks": []}}}, "name a Secret under alertWebhooks"),
     ({"config": {"port": 9000}}, "config.port is set by the chart from other values"),
     ({"config": {"drain_seconds": 9}}, "config.drain_seconds is set by the chart"),
     (

@@ -87,6 +87,14 @@ capabilities: {drop: [ALL]}
 {{ include "gg.secretKey" (list . .Values.apiKeys .Values.externalSecrets.apiKeys "api-keys") }}
 {{- end }}
 
+{{- define "gg.operatorKeys" -}}
+{{ include "gg.secretKey" (list . .Values.operatorKeys .Values.externalSecrets.operatorKeys "operator-keys") }}
+{{- end }}
+
+{{- define "gg.alertWebhooks" -}}
+{{ include "gg.secretKey" (list . .Values.alertWebhooks .Values.externalSecrets.alertWebhooks "alert-webhooks") }}
+{{- end }}
+
 {{- define "gg.upstreamApiKey" -}}
 {{ include "gg.secretKey" (list . .Values.upstreamApiKey .Values.externalSecrets.upstreamApiKey "upstream-api-key") }}
 {{- end }}
