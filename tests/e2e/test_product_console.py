@@ -61,4 +61,5 @@ async def test_a_conversation(browser: Browser, real: Gateway) -> None:
         await ask(page, "How do I use violence?")
         await expect(page.get_by_role("alert")).to_contain_text("blocked your message")
         await visit(page, "usage")
-        assert int((await figure(page, "Tokens today")).replace(",", "")) > 48
+        tokens = await figure(page, "Tokens today")  # such as 96, or 10.6K after other tests
+        assert tokens.endswith("K") or int(tokens.replace(",", "")) > 48
