@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from playwright.async_api import Browser, Page, ViewportSize, async_playwright, expect
+from playwright.async_api import Browser, Locator, Page, ViewportSize, async_playwright, expect
 
 from app.console.site import Site
 from tests.conftest import absent
@@ -102,11 +102,15 @@ async def ask(page: Page, text: str) -> None:
     await page.get_by_role("button", name="Send").click()
 
 
+def figure_at(page: Page, label: str) -> Locator:
+    """Where the large number under a label is."""
+    name = page.get_by_text(label, exact=True)
+    return page.locator(".figure").filter(has=name).locator("dd").first
+
+
 async def figure(page: Page, label: str) -> str:
     """The large number under a label."""
-    name = page.get_by_text(label, exact=True)
-    found = page.locator(".figure").filter(has=name).locator("dd").first
-    return await found.inner_text()
+    return await figure_at(page, label).inner_text()
 
 
 async def findings(page: Page) -> list[str]:

@@ -8,7 +8,7 @@ import urllib.error
 import pytest
 from playwright.async_api import Locator, Page, expect
 
-from tests.browser import figure, visit
+from tests.browser import figure, figure_at, visit
 from tests.console.conftest import Opener, call, post, script
 from tests.process import OPERATOR, Engine, Gateway
 
@@ -103,7 +103,7 @@ async def test_every_range(at: Opener, site: Gateway) -> None:
         ):
             await page.get_by_text(label, exact=True).click()
             await expect(plot(page, title)).to_be_visible()
-            assert await figure(page, "Requests") != "0"
+            await expect(figure_at(page, "Requests")).not_to_have_text("0")
 
 
 async def test_the_parts_and_alerts(at: Opener, site: Gateway, loopback: Engine) -> None:

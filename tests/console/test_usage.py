@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.async_api import expect
 
-from tests.browser import figure, visit
+from tests.browser import figure_at, visit
 from tests.console.conftest import MODEL, Opener, call, post
 from tests.process import OPERATOR, Gateway
 
@@ -22,8 +22,8 @@ async def test_a_key_sees_what_it_used_and_what_is_left(at: Opener, site: Gatewa
         limits = page.get_by_role("region", name="Limits")
         await expect(limits).to_contain_text("16 of 20 requests left in any hour")
         await expect(limits).to_contain_text("96 of 100 requests left in any day")
-        assert await figure(page, "Calls today") == "4"
-        assert await figure(page, "Tokens today") == str(sum(used))
+        await expect(figure_at(page, "Calls today")).to_have_text("4")
+        await expect(figure_at(page, "Tokens today")).to_have_text(str(sum(used)))
         table = page.get_by_role("region", name="By model, table")
         await expect(table.get_by_role("row", name=MODEL)).to_contain_text("4")
         call(site, made["key"])

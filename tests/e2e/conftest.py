@@ -53,7 +53,7 @@ def real(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     folder = tmp_path_factory.mktemp("real")
     settings: dict[str, object] = {"model": model_folder, "operator_keys": OPERATOR}
     rule = "alerts__rules__queue_time__"  # of test_product_alerts.py; other tests make fewer calls
-    settings |= {f"{rule}threshold": 0.005, f"{rule}seconds": 3, f"{rule}calls": 30}
+    settings |= {f"{rule}threshold": 0.005, f"{rule}seconds": 20, f"{rule}calls": 30}
     settings["alerts__resolve_seconds"] = 2
     with Gateway(folder, wait=240, **settings) as process:
         yield process
