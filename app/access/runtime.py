@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import math
 import time
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 
 from app.access.stored import StoredKey
 from app.access.table import LAST, MAX_CHANGES, KeyTable
+from app.background import cancelled
 from app.call import Principal
 from app.errors import Code, GatewayError
 from app.settings import Settings, Tier, Window
@@ -97,11 +97,8 @@ class RuntimeKeys:
 
     async def stop(self) -> None:
         """End that. Idempotent."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-            self._task = None
+        await cancelled(self._task)
+        self._task = None
 
     def known(self, digest: bytes) -> Principal | None:
         """Who calls with a secret, as far as this process knows it; None: ask :meth:`find`.

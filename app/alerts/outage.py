@@ -10,7 +10,6 @@ find that done.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 from collections.abc import Callable
 
@@ -20,6 +19,7 @@ from app.alert_settings import AlertSettings, Rule
 from app.alerts.alert import Alert, advance, alert_id
 from app.alerts.book import Book
 from app.alerts.webhook import Webhooks, pause
+from app.background import cancelled
 
 
 class Outage:
@@ -114,11 +114,8 @@ class Outage:
             self._telling = asyncio.create_task(self._keep_telling(alert, holdback))
 
     async def _hush(self) -> None:
-        if self._telling is not None:
-            self._telling.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._telling
-            self._telling = None
+        await cancelled(self._telling)
+        self._telling = None
 
     async def _keep_telling(self, alert: Alert, holdback: float) -> None:
         """Until every webhook knows, or the store is back."""

@@ -20,6 +20,7 @@ from app.alerts.outage import Outage
 from app.alerts.postman import Postman
 from app.alerts.view import AlertsReport, AlertView, rule_views
 from app.alerts.webhook import Webhooks
+from app.background import cancelled
 from app.errors import Code, GatewayError
 from app.monitoring.journal import Journal
 from app.storage.batch import StoreError
@@ -87,9 +88,7 @@ class Alerts:
         """Finish what is being sent and let another process lead. Idempotent."""
         if self._task is None:
             return
-        self._task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._task
+        await cancelled(self._task)
         self._task = None
         await asyncio.gather(self._postman.stop(), *(o.stop() for o in self._outages.values()))
         self.leads = False

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from datetime import UTC, datetime
 from typing import Any
+
+from app.background import cancelled
 
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 MARGIN = 300.0  # seconds before its end that a token is replaced; they live for an hour
@@ -45,11 +46,8 @@ class GoogleToken:
 
     async def stop(self) -> None:
         """Stop refreshing. Idempotent."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-            self._task = None
+        await cancelled(self._task)
+        self._task = None
 
     async def _run(self, pause: float) -> None:
         while True:

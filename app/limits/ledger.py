@@ -13,6 +13,7 @@ from datetime import UTC, date, datetime, timedelta
 from importlib.resources import files
 from typing import NamedTuple
 
+from app.background import cancelled
 from app.call import Principal
 from app.limits.callers import Callers
 from app.limits.limiter import Limiter
@@ -93,11 +94,8 @@ class Ledger:
 
     async def stop(self) -> None:
         """Write what is left. Idempotent; returns at once when the store is away."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-            self._task = None
+        await cancelled(self._task)
+        self._task = None
         await self.flush()
 
     def record(self, key_id: str, usage: Usage, model: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import re
 import secrets
@@ -15,6 +14,7 @@ from importlib.resources import files
 
 import msgspec
 
+from app.background import cancelled
 from app.monitoring.rollups import Rollups
 from app.record import Record
 from app.storage.batch import Prepared, Script, StoreError, prepare
@@ -103,11 +103,8 @@ class Journal:
     async def stop(self) -> None:
         """Write what is left. Idempotent; returns at once when the store is away, and what is left
         is lost then."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-            self._task = None
+        await cancelled(self._task)
+        self._task = None
         await self.flush()
         if left := len(self._pending) + (len(self._sent[0]) if self._sent else 0):
             log.warning("%d records of calls are lost: the store is away", left)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import resource
 import sys
 from collections.abc import Callable
 from pathlib import Path
+
+from app.background import cancelled
 
 INTERVAL = 1.0  # seconds
 MB = 2**20
@@ -48,11 +49,8 @@ class Memory:
 
     async def stop(self) -> None:
         """Look no more. Idempotent."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-            self._task = None
+        await cancelled(self._task)
+        self._task = None
 
     async def _run(self) -> None:
         while True:

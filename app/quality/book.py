@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import deque
 from collections.abc import Iterable
 from importlib.resources import files
@@ -11,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from app.background import cancelled
 from app.quality.scores import Scores
 from app.storage.batch import Script, StoreError, prepare
 from app.storage.redis import Store
@@ -116,11 +116,8 @@ class Book:
 
     async def stop(self) -> None:
         """Write what is left. Idempotent; returns at once when the store is away."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-            self._task = None
+        await cancelled(self._task)
+        self._task = None
         await self.flush()
 
     # ---- writing

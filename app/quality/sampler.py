@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 import time
 from collections import Counter
 from collections.abc import Callable
 
+from app.background import cancelled
 from app.call import Call, Client
 from app.errors import Code
 from app.quality.book import Book, Rating
@@ -122,11 +122,8 @@ class Sampler:
 
     async def stop(self) -> None:
         """Stop, and forget what was not judged. Idempotent."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-            self._task = None
+        await cancelled(self._task)
+        self._task = None
         while not self._queue.empty():
             self._queue.get_nowait()
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
+from app.background import cancelled
 from app.storage.batch import Argument, ReplyError, StoreError, pack
 from app.storage.endpoint import FIRST_PAUSE, LAST_PAUSE, REDIRECTIONS, REFUSALS, Endpoint
 from app.storage.target import Several, Target
@@ -108,11 +109,8 @@ class Cluster:
     async def stop(self) -> None:
         """Close all connections. Idempotent."""
         self._closed = True
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-            self._task = None
+        await cancelled(self._task)
+        self._task = None
         for node in self._nodes.values():
             await node.stop()
         self._nodes.clear()

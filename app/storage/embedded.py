@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import fcntl
 import logging
 import os
@@ -13,6 +12,8 @@ import sys
 import time
 from pathlib import Path
 from urllib.parse import quote
+
+from app.background import cancelled
 
 START_SECONDS = 15.0  # longest wait for the first answer (it loads its log first)
 STOP_SECONDS = 5.0
@@ -87,11 +88,8 @@ class EmbeddedStore:
 
     async def stop(self) -> None:
         """Stop the server if it is ours; its data is on disk when this returns. Idempotent."""
-        if self._watcher is not None:
-            self._watcher.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._watcher
-            self._watcher = None
+        await cancelled(self._watcher)
+        self._watcher = None
         child, self._child = self._child, None
         if child is not None:
             child.terminate()
