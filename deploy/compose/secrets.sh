@@ -20,6 +20,7 @@ put() {
 }
 
 put gateway_api_keys "sk-$(random)"
+put gateway_operator_keys "sk-$(random)" # for the console and /v1/monitoring
 put valkey.conf "requirepass $(random)"
 put gateway_redis_url "redis://:$(sed -n 's/^requirepass //p' "$folder/valkey.conf")@valkey:6379/0"
 put gateway_upstream_api_key "$(random)"
