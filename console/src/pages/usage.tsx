@@ -4,6 +4,7 @@ import type { KeyView, OwnUsage, Tokens } from "../api/types";
 import { compact, count, date, duration, stretch } from "../lib/format";
 import { usePoll } from "../lib/poll";
 import { self } from "../state/session";
+import { Columns } from "../ui/columns";
 import { Figure } from "../ui/figure";
 import { ErrorNotice } from "../ui/notice";
 import { PageHead } from "../ui/page-head";
@@ -84,23 +85,7 @@ function ByModel({ models }: { models: Record<string, Tokens> }): JSX.Element | 
       <h2>By model</h2>
       <TableFrame label="By model, table">
         <table>
-          <thead>
-            <tr>
-              <th scope="col">Model</th>
-              <th scope="col" class="number">
-                Calls
-              </th>
-              <th scope="col" class="number">
-                Tokens in
-              </th>
-              <th scope="col" class="number">
-                From cache
-              </th>
-              <th scope="col" class="number">
-                Tokens out
-              </th>
-            </tr>
-          </thead>
+          <Columns texts={["Model"]} numbers={["Calls", "Tokens in", "From cache", "Tokens out"]} />
           <tbody>
             {rows.map(([name, tokens]) => (
               <tr key={name}>

@@ -3,6 +3,7 @@ import type { JSX } from "preact";
 import { Fragment } from "preact";
 import type { CallRecord } from "../../api/types";
 import { clock, count, duration, shortId, UNKNOWN, words } from "../../lib/format";
+import { Columns } from "../../ui/columns";
 import { Icon } from "../../ui/icons";
 import { TableFrame } from "../../ui/table-frame";
 import { Details } from "./details";
@@ -29,27 +30,10 @@ export function CallTable({ calls, filtered }: Props): JSX.Element {
   return (
     <TableFrame label="Calls, table">
       <table class="calls">
-        <thead>
-          <tr>
-            <th scope="col">Time</th>
-            <th scope="col">Outcome</th>
-            <th scope="col">Key</th>
-            <th scope="col">Model</th>
-            <th scope="col">Route</th>
-            <th scope="col" class="number">
-              First token
-            </th>
-            <th scope="col" class="number">
-              Response
-            </th>
-            <th scope="col" class="number">
-              Tokens in
-            </th>
-            <th scope="col" class="number">
-              Out
-            </th>
-          </tr>
-        </thead>
+        <Columns
+          texts={["Time", "Outcome", "Key", "Model", "Route"]}
+          numbers={["First token", "Response", "Tokens in", "Out"]}
+        />
         <tbody>
           {calls.slice(0, SHOWN).map((call) => (
             <Row

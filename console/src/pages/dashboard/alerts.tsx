@@ -4,6 +4,7 @@ import type { Alert, Alerts, Rule, Silence } from "../../api/types";
 import { useAction } from "../../lib/action";
 import { ago, moment, words } from "../../lib/format";
 import { usePoll } from "../../lib/poll";
+import { Columns } from "../../ui/columns";
 import { ErrorNotice } from "../../ui/notice";
 import { TableFrame } from "../../ui/table-frame";
 
@@ -162,14 +163,7 @@ function Rules({ rules }: { rules: Rule[] }): JSX.Element {
       <summary>All {rules.length} rules</summary>
       <TableFrame label="Alert rules">
         <table>
-          <thead>
-            <tr>
-              <th scope="col">Rule</th>
-              <th scope="col">Severity</th>
-              <th scope="col">Fires when</th>
-              <th scope="col">State</th>
-            </tr>
-          </thead>
+          <Columns texts={["Rule", "Severity", "Fires when", "State"]} />
           <tbody>
             {rules.map((rule) => (
               <tr key={rule.name}>

@@ -5,6 +5,7 @@ import type { UsageRow, UsageTable } from "../../api/types";
 import { useAction } from "../../lib/action";
 import { compact, count, money, shortId, UNKNOWN } from "../../lib/format";
 import { usePoll } from "../../lib/poll";
+import { Columns } from "../../ui/columns";
 import { Icon } from "../../ui/icons";
 import { ErrorNotice } from "../../ui/notice";
 import { type Line, Plot } from "../../ui/plot";
@@ -159,24 +160,7 @@ function SpendTable({ table }: { table: UsageTable }): JSX.Element {
   return (
     <TableFrame label="Spend, table">
       <table>
-        <thead>
-          <tr>
-            <th scope="col">Key</th>
-            <th scope="col">Model</th>
-            <th scope="col" class="number">
-              Calls
-            </th>
-            <th scope="col" class="number">
-              Tokens in
-            </th>
-            <th scope="col" class="number">
-              Tokens out
-            </th>
-            <th scope="col" class="number">
-              Cost
-            </th>
-          </tr>
-        </thead>
+        <Columns texts={["Key", "Model"]} numbers={["Calls", "Tokens in", "Tokens out", "Cost"]} />
         <tbody>
           {rows.map(({ place, name, model, sums }) => (
             <tr key={place}>

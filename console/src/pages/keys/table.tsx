@@ -2,6 +2,7 @@ import type { JSX } from "preact";
 import type { KeyView, TierView } from "../../api/types";
 import { compact, count, date, shortId, stretch } from "../../lib/format";
 import { self } from "../../state/session";
+import { Columns } from "../../ui/columns";
 import { TableFrame } from "../../ui/table-frame";
 
 type Act = "edit" | "rotate" | "revoke";
@@ -23,25 +24,11 @@ export function KeyTable({ keys, tiers, onAct }: Props): JSX.Element {
     <section class="section" aria-label="Keys">
       <TableFrame label="Keys, table">
         <table class="stack">
-          <thead>
-            <tr>
-              <th scope="col">Key</th>
-              <th scope="col">State</th>
-              <th scope="col">Limits</th>
-              <th scope="col" class="number">
-                Calls today
-              </th>
-              <th scope="col" class="number">
-                Tokens today
-              </th>
-              <th scope="col" class="number">
-                All calls
-              </th>
-              <th scope="col">
-                <span class="visually-hidden">Actions</span>
-              </th>
-            </tr>
-          </thead>
+          <Columns
+            texts={["Key", "State", "Limits"]}
+            numbers={["Calls today", "Tokens today", "All calls"]}
+            actions
+          />
           <tbody>
             {keys.map((key) => (
               <tr key={key.id} class={key.state === "active" ? undefined : "faded"}>
