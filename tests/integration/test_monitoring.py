@@ -22,6 +22,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from app.monitoring.series import SHAPES
 from tests.integration.conftest import Server
 from tests.integration.test_road import MODEL, PATHS, ask
 from tests.integration.test_schema import CHECKS
@@ -565,5 +566,6 @@ async def test_without_the_store_it_tells_its_own_part(
             break
         await asyncio.sleep(0.05)
     assert len(calls["data"]) == 4
+    await asyncio.sleep(SHAPES["1h"].kept)  # what was drawn before may be given again for so long
     assert (await figures(gateway, "series"))["by_outcome"] == {"ok": 4}
     assert (await figures(gateway, "usage"))["totals"]["calls"] == 4
