@@ -232,7 +232,7 @@ class Gateway:
         seconds = time.perf_counter() - call.started
         principal = call.principal
         usage = call.usage or Usage()
-        model = call.model if call.model in self.engine.models() else "other"
+        model = call.model if self.engine.known(call.model) else "other"
         tier = principal.tier_name if principal else "none"
         meters = self.metrics.meters(call.path, model, tier)
         meters.outcome(outcome)

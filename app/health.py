@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from app.engines.base import Engine, EngineFailed, EngineRequest
+from app.monitoring.memory import Memory
 from app.settings import Settings
 
 HEALTH_TOKENS = 10
@@ -47,14 +48,20 @@ class Health:
 
     Args:
         store_available: whether the limit store answers.
+        memory: what the process and its engine weigh.
     """
 
     def __init__(
-        self, settings: Settings, engine: Engine, store_available: Callable[[], bool]
+        self,
+        settings: Settings,
+        engine: Engine,
+        store_available: Callable[[], bool],
+        memory: Memory,
     ) -> None:
         self._settings = settings
         self._engine = engine
         self._store_available = store_available
+        self._memory = memory
         self._lock = asyncio.Lock()
         self._report: Report | None = None
         self._expires = 0.0
@@ -77,7 +84,7 @@ class Health:
         report = Report(
             model_loaded=state.ready, multimodal_enabled=state.multimodal, models=state.models
         )
-        report.memory_usage = round(state.memory_bytes / 2**20, 1)
+        report.memory_usage = self._memory.resident_mb
         if not state.ready:
             report.worsen("unhealthy", "no engine is ready")
         else:

@@ -121,7 +121,7 @@ class Parts:
             self.memory,
             self.log,
         )
-        self.health = Health(settings, engine, lambda: self.store.available)
+        self.health = Health(settings, engine, lambda: self.store.available, self.memory)
         scraped.watch(
             self.metrics, settings, self.store, limiter, self.journal, self.memory, engine
         )
@@ -227,6 +227,7 @@ def _engine(settings: Settings) -> Engine:
             health_interval=settings.health_interval,
             eject_after=settings.eject_after,
             eject_seconds=settings.eject_seconds,
+            models=settings.upstream_models,
         )
     folder = weights.prepare(
         settings.model, settings.data_dir.absolute(), lambda line: print(line, flush=True)

@@ -204,6 +204,9 @@ class Settings(BaseSettings):
             "address of the name; empty: engine in process"
         ),
     )
+    upstream_models: Commas = Field(
+        (), description="Names of the models of upstreams that list none, such as Vertex AI's"
+    )
     upstream_api_key: str = Field("", repr=False, description="Bearer key sent to the upstreams")
     upstream_credentials: Literal["key", "google"] = Field(
         "key",

@@ -304,7 +304,7 @@ class Loopback:
 
 
 async def _forever(arguments: argparse.Namespace) -> None:
-    models = tuple(arguments.models.split(","))
+    models = tuple(arguments.models.split(",")) if arguments.models else None
     async with Loopback(arguments.port, models, arguments.api_key, host=arguments.host) as server:
         print(server.url, flush=True)
         await asyncio.Event().wait()
@@ -314,6 +314,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="OpenAI-compatible loopback server for tests")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--models", default="gemma-3-270m", help="comma-separated")
+    parser.add_argument("--models", default="gemma-3-270m", help="comma-separated; empty: no list")
     parser.add_argument("--api-key", default="")
     asyncio.run(_forever(parser.parse_args()))

@@ -149,8 +149,8 @@ class Gateway(Process):
 class Engine(Process):
     """``tests.loopback`` as a process of its own."""
 
-    def __init__(self, folder: Path, port: int = 0) -> None:
+    def __init__(self, folder: Path, port: int = 0, *options: str) -> None:
         port = port or free_port()
-        command = ["-m", "tests.loopback", "--port", str(port)]
+        command = ["-m", "tests.loopback", "--port", str(port), *options]
         log = folder / f"loopback-{port}.log"
         super().__init__(command, dict(os.environ), log, port, "/health", 20)

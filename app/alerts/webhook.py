@@ -176,7 +176,7 @@ class _Receiver:
         headers = {"x-gateway-delivery": delivery.id}
         if self._secret:
             headers["x-gateway-signature"] = signature(self._secret, int(now), body)
-        return await self._origin.request("POST", self._path, headers, body)
+        return await self._origin.request("POST", self._path, headers, body, fresh=True)
 
 
 async def _leave(connection: Connection) -> None:

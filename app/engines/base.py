@@ -95,7 +95,6 @@ class EngineHealth:
     ready: bool
     models: tuple[str, ...] = ()
     detail: str = ""  # for operators (health, logs): never sent with an error
-    memory_bytes: int = 0
     multimodal: bool = False  # takes images or audio
 
 
@@ -148,4 +147,9 @@ class Engine(Protocol):
 
     def serves(self, model: str) -> bool:
         """Whether a call for this model has anywhere to go; true while nothing is known."""
+        ...
+
+    def known(self, model: str) -> bool:
+        """Whether this is the name of a model that the engine serves or has served, for metrics
+        and records: a name that a client made up is none."""
         ...

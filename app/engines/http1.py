@@ -19,6 +19,9 @@ import httptools
 # Below the 5 s after which uvicorn (vLLM) closes an idle connection, so that ours is closed first
 # and a call seldom meets a connection that is just being closed by the other side.
 KEEP_ALIVE_SECONDS = 4.0
+# A server that was just closing a connection answers the next request on it with a reset, one way
+# there and back. A connection that lasts longer was read from: its server may have died of that.
+STALE_SECONDS = 0.05
 MAX_BUFFERED = 256 * 1024  # bytes that wait for the reader before the socket is left alone
 NO_BODY = frozenset({204, 304})
 
@@ -31,8 +34,8 @@ class Broken(ConnectionError):
     """The connection failed in the middle of an exchange.
 
     Args:
-        stale: it had been kept alive and nothing of an answer came, so most likely the server was
-            just closing it and has not seen the request.
+        stale: it had been kept alive and closed as soon as the request was written, without a byte
+            of an answer: most likely the server was just closing it and has not seen the request.
         late: no answer began within the time that the caller gave.
     """
 
@@ -65,6 +68,7 @@ class Connection(asyncio.Protocol):
         self._paused = False
         self._busy = False  # an exchange has begun and its end was not read yet
         self._reused = False
+        self._written = 0.0  # loop time at which the request was
         self._answered = False  # a byte of the answer has come
         self._headed = False
         self._framed = False  # the head tells where the body ends; else the connection's end does
@@ -84,6 +88,7 @@ class Connection(asyncio.Protocol):
             Broken: the connection failed before it.
         """
         self.deadline = deadline
+        self._written = self._loop.time()
         self._reused, self._busy = self._keep, True
         self._answered = self._headed = self._framed = self._complete = self._keep = False
         self.status, self.content_type = 0, ""
@@ -146,7 +151,8 @@ class Connection(asyncio.Protocol):
 
     def _fail(self, detail: str, *, late: bool = False) -> None:
         if self._error is None:
-            stale = self._reused and not self._answered and not late
+            at_once = self._loop.time() - self._written < STALE_SECONDS
+            stale = self._reused and not self._answered and not late and at_once
             self._error = Broken(detail, stale=stale, late=late)
             self._origin.forget(self)
             if self._transport is not None:
@@ -165,7 +171,7 @@ class Connection(asyncio.Protocol):
         self._answered = True
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserError as error:
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self._fail(f"not HTTP: {error}")
             return
         if self._buffered > MAX_BUFFERED and not self._paused and self._transport is not None:
@@ -180,14 +186,21 @@ class Connection(asyncio.Protocol):
 
     # ---- httptools
 
+    def on_message_begin(self) -> None:
+        if self._complete:
+            raise ValueError("a second answer to one request")
+        self._framed, self.content_type = False, ""
+
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._headed:
             return  # a trailer
         name = name.lower()
         if name == b"content-type":
             self.content_type = value.decode("latin-1")
-        elif name in {b"content-length", b"transfer-encoding"}:
+        elif name == b"content-length":
             self._framed = True
+        elif name == b"transfer-encoding":  # RFC 9112 6.3: any other one lasts until the end
+            self._framed = value.lower().rstrip().endswith(b"chunked")
 
     def on_headers_complete(self) -> None:
         self.status = self._parser.get_status_code()
@@ -200,8 +213,6 @@ class Connection(asyncio.Protocol):
         self._buffered += len(data)
 
     def on_message_complete(self) -> None:
-        if self._complete:
-            self._keep = False  # a second answer to one request
         self._complete = self._headed
 
 
@@ -237,12 +248,14 @@ class Origin:
         headers: Mapping[str, str],
         body: bytes = b"",
         deadline: float = inf,
+        *,
+        fresh: bool = False,
     ) -> Connection:
         """Send a request and wait for the head of its answer; cancelled, the connection is closed.
-        A call that meets a kept-alive connection in its last moment is sent again on a new one.
 
         Args:
             deadline: loop time by which the answer must have begun.
+            fresh: take no kept-alive connection.
 
         Returns:
             The connection, whose ``read`` is to be called until the end, or ``abort``.
@@ -258,17 +271,9 @@ class Origin:
             f"{method} {self._prefix}{path} HTTP/1.1\r\n{self._fixed}{_lines(headers)}{length}\r\n"
         )
         data = head.encode("latin-1") + body
-        connection = self._take()
-        if connection is not None:
-            try:
-                return await self._exchange(connection, data, deadline)
-            except Broken as broken:
-                if not broken.stale:
-                    raise
-        return await self._exchange(await self._connect(), data, deadline)
-
-    @staticmethod
-    async def _exchange(connection: Connection, data: bytes, deadline: float) -> Connection:
+        connection = None if fresh else self._take()
+        if connection is None:
+            connection = await self._connect()
         try:
             await connection.exchange(data, deadline)
         except BaseException:

@@ -107,13 +107,11 @@ class LocalEngine:
         return reply
 
     async def health(self) -> EngineHealth:
-        """State of the engine; ``memory_bytes`` is the resident size of this process and its
-        children."""
+        """See ``Engine``."""
         ready = self._engine() is not None
-        memory, _ = await asyncio.to_thread(self.memory)
         detail = "" if ready else self._detail
         multimodal = self._vllm is not None and self._vllm.multimodal
-        return EngineHealth(ready, self.models(), detail, memory, multimodal)
+        return EngineHealth(ready, self.models(), detail, multimodal)
 
     def models(self) -> tuple[str, ...]:
         """Names served now; empty while the engine is not ready."""
@@ -131,6 +129,10 @@ class LocalEngine:
         """Whether the engine serves this name; true while it is not ready."""
         served = self.models()
         return not served or model in served
+
+    def known(self, model: str) -> bool:
+        """See ``Engine``; true for the model's own name while the engine starts again."""
+        return model == self._options.served_model_name or model in self.models()
 
     def _engine(self) -> VllmApp | None:
         return self._vllm if self._vllm is not None and not self._vllm.dead else None

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 # saves one prefill, which is worth waiting behind a few calls in a continuous batch; without a
 # bound every call of a shared system prompt would pile up on one server.
 AFFINITY_SLACK = 2
+MOST_LEARNED = 64  # names remembered of a server that doesn't list its models
 
 
 def short_name(url: str) -> str:
@@ -32,6 +33,7 @@ class UpstreamState:
         ejections: times that it was ejected; a failed trial is none.
         tries: calls that it was given; one that goes on to another server counts at both.
         errors: those of them that failed there.
+        reachable: it answers its checks, so that it is tried when there is no better one.
     """
 
     url: str
@@ -42,6 +44,7 @@ class UpstreamState:
     ejections: int
     tries: int
     errors: int
+    reachable: bool = True
 
     @property
     def name(self) -> str:
@@ -68,6 +71,7 @@ class Upstream:
     silent_since: float = 0.0  # first of the checks in a row that failed (clock seconds); 0: none
     gone: bool = False  # its address is no longer one of its name's: it gets no more calls
     unreachable: bool = False  # why it was ejected: nobody there, or calls that failed
+    learned: set[str] = field(default_factory=set)  # models it answered for, if it lists none
     _key: bytes = field(default=b"", repr=False)
 
     def __post_init__(self) -> None:
@@ -99,6 +103,7 @@ class Upstream:
             self.ejections,
             self.tries,
             self.errors,
+            not self.trial_at or not self.unreachable,
         )
 
 
@@ -110,6 +115,7 @@ class Pool:
         eject_after: failures in a row that eject an upstream; calls and checks count apart, since
             a server whose model list answers may still fail every call.
         eject_seconds: from ejection to the first trial call, and between trial calls.
+        models: names that upstreams without a model list serve; empty: any.
         clock: monotonic seconds.
     """
 
@@ -119,6 +125,7 @@ class Pool:
         *,
         eject_after: int = 3,
         eject_seconds: float = 5.0,
+        models: tuple[str, ...] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         bases = dict.fromkeys(url.rstrip("/") for url in urls)
@@ -127,6 +134,7 @@ class Pool:
         self._eject_seconds = eject_seconds
         self._clock = clock
         self._turn = 0
+        self._unlisted = models or None
         self._models: tuple[str, ...] = ()
 
     def add(self, url: str) -> Upstream:
@@ -155,18 +163,23 @@ class Pool:
         least; without it, equals take turns. An ejected upstream takes part once its trial is due,
         with one call each ``eject_seconds`` until it answers.
 
+        Where all that serve ``model`` are ejected, those whose checks pass are tried all the same,
+        the least bad first: some calls that kill their server are nobody else's outage. Source:
+        Envoy's panic threshold, at 0 %.
+
         Returns:
             None when no upstream that serves ``model`` can be tried.
         """
         now = self._clock()
-        able = [
-            u
-            for u in self.upstreams
-            if u.trial_at <= now and u not in skip and (not model or u.serves(model))
-        ]
-        if not able:
-            return None
-        chosen = able[0] if len(able) == 1 else self._best(able, affinity)
+        serving = [u for u in self.upstreams if not model or u.serves(model)]
+        able = [u for u in serving if u.trial_at <= now and u not in skip]
+        if able:
+            chosen = able[0] if len(able) == 1 else self._best(able, affinity)
+        else:
+            left = [u for u in serving if u.trial_at and not u.unreachable and u not in skip]
+            if not left or not all(u.trial_at for u in serving):
+                return None
+            chosen = min(left, key=lambda u: (u.call_failures, u.outstanding))
         if chosen.trial_at:
             chosen.trial_at = now + self._eject_seconds
         chosen.outstanding += 1
@@ -218,6 +231,8 @@ class Pool:
         calls failed first sits out its ``eject_seconds``."""
         upstream.check_failures = 0
         upstream.silent_since = 0.0
+        if models is None:
+            models = self._unlisted
         if models != upstream.models:
             upstream.models = models
             self._list_models()
@@ -242,6 +257,17 @@ class Pool:
         upstream.call_failures = min(upstream.call_failures, self._eject_after - 1)
 
     # ---- what is known
+
+    @staticmethod
+    def learn(upstream: Upstream, model: str) -> None:
+        """It has answered for this model. Only of interest where it doesn't list its models."""
+        if upstream.models is None and len(upstream.learned) < MOST_LEARNED:
+            upstream.learned.add(model)
+
+    def known(self, model: str) -> bool:
+        """Whether this name is listed by an upstream, or one has answered for it: then it is no
+        invention of a client's, and may be told in metrics."""
+        return model in self._models or any(model in u.learned for u in self.upstreams)
 
     def models(self) -> tuple[str, ...]:
         """Names served by any upstream, ejected ones too: their models are away, not unknown."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Coroutine, Sequence
+from functools import partial
 from typing import Any
 
 import orjson
@@ -16,7 +17,9 @@ from app.engines.http1 import Broken, ConnectFailed, Origin
 from app.engines.pool import Pool, Upstream, UpstreamState
 from app.engines.reply import NO_CAPACITY, UpstreamReply
 
-MAX_TRIES = 3
+MAX_TRIES = 3  # servers that a call is offered to
+MAX_GIVEN = 2  # times that it may reach one: a call that kills its server mustn't kill them all
+NOT_BEGUN = frozenset({502, 503})  # 504: whoever stands before the server had handed it on
 NO_MODEL_LIST = frozenset({404, 405, 501})
 
 
@@ -35,6 +38,7 @@ class UpstreamEngine:
         health_interval: seconds between active checks (GET /v1/models) of each server.
         eject_after: failures in a row that eject a server.
         eject_seconds: from ejection to a trial call, seconds.
+        models: names of the models of servers that don't list theirs; empty: whatever is asked for.
     """
 
     def __init__(
@@ -49,9 +53,12 @@ class UpstreamEngine:
         health_interval: float = 2.0,
         eject_after: int = 3,
         eject_seconds: float = 5.0,
+        models: Sequence[str] = (),
     ) -> None:
         fixed, self._names = discovery.split(tuple(urls))
-        self.pool = Pool(fixed, eject_after=eject_after, eject_seconds=eject_seconds)
+        self.pool = Pool(
+            fixed, eject_after=eject_after, eject_seconds=eject_seconds, models=tuple(models)
+        )
         self._live: set[UpstreamReply] = set()
         self._headers = {"accept-encoding": "identity"}
         if api_key:
@@ -120,19 +127,28 @@ class UpstreamEngine:
     async def send(self, request: EngineRequest) -> EngineReply:
         """Hand a call to the best upstream and return once its status is known.
 
-        Before any byte of an answer, a call goes on to another upstream when one refuses the
-        connection, resets it, or answers 502, 503 or 504: to ``MAX_TRIES`` upstreams at most. If
-        there is no other, that answer is returned as it is.
+        A call reaches ``MAX_GIVEN`` servers at most: it goes on to another one where the first
+        can't have begun it (502, 503), or after one reset before any byte of an answer; where
+        there is no other, one that was just closing a kept-alive connection is asked again. Servers
+        that refuse the connection never had the call: ``MAX_TRIES`` are tried at most. If there is
+        no other, the answer that refused it is returned as it is.
 
         Raises:
             EngineFailed: ``unavailable`` when no upstream could be reached, ``timeout`` when one
                 was silent for ``idle_timeout``.
         """
-        pool, tried = self.pool, list[Upstream]()
+        pool, tried, given = self.pool, list[Upstream](), 0
+        spare: Upstream | None = (
+            None  # it was closing the connection, and has most likely seen nothing
+        )
+        fresh = False
         refused: UpstreamReply | None = None
         detail = "every upstream is ejected, or none serves the model"
-        while len(tried) < MAX_TRIES:
+        while len(tried) < MAX_TRIES and given < MAX_GIVEN:
             upstream = pool.take(request.model, request.affinity, tried)
+            if upstream is None and spare is not None:
+                tried.remove(spare)
+                spare, upstream = None, pool.take(request.model, request.affinity, tried)
             if upstream is None:
                 break
             if refused:
@@ -140,21 +156,36 @@ class UpstreamEngine:
                 refused = None
             tried.append(upstream)
             try:
-                reply = await self._attempt(request, upstream)
-            except ConnectionError as error:
+                reply = await self._attempt(request, upstream, fresh=fresh)
+            except ConnectFailed as error:
                 detail = f"{upstream.url}: {error}"
-                pool.failed(upstream, unreachable=isinstance(error, ConnectFailed))
+                pool.failed(upstream, unreachable=True)
+                continue
+            except Broken as error:
+                given += 1
+                detail = f"{upstream.url}: {error}"
+                if error.stale:
+                    spare, fresh = upstream, True
+                else:
+                    pool.failed(upstream)
                 continue
             if reply.status not in NO_CAPACITY:
                 pool.answered(upstream, error=reply.status >= 500)
+                if reply.status == 200:
+                    pool.learn(upstream, request.model)
                 return reply
             pool.failed(upstream)
+            if reply.status not in NOT_BEGUN:
+                return reply
+            given += 1
             refused = reply
         if refused:
             return refused
         raise EngineFailed("unavailable", detail)
 
-    async def _attempt(self, request: EngineRequest, upstream: Upstream) -> UpstreamReply:
+    async def _attempt(
+        self, request: EngineRequest, upstream: Upstream, *, fresh: bool
+    ) -> UpstreamReply:
         """One try; the reply holds the upstream until it ends, a failed try no longer does."""
         started = time.monotonic()
         request.tally.server = upstream.name
@@ -171,6 +202,7 @@ class UpstreamEngine:
                 headers,
                 request.body,
                 asyncio.get_running_loop().time() + patience,
+                fresh=fresh,
             )
         except BaseException as error:
             self.pool.release(upstream)
@@ -241,7 +273,13 @@ class UpstreamEngine:
 
     async def _fetch(self, upstream: Upstream, path: str) -> tuple[int, bytes]:
         headers = {"authorization": self._credentials.header} if self._credentials else {}
-        connection = await self._origins[upstream].request("GET", upstream.path(path), headers)
+        get = partial(self._origins[upstream].request, "GET", upstream.path(path), headers)
+        try:
+            connection = await get()
+        except Broken as broken:
+            if not broken.stale:
+                raise
+            connection = await get(fresh=True)
         try:
             parts = []
             while data := await connection.read():
@@ -277,9 +315,14 @@ class UpstreamEngine:
         """Ready when any upstream gets calls. No I/O: the active checks keep it fresh."""
         states = self.pool.states()
         up = [s for s in states if not s.ejected]
-        away = ", ".join(s.url for s in states if s.ejected)
-        detail = f"{len(up)} of {len(states)} upstreams ready" + (f"; away: {away}" if away else "")
-        return EngineHealth(ready=bool(up), models=self.models(), detail=detail)
+        detail = f"{len(up)} of {len(states)} upstreams ready"
+        for what, which in (
+            ("calls fail", [s.url for s in states if s.ejected and s.reachable]),
+            ("away", [s.url for s in states if not s.reachable]),
+        ):
+            detail += f"; {what}: {', '.join(which)}" if which else ""
+        ready = any(s.reachable for s in states)
+        return EngineHealth(ready=ready, models=self.models(), detail=detail)
 
     def models(self) -> tuple[str, ...]:
         """Names that the upstreams list; empty while none tells."""
@@ -289,6 +332,10 @@ class UpstreamEngine:
         """Whether a call for this model has anywhere to go, were all upstreams well."""
         known = self.pool.upstreams
         return not known or any(u.serves(model) for u in known)
+
+    def known(self, model: str) -> bool:
+        """Whether an upstream lists this name or has answered for it."""
+        return self.pool.known(model)
 
     def upstreams(self) -> tuple[UpstreamState, ...]:
         """Each upstream's state, in the order of ``urls``."""

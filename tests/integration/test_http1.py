@@ -9,6 +9,7 @@ import shutil
 import ssl
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
+from math import inf
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,21 @@ BODIES = {
         b"HTTP/1.1 100 Continue\r\n\r\n" + OK + b"content-length: 5\r\n\r\nhello",
         (200, b"hello"),
     ),
+    "interim with a length": (
+        b"HTTP/1.1 103 Early\r\ncontent-length: 3\r\ncontent-type: a/b\r\n\r\n"
+        + OK
+        + b"\r\nhelloEOF",
+        (200, b"hello"),
+    ),
+    "identity": (OK + b"transfer-encoding: identity\r\n\r\nhelloEOF", (200, b"hello")),
+    "last coding not chunked": (
+        OK + b"transfer-encoding: chunked, gzip\r\n\r\nhelloEOF",
+        (200, b"hello"),
+    ),
+    "last coding chunked": (
+        OK + b"transfer-encoding: gzip, Chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+        (200, b"hello"),
+    ),
     "error": (b"HTTP/1.1 503 Busy\r\ncontent-length: 1\r\n\r\nx", (503, b"x")),
 }
 
@@ -113,13 +129,84 @@ async def test_what_came_is_read_before_the_failure(kind: str) -> None:
             await connection.read()
 
 
-@pytest.mark.parametrize("answer", [b"EOF", b"\x16\x03\x01\x02", b"HTTP/1.1 101 Up\r\n\r\nEOF"])
+UPGRADED = b"HTTP/1.1 101 Up\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n"
+EVIL = b"HTTP/1.1 500 No\r\ncontent-length: 4\r\n\r\nevil"
+
+
+@pytest.mark.parametrize("cut", [0, 1])
+async def test_a_second_answer_is_nobodys(cut: int) -> None:
+    """Its status, type and bytes stay out of the first one, and the connection isn't used again."""
+    async with origin(OK + b"content-length: 2\r\n\r\nok" + EVIL, cut) as (client, heads):
+        for served in (1, 2):
+            connection = await client.request("GET", "/path", {}, b"")
+            assert await read(connection) == b"ok"
+            assert (connection.status, connection.content_type) == (200, "text/plain")
+            await gone(client)
+            assert len(heads) == served
+        assert client._idle == []
+
+
+async def gone(client: Origin) -> None:
+    """No connection is left."""
+    async with asyncio.timeout(20):
+        while client._open:
+            await asyncio.sleep(0.001)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"EOF", b"\x16\x03\x01\x02", b"HTTP/1.1 101 Up\r\n\r\nEOF", UPGRADED, UPGRADED + b"x"],
+)
 async def test_no_http_answer(answer: bytes) -> None:
     async with origin(answer) as (client, heads):
         with pytest.raises(Broken) as broken:
             await get(client)
         assert not broken.value.stale
         assert len(heads) == 1  # a connection of its own: not sent again
+
+
+@pytest.mark.parametrize("how", ["closes at once", "has had time to read", "is late"])
+async def test_stale_is_what_the_server_was_just_closing(
+    how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kept-alive connection that fails after its server had time to read has had the request."""
+    monkeypatch.setattr(http1, "STALE_SECONDS", 0.0 if how == "has had time to read" else 60.0)
+    taken = 0
+
+    async def answer(writer: asyncio.StreamWriter) -> None:
+        nonlocal taken
+        taken += 1
+        if taken == 1:
+            writer.write(BODIES["length"][0])
+        elif how == "is late":
+            await asyncio.sleep(60)
+        else:
+            writer.transport.abort()
+
+    async with origin(answer) as (client, _):
+        await get(client)
+        deadline = asyncio.get_running_loop().time() if how == "is late" else inf
+        call = asyncio.create_task(client.request("POST", "/path", {}, b"{}", deadline))
+        if how == "is late":
+            while taken < 2:
+                await asyncio.sleep(0.001)
+            client.prune()
+        with pytest.raises(Broken) as broken:
+            await call
+        assert taken == 2
+        assert broken.value.stale == (how == "closes at once")
+        assert broken.value.late == (how == "is late")
+
+
+async def test_a_connection_is_closed_before_its_server_may_close_it() -> None:
+    """uvicorn, in front of vLLM, keeps an idle connection for 5 s."""
+    assert 0 < http1.KEEP_ALIVE_SECONDS < 5
+    async with origin(BODIES["length"][0]) as (client, _):
+        await get(client)
+        (idle,) = client._idle
+        idle.idle_since -= http1.KEEP_ALIVE_SECONDS
+        client.prune()
+        assert client._idle == []
 
 
 async def test_request_bytes() -> None:

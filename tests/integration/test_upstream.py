@@ -249,7 +249,7 @@ async def test_nothing_listens() -> None:
 # ---- another upstream
 
 
-@pytest.mark.parametrize("script", [{"status": 503}, {"status": 502}, {"status": 504}, {"die": -1}])
+@pytest.mark.parametrize("script", [{"status": 503}, {"status": 502}, {"die": -1}])
 async def test_a_failed_try_goes_to_another_upstream(script: dict[str, Any]) -> None:
     async with Loopback(script=script) as bad, Loopback() as good:
         call = request()
@@ -272,13 +272,78 @@ async def test_never_after_the_first_byte() -> None:
         assert one.state.calls + two.state.calls == 1
 
 
-async def test_three_tries_at_most_and_the_last_answer_is_told() -> None:
+@pytest.mark.parametrize(
+    ("script", "given", "told"),
+    [
+        ({"status": 503}, 2, 503),  # can't have begun it: one more, and the last answer is told
+        ({"status": 502}, 2, 502),
+        ({"status": 504}, 1, 504),  # may be at it still
+        ({"status": 500}, 1, 500),
+        ({"status": 429}, 1, 429),
+        ({"die": -1}, 2, None),  # one reset: it may have died of the call
+        ({"die": 0}, 1, 200),  # an answer had begun
+    ],
+)
+@pytest.mark.parametrize("kept_alive", [False, True])
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_call_is_given_to_two_engines_at_most(
+    script: dict[str, Any], given: int, told: int | None, kept_alive: bool, stream: bool
+) -> None:
+    """A call that kills its engine can't kill them all, however fast they die."""
+    if not stream and "die" in script:
+        script = {"die": -1}
+        given, told = 2, None
     async with contextlib.AsyncExitStack() as stack:
         servers = [await stack.enter_async_context(Loopback()) for _ in range(5)]
         engine = await stack.enter_async_context(engine_over(*(s.url for s in servers)))
-        status, body = await read(engine, request(status=503))
-        assert (status, json.loads(body)["error"]["code"]) == (503, 503)
-        assert sum(s.state.calls for s in servers) == 3
+        if kept_alive:
+            for _ in range(5):
+                await read(engine, request())
+        before = sum(s.state.calls for s in servers)
+        if told is None:
+            with pytest.raises(EngineFailed, match="unavailable"):
+                await engine.send(request(stream, **script))
+        else:
+            reply = await engine.send(request(stream, **script))
+            assert reply.status == told
+            await reply.abort()
+        assert sum(s.state.calls for s in servers) - before == given
+        assert outstanding(engine) == 0
+
+
+async def test_servers_that_refuse_the_connection_never_had_the_call() -> None:
+    away = [f"http://127.0.0.1:{free_port()}/v1" for _ in range(2)]
+    async with (
+        Loopback() as bad,
+        Loopback() as good,
+        engine_over(*away, bad.url, good.url, health_interval=60) as engine,
+    ):
+        for upstream in engine.pool.upstreams[:2]:
+            upstream.trial_at = 0.0  # nobody has noticed yet
+        bad.script = {"status": 503}
+        call = EngineRequest("r", "/v1/chat/completions", b'{"messages": []}', MODEL)
+        assert (await read(engine, call))[0] in {200, 503}
+        assert bad.state.calls + good.state.calls <= 2
+
+
+@pytest.mark.parametrize("servers", [1, 3])
+async def test_calls_that_kill_engines_are_nobody_elses_outage(servers: int) -> None:
+    """Each server is ejected by calls, but answers its checks: the next caller is served."""
+    async with contextlib.AsyncExitStack() as stack:
+        found = [await stack.enter_async_context(Loopback()) for _ in range(servers)]
+        engine = await stack.enter_async_context(
+            engine_over(*(s.url for s in found), eject_seconds=600)
+        )
+        for _ in range(3 * servers):
+            with contextlib.suppress(EngineFailed):
+                await engine.send(request(die=-1))
+        assert all(state.ejected for state in engine.upstreams())
+        health = await engine.health()
+        assert health.ready
+        assert "calls fail" in health.detail
+        assert "away" not in health.detail
+        assert (await read(engine, request()))[0] == 200
+        assert not all(state.ejected for state in engine.upstreams())
 
 
 async def test_connection_closed_while_idle_is_no_failure() -> None:
@@ -327,6 +392,22 @@ async def test_a_server_without_a_model_list_serves_all() -> None:
     async with Loopback(models=None) as server, engine_over(server.url) as engine:
         assert (engine.models(), engine.serves("anything")) == ((), True)
         assert (await engine.health()).ready
+        assert not engine.known(MODEL)
+        assert (await read(engine, request(status=404)))[0] == 404
+        assert not engine.known(MODEL)  # the client's invention, for all that is known
+        assert (await read(engine, request()))[0] == 200
+        assert engine.known(MODEL)
+        assert engine.models() == ()  # what one caller asked for isn't told to others
+
+
+async def test_the_operator_names_the_models_of_a_server_that_lists_none() -> None:
+    async with (
+        Loopback(models=None) as server,
+        engine_over(server.url, models=[MODEL]) as engine,
+    ):
+        assert (engine.models(), engine.known(MODEL)) == ((MODEL,), True)
+        assert engine.serves(MODEL)
+        assert not engine.serves("anything")
         assert (await read(engine, request()))[0] == 200
 
 

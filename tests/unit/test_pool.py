@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from app.engines.pool import AFFINITY_SLACK, Pool, Upstream
+from app.engines.pool import AFFINITY_SLACK, MOST_LEARNED, Pool, Upstream
 
 URLS = tuple(f"http://10.0.0.{i}:8000/v1" for i in range(1, 5))
 
@@ -128,7 +128,7 @@ def test_ejection_needs_failures_in_a_row(pool: Pool) -> None:
 
 def test_half_open_lets_one_call_try(pool: Pool, clock: Clock) -> None:
     for upstream in pool.upstreams:
-        eject(pool, upstream)
+        eject(pool, upstream, unreachable=True)
     assert pool.take() is None
     clock.now += 5
     trials = [pool.take() for _ in range(5)]
@@ -216,6 +216,40 @@ def test_ejections_are_counted_once_each(pool: Pool, clock: Clock) -> None:
     pool.failed(upstream)  # on probation
     assert upstream.state().ejections == 2
     assert [u.ejections for u in pool.states()] == [2, 0, 0, 0]
+
+
+def test_the_least_bad_is_tried_when_calls_have_ejected_all(pool: Pool) -> None:
+    for number, upstream in enumerate(pool.upstreams):
+        for _ in range(3 + number):
+            pool.failed(upstream)
+    first, second, *others = pool.upstreams
+    assert all(state.ejected and state.reachable for state in pool.states())
+    assert pool.take() is first
+    assert pool.take(skip=[first]) is second
+    pool.check_failed(first)
+    assert not pool.states()[0].reachable
+    assert pool.take() is second
+    for upstream in (second, *others):
+        pool.check_failed(upstream)
+    assert pool.take() is None
+
+
+def test_an_ejected_one_is_not_tried_beside_one_that_is_well(pool: Pool) -> None:
+    *bad, good = pool.upstreams
+    for upstream in bad:
+        eject(pool, upstream)
+    assert pool.take() is good
+    assert pool.take(skip=[good]) is None
+
+
+def test_names_that_a_server_answered_for_are_bounded() -> None:
+    pool = Pool(["http://a/v1"])
+    (only,) = pool.upstreams
+    for number in range(2 * MOST_LEARNED):
+        pool.learn(only, f"model-{number}")
+    assert len(only.learned) == MOST_LEARNED
+    assert pool.known("model-0")
+    assert not pool.known("invention")
 
 
 def test_tries_and_those_that_failed_are_counted() -> None:

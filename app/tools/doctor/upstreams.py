@@ -72,6 +72,12 @@ def _judged(settings: Settings, url: str, reply: Reply, seconds: float) -> Findi
     took = f"in {seconds * 1000:.0f} ms"
     if reply.status == 200:
         return _served(url, reply, took)
+    if reply.status in NO_LIST and not settings.upstream_models:
+        return warning(
+            "upstream",
+            f"{url} answers {took}, but lists no models ({reply.status})",
+            "name them in GATEWAY_UPSTREAM_MODELS, so that clients and prices know them",
+        )
     if reply.status in NO_LIST:
         return ok("upstream", f"{url} answers {took}, but lists no models ({reply.status})")
     if reply.status not in {401, 403}:
