@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 
-from tests.fuzz import changed_bodies, fire_all
+from tests.fuzz.requests import changed_bodies
+from tests.fuzz.target import fire_all
 from tests.process import Gateway
 
 CASES = int(os.environ.get("FUZZ_CASES", "400"))
 
 
 def test_hostile_bodies_in_front_of_vllm(real: Gateway) -> None:
-    fire_all(real, changed_bodies(), CASES, 30)
+    fire_all(real, changed_bodies(), CASES, 120)

@@ -1,0 +1,129 @@
+"""A gateway under fire: what every answer must be like."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from collections import Counter
+from typing import Any
+
+from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import strategies as st
+
+from tests.fuzz import SEED
+from tests.fuzz.requests import Hostile
+from tests.process import KEY, Gateway
+
+LEAKS = ("Traceback", "site-packages", ".py", "/app/")
+
+
+class Target:
+    """One keep-alive connection to a gateway.
+
+    Args:
+        seconds: longest wait for an answer: a hang is a fault.
+
+    Attributes:
+        statuses: how often each came.
+    """
+
+    def __init__(self, gateway: Gateway, seconds: float) -> None:
+        self._port = gateway.port
+        self._seconds = seconds
+        self._connection: http.client.HTTPConnection | None = None
+        self.statuses: Counter[int] = Counter()
+
+    def fire(self, request: Hostile) -> bytes:
+        """Send one request and check the answer; returns its body.
+
+        Raises:
+            AssertionError: a 5xx that isn't a stated 503, or an error that is not in its dialect's
+                shape.
+            TimeoutError: no answer in time.
+        """
+        headers = {"authorization": f"Bearer {KEY}", "content-type": "application/json"}
+        headers |= request.headers
+        if self._connection is None:
+            self._connection = http.client.HTTPConnection(
+                "127.0.0.1", self._port, timeout=self._seconds
+            )
+        try:
+            self._connection.request(
+                request.method, request.path, request.data,
+                {k: v.encode("latin-1") for k, v in headers.items()},
+            )  # fmt: skip
+            reply = self._connection.getresponse()
+            raw = reply.read()
+        except BaseException:
+            self.close()
+            raise
+        self.statuses[reply.status] += 1
+        self._check(request, reply, raw)
+        return raw
+
+    def close(self) -> None:
+        """Leave."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    @staticmethod
+    def _check(request: Hostile, reply: http.client.HTTPResponse, raw: bytes) -> None:
+        where = (request.method, request.path, request.data[:2000], reply.status, raw[:2000])
+        assert reply.getheader("x-request-id"), where
+        assert reply.status < 500 or reply.status == 503, where
+        if reply.status < 400 or request.method == "HEAD":
+            return
+        document: dict[str, Any] = json.loads(raw)
+        error = document["error"]
+        if request.path.startswith("/v1/messages"):
+            assert document["type"] == "error", where
+            assert document["request_id"] == reply.getheader("x-request-id"), where
+        else:
+            assert {"message", "type", "param", "code"} <= set(error), where
+        assert error["code"], where
+        assert error["code"] != "INTERNAL_ERROR", where
+        assert not any(word in raw.decode() for word in LEAKS), where
+
+
+def fire_all(
+    gateway: Gateway,
+    requests: st.SearchStrategy[Hostile],
+    cases: int,
+    seconds: float,
+    turn: int = 0,
+) -> None:
+    """Fire so many requests of a strategy; afterwards the gateway is well.
+
+    Args:
+        seconds: longest wait for one answer.
+        turn: makes other requests of the same seed.
+    """
+    target = Target(gateway, seconds)
+
+    @seed(SEED + turn)
+    @settings(
+        max_examples=cases,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(requests)
+    def fire(request: Hostile) -> None:
+        target.fire(request)
+
+    try:
+        fire()
+    except BaseException as error:
+        error.add_note(f"FUZZ_SEED={SEED}, turn {turn}")
+        raise
+    finally:
+        target.close()
+    well(gateway)
+
+
+def well(gateway: Gateway) -> None:
+    """It takes calls, and nothing happened in it that nobody had foreseen."""
+    assert gateway.is_ready()
+    for word in ("INTERNAL_ERROR", ' failed"', "Traceback"):
+        assert word not in gateway.text(), gateway.text()[-4000:]
