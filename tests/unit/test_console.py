@@ -36,7 +36,7 @@ async def fetch(app: FastAPI, path: str) -> tuple[int, dict[str, str], bytes]:
 
 
 async def test_a_console_that_is_not_built_says_so_and_how_to_build_it(tmp_path: Path) -> None:
-    app = FastAPI()
+    app = FastAPI(docs_url=None)
     errors.install(app)
     app.include_router(console.router(Site(tmp_path / "nothing")))
     status, headers, body = await fetch(app, "/console")
