@@ -92,7 +92,7 @@ class Call:
     held_characters: int = 0  # most text of a stream that the output guard held back at once
     held_seconds: float = 0.0  # longest time in which it held some back
     engine_id: str = ""  # the id that the engine knows the call by; unique in this process
-    expired: bool = False  # it took longer than request_timeout, and was cancelled
+    expired: bool = False  # it took longer than it may, and was cancelled
     usage_hidden: bool = False  # the gateway, not the client, asked for the usage event
     affinity: str = ""  # the same for calls that share the beginning of their prompt
     content_hash: str = ""  # first 16 hex digits of SHA-256 over the input texts
@@ -112,7 +112,8 @@ class Client(Protocol):
         """The whole request body.
 
         Raises:
-            GatewayError: REQUEST_TOO_LARGE.
+            GatewayError: it is too large, takes too long, isn't well-formed HTTP, or there is no
+                room for it.
         """
         ...
 

@@ -29,6 +29,12 @@ class Code(Enum):
     REQUEST_TOO_LARGE = Kind(
         413, "invalid_request_error", "request_too_large", "The request body is too large."
     )
+    HEADERS_TOO_LARGE = Kind(
+        431, "invalid_request_error", "invalid_request_error", "The request's head is too large."
+    )
+    REQUEST_TIMEOUT = Kind(
+        408, "invalid_request_error", "timeout_error", "The request body did not arrive in time."
+    )
     INVALID_API_KEY = Kind(
         401,
         "authentication_error",

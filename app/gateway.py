@@ -48,7 +48,7 @@ class Gateway:
 
     Attributes:
         listen: who hears a call's answer along with its client; None: nobody ever does.
-        in_flight: calls that are here now.
+        in_flight: calls whose body is here and whose answer isn't out yet.
         draining: no new calls are taken.
     """
 
@@ -89,16 +89,20 @@ class Gateway:
             GatewayError: the call ends here, and nothing was sent to the client yet.
             asyncio.CancelledError: the client left; the generation was aborted and charged.
         """
-        outcome, status = "ok", 200
-        self.in_flight += 1
-        self.metrics.in_flight.inc()
+        outcome, status, inside = "ok", 200, False
         try:
-            self._has_room()
+            if self.draining:
+                raise GatewayError(Code.SHUTTING_DOWN, headers={"retry-after": "1"})
             call.principal = await self.keys.identify(authorization, x_api_key)
+            call.enter("body")
+            call.raw = await client.body()
+            # Only now: a client that sends nothing takes no place and spends no request.
+            self._take_place()
+            inside = True
             call.enter("limits")
             await self._admit(call, call.principal)
-            call.enter("body")
-            await self._read(call, client, call.principal)
+            call.enter("validation")
+            self._prepare(call, call.principal)
             listener = self.listen(call, client) if self.listen is not None else None
             outcome = self._judged(await self._generate(call, listener or client))
             if listener is not None:
@@ -108,13 +112,16 @@ class Gateway:
             raise
         except asyncio.CancelledError:
             outcome, status = "client_closed", 499
+            if call.expired:
+                outcome, status = Code.ENGINE_TIMEOUT.name, Code.ENGINE_TIMEOUT.value.status
             raise
         except BaseException:
             outcome, status = Code.INTERNAL_ERROR.name, Code.INTERNAL_ERROR.value.status
             raise
         finally:
-            self.in_flight -= 1
-            self.metrics.in_flight.dec()
+            if inside:
+                self.in_flight -= 1
+                self.metrics.in_flight.dec()
             self._settle(call, status, outcome)
 
     def turned_away(self, call: Call, error: GatewayError) -> None:
@@ -133,11 +140,11 @@ class Gateway:
         """What this caller has used."""
         return await self.ledger.usage(principal)
 
-    def _has_room(self) -> None:
-        if self.draining:
-            raise GatewayError(Code.SHUTTING_DOWN, headers={"retry-after": "1"})
-        if self.in_flight > self.settings.max_in_flight:
+    def _take_place(self) -> None:
+        if self.in_flight >= self.settings.max_in_flight:
             raise GatewayError(Code.ENGINE_OVERLOADED, headers={"retry-after": "1"})
+        self.in_flight += 1
+        self.metrics.in_flight.inc()
 
     async def _admit(self, call: Call, principal: Principal) -> None:
         admission = await self.limiter.admit(principal)
@@ -152,10 +159,8 @@ class Gateway:
                 headers=call.headers,
             )
 
-    async def _read(self, call: Call, client: Client, principal: Principal) -> None:
+    def _prepare(self, call: Call, principal: Principal) -> None:
         """Body to a valid, clean request for a model that the caller may use."""
-        call.raw = await client.body()
-        call.enter("validation")
         body = strict_json.loads(call.raw, self.settings.max_json_depth)
         dialect = call.dialect
         messages = dialect.messages(body)

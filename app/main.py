@@ -27,6 +27,7 @@ from app.api import keys as key_routes
 from app.api import quality as quality_routes
 from app.api.edge import Edge
 from app.api.endpoint import EngineEndpoint
+from app.api.intake import Intake
 from app.api.watch import Watch
 from app.console.site import Site
 from app.engines import weights
@@ -248,6 +249,9 @@ def build(parts: Parts) -> Edge:
         title="Gemma gateway",
         version=__version__,
         description="Policy in front of Gemma: keys, limits, filters, metrics.",
+        docs_url=None,  # the framework's page loads scripts from elsewhere; ours: app.api.console
+        redoc_url=None,
+        redirect_slashes=False,  # it would send the client to what it named as our host
     )
     errors.install(app)
     app.include_router(routes.router(parts.gateway, parts.health))
@@ -258,6 +262,8 @@ def build(parts: Parts) -> Edge:
     app.include_router(key_routes.router(parts.gateway, parts.key_admin))
     app.include_router(console.router(Site.installed()))
     schema.install(app)
-    watch = Watch(parts.settings.request_timeout)
-    endpoints = {d.path: EngineEndpoint(parts.gateway, d, watch, parts.tracer) for d in DIALECTS}
+    watch, bodies = Watch(), Intake(parts.settings.max_body_bytes)
+    endpoints = {
+        d.path: EngineEndpoint(parts.gateway, d, watch, bodies, parts.tracer) for d in DIALECTS
+    }
     return Edge(app, endpoints)

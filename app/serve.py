@@ -121,6 +121,7 @@ def _server(settings: Settings, parts: Parts) -> Server:
             timeout_keep_alive=65,
             loop="auto",  # uvloop where there is one
             http=BoundedHttp,
+            ws="none",  # or what else is installed decides whether WebSockets are spoken
         ),
         parts,
     )

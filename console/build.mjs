@@ -2,8 +2,8 @@
 //
 //   node build.mjs [FOLDER]        default: ../app/console/static
 //
-// The folder then holds index.html and assets/, each file also as .gz and .br, and licenses.txt
-// with the licence of every package that is inside the bundle.
+// The folder then holds the pages and assets/, each file also as .gz and .br, and licenses.txt with
+// the licence of every package that is inside the bundles.
 
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
@@ -16,9 +16,10 @@ import { build } from "esbuild";
 const HERE = dirname(fileURLToPath(import.meta.url));
 const TARGET = resolve(process.argv[2] ?? join(HERE, "..", "app", "console", "static"));
 const DRAFT = `${TARGET}.new`;
-const LIMIT = 300_000; // bytes of everything that a page loads, compressed
+// Bytes of everything that a page loads, compressed.
+const LIMITS = { "index.html": 300_000, "docs.html": 600_000 };
 
-const licenses = /^licen[cs]e(\.(md|txt))?$/i;
+const licenses = /^(licen[cs]e(\.(md|txt))?|notice)$/i;
 
 /** Files with their content's digest in the name, so that they may be cached for ever. */
 function named(path, text) {
@@ -42,24 +43,28 @@ async function write(path, bytes) {
 
 /** The licence texts of the packages whose files are in the bundle. */
 async function licenceTexts(metafile) {
-  const roots = Object.keys(metafile.inputs)
-    .map((path) => /^node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(path)?.[1])
-    .filter((name) => name !== undefined);
+  const files = new Map();
+  for (const path of Object.keys(metafile.inputs)) {
+    const [, name, file] = /^node_modules\/((?:@[^/]+\/)?[^/]+)\/(.+)$/.exec(path) ?? [];
+    if (name !== undefined) files.set(name, [...(files.get(name) ?? []), file]);
+  }
   const parts = [];
-  for (const name of [...new Set(roots)].sort()) {
+  for (const name of [...files.keys()].sort()) {
     const folder = join(HERE, "node_modules", name);
     const { version, license } = JSON.parse(await readFile(join(folder, "package.json"), "utf8"));
-    const file = (await readdir(folder)).find((entry) => licenses.test(entry));
-    if (file === undefined) throw new Error(`${name} ships no licence text`);
-    const text = await readFile(join(folder, file), "utf8");
-    parts.push(`${name} ${version} (${license})\n\n${text.trim()}\n`);
+    const own = (await readdir(folder)).filter((entry) => licenses.test(entry));
+    if (own.length === 0) throw new Error(`${name} ships no licence text`);
+    const inside = files.get(name).map((file) => `${file}.LICENSE.txt`); // of what a file is made of
+    const told = [...own, ...inside.filter((file) => existsSync(join(folder, file)))];
+    const texts = await Promise.all(told.map((file) => readFile(join(folder, file), "utf8")));
+    parts.push(`${name} ${version} (${license})\n\n${texts.map((t) => t.trim()).join("\n\n")}\n`);
   }
   return parts.join(`\n${"-".repeat(72)}\n\n`);
 }
 
 const result = await build({
   absWorkingDir: HERE,
-  entryPoints: ["src/main.tsx", "src/theme-first.ts"],
+  entryPoints: ["src/main.tsx", "src/theme-first.ts", "src/docs.ts"],
   outdir: "out",
   bundle: true,
   minify: true,
@@ -73,21 +78,29 @@ const result = await build({
 });
 
 await rm(DRAFT, { recursive: true, force: true });
-let html = await readFile(join(HERE, "index.html"), "utf8");
-let size = 0;
+const pages = new Map();
+for (const name of Object.keys(LIMITS)) {
+  pages.set(name, { html: await readFile(join(HERE, name), "utf8"), size: 0 });
+}
 const files = result.outputFiles.map((file) => [basename(file.path), file.contents]);
 files.push(["icon.svg", await readFile(join(HERE, "icon.svg"))]);
 for (const [name, contents] of files) {
   const path = named(name, contents);
-  size += await write(path, contents);
-  if (!html.includes(`{${name}}`)) throw new Error(`index.html doesn't load ${name}`);
-  html = html.replace(`{${name}}`, `console/${path}`);
+  const size = await write(path, contents);
+  const users = [...pages.values()].filter((page) => page.html.includes(`{${name}}`));
+  if (users.length === 0) throw new Error(`no page loads ${name}`);
+  for (const page of users) {
+    page.size += size;
+    page.html = page.html.replace(`{${name}}`, `console/${path}`);
+  }
 }
-size += await write("index.html", Buffer.from(html));
 await write("licenses.txt", Buffer.from(await licenceTexts(result.metafile)));
-if (size > LIMIT) throw new Error(`the page takes ${size} bytes compressed, over ${LIMIT}`);
+for (const [name, { html, size }] of pages) {
+  const whole = size + (await write(name, Buffer.from(html)));
+  if (whole > LIMITS[name]) throw new Error(`${name} takes ${whole} bytes, over ${LIMITS[name]}`);
+  console.log(`${name}: ${(whole / 1000).toFixed(1)} kB compressed`);
+}
 
 await rm(TARGET, { recursive: true, force: true });
 await rename(DRAFT, TARGET);
 if (!existsSync(join(TARGET, "index.html"))) throw new Error("nothing was written");
-console.log(`console: ${files.length} files, ${(size / 1000).toFixed(1)} kB compressed`);

@@ -14,7 +14,7 @@ from fastapi import Request
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
 
-from app.api.endpoint import too_large
+from app.api.endpoint import too_large, too_late
 from app.errors import Code, GatewayError
 from app.wire import strict_json
 from app.yamlfile import faults, field
@@ -66,7 +66,7 @@ async def _bytes(request: Request) -> bytes:
                     raise too_large(MAX_BYTES)
                 parts.append(part)
     except TimeoutError:
-        raise _invalid(f"The body did not arrive within {SECONDS:g} seconds.") from None
+        raise too_late() from None
     except ClientDisconnect:
         raise _invalid("The connection ended before the body did.") from None
     return b"".join(parts)

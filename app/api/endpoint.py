@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections.abc import Mapping
 from os import urandom
+from typing import Any
 
 from starlette.types import Message, Receive, Scope, Send
 
+from app.api import intake
+from app.api.intake import Intake
 from app.api.watch import Watch
 from app.call import Call
 from app.errors import Code, GatewayError
@@ -24,11 +28,12 @@ EVENTS = (
 )
 ID_CHARS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._:-")
 MAX_ID_CHARS = 128
+FAULT = "fault"  # in a scope's state: the error for which the server gave up a request's body
 PROCESS = urandom(8).hex()
 numbers = itertools.count(1)
 
 
-def request_id(scope: Scope) -> str:
+def request_id(scope: Mapping[str, Any]) -> str:
     """The client's own ``x-request-id`` if it is sane, else a new one."""
     for name, value in scope["headers"]:
         if name == b"x-request-id":
@@ -50,25 +55,47 @@ class Connection:
 
     A client that leaves, or a call whose time is up, cancels the task that made this object:
     cancellation is how it travels down the road to the engine.
+
+    Args:
+        scope: of the request.
+        limit: largest body, in bytes.
+        timeout: longest whole call, in seconds.
+        bodies: counts what arrives in pieces.
     """
 
     __slots__ = (
+        "_bodies",
         "_call",
         "_departure",
         "_limit",
         "_read",
         "_receive",
+        "_scope",
         "_send",
         "_task",
+        "_timeout",
         "begun",
         "left",
+        "patience",
     )
 
-    def __init__(self, call: Call, receive: Receive, send: Send, limit: int) -> None:
+    def __init__(
+        self,
+        call: Call,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        limit: int,
+        timeout: float,
+        bodies: Intake,
+    ) -> None:
         self._call = call
+        self._scope = scope
         self._receive = receive
         self._send = send
         self._limit = limit
+        self._timeout = self.patience = timeout
+        self._bodies = bodies
         self._task = asyncio.current_task()
         self._departure: asyncio.Future[Message] | None = None
         self._read = False
@@ -77,21 +104,52 @@ class Connection:
 
     async def body(self) -> bytes:
         """See ``Client.body``."""
-        parts: list[bytes] = []
-        size = 0
-        more = True
-        while more:
-            message = await self._receive()
-            if message["type"] == "http.disconnect":
-                self.left = True
-                raise asyncio.CancelledError
-            parts.append(message.get("body", b""))
-            size += len(parts[-1])
-            if size > self._limit:
-                raise too_large(self._limit)
-            more = message.get("more_body", False)
+        self._allow(0)
+        try:
+            body, more = await self._part()
+            if more:
+                body = await self._rest(body)
+        except asyncio.CancelledError:
+            if not self._call.expired:
+                raise
+            if self._task is not None:
+                self._task.uncancel()
+            raise too_late() from None
+        self.patience = self._timeout
         self._read = True
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        return body
+
+    async def _part(self) -> tuple[bytes, bool]:
+        """Some of the body, and whether more will come."""
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            if (fault := self._scope.get("state", {}).get(FAULT)) is not None:
+                raise fault  # the server has told the client already
+            self.left = True
+            raise asyncio.CancelledError
+        return message.get("body", b""), message.get("more_body", False)
+
+    async def _rest(self, first: bytes) -> bytes:
+        """A body that doesn't come in one piece."""
+        body, more, taken = bytearray(), True, 0
+        key_id = self._call.principal.key_id if self._call.principal is not None else ""
+        part = first
+        try:
+            while True:
+                body += part
+                if len(body) > self._limit:
+                    raise too_large(self._limit)
+                if not more:
+                    return bytes(body)
+                self._bodies.take(key_id, len(part))
+                taken += len(part)
+                self._allow(taken)
+                part, more = await self._part()
+        finally:
+            self._bodies.give_back(key_id, taken)
+
+    def _allow(self, size: int) -> None:
+        self.patience = min(self._timeout, intake.patience(size))
 
     async def answer(self, call: Call, status: int, body: bytes) -> None:
         """See ``Client.answer``."""
@@ -144,6 +202,11 @@ class Connection:
             self._task.cancel()
 
 
+def too_late() -> GatewayError:
+    """The error for a body that took too long; nobody waits for the rest (RFC 9110, 15.5.9)."""
+    return GatewayError(Code.REQUEST_TIMEOUT, headers={"connection": "close"})
+
+
 def too_large(limit: int) -> GatewayError:
     """The error for a body over ``limit`` bytes."""
     return GatewayError(Code.REQUEST_TOO_LARGE, f"The request body is over {limit} bytes.")
@@ -154,22 +217,32 @@ class EngineEndpoint:
 
     Args:
         watch: looks after the open connections.
+        bodies: counts the bodies that arrive in pieces.
         tracer: begins each call's trace; None: calls are not traced.
     """
 
     def __init__(
-        self, gateway: Gateway, dialect: Dialect, watch: Watch, tracer: Tracer | None = None
+        self,
+        gateway: Gateway,
+        dialect: Dialect,
+        watch: Watch,
+        bodies: Intake,
+        tracer: Tracer | None = None,
     ) -> None:
         self.gateway = gateway
         self.dialect = dialect
         self._watch = watch
         self._tracer = tracer
         self._limit = gateway.settings.max_body_bytes
+        self._timeout = gateway.settings.request_timeout
+        self._bodies = bodies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         call = Call(request_id(scope), self.dialect, self.dialect.path)
         call.engine_id = f"call-{PROCESS}-{next(numbers):x}"
-        connection = Connection(call, receive, send, self._limit)
+        connection = Connection(
+            call, scope, receive, send, self._limit, self._timeout, self._bodies
+        )
         self._watch.add(connection)
         try:
             try:

@@ -14,10 +14,15 @@ OPENAI, ANTHROPIC = Chat(), Messages()
 STATUS_CODES = {404: Code.NOT_FOUND, 405: Code.METHOD_NOT_ALLOWED}
 
 
-def respond(path: str, error: GatewayError, request_id: str) -> Response:
-    """The response that tells ``error``; Anthropic's shape below ``/v1/messages``."""
+def told(path: str, error: GatewayError, request_id: str) -> bytes:
+    """The body that tells ``error``; Anthropic's shape below ``/v1/messages``."""
     anthropic = path == "/v1/messages" or path.startswith("/v1/messages/")
-    body = (ANTHROPIC if anthropic else OPENAI).error(error, request_id)
+    return (ANTHROPIC if anthropic else OPENAI).error(error, request_id)
+
+
+def respond(path: str, error: GatewayError, request_id: str) -> Response:
+    """The response that tells ``error``."""
+    body = told(path, error, request_id)
     return Response(body, error.status, error.headers, media_type="application/json")
 
 

@@ -1,25 +1,56 @@
-"""The HTTP/1.1 protocol of the server: uvicorn's, with bounds on a request's head."""
+"""The HTTP/1.1 protocol of the server: uvicorn's, with strict framing and bounds on all of it."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import ClassVar
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
-MAX_HEAD_BYTES = 64 * 1024
-HEAD_SECONDS = 10.0
-REFUSAL = (
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
-    b"content-length: 0\r\nconnection: close\r\n\r\n"
+import httptools
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
 )
+
+from app.api import framing
+from app.api.endpoint import FAULT, request_id
+from app.api.errors import told
+from app.errors import Code, GatewayError
+from app.telemetry.log import logger
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGISendEvent
+
+MAX_HEAD_BYTES = 64 * 1024  # also of what stands around a body: chunk extensions and trailers
+HEAD_SECONDS = 10.0
+CHUNK_LINE = 16  # bytes of framing that one byte of content may need: a chunk of one takes 6
+MAX_DUE = 64  # requests on one connection that wait for their answers
+# After an answer that didn't wait for the request's end, so much of the rest is read and dropped:
+# a client that still sends would meet a reset instead of the answer (RFC 9112, 9.6).
+LINGER_BYTES = 32 * 1024 * 1024
+LINGER_SECONDS = 30.0
+
+
+class Outlet:
+    """The transport as an answer sees it: what closes it is the protocol."""
+
+    __slots__ = ("close", "is_closing", "write")
+
+    def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
+        self.write = transport.write
+        self.is_closing = transport.is_closing
+        self.close = close
 
 
 class BoundedHttp(HttpToolsProtocol):
-    """Closes a connection whose request line and headers don't end.
+    """A connection on which neither side can take one message's end for another's.
 
-    llhttp has no such bound of its own: a client could fill the memory before it is known at all,
-    or hold a connection for ever by sending a byte now and then (or none).
+    ``Upgrade`` is ignored: llhttp stops behind such a head and would take the content for a new
+    request, so it is given the head again without that field. Everything else that is odd is
+    refused in ``app.api.framing``, and then the connection ends. What is no content is bounded in
+    bytes, what a client still owes in seconds: it could fill the memory before it is known at all.
 
     Attributes:
         leaving: the process is about to stop: connections end with their next answer, so that
@@ -27,44 +58,204 @@ class BoundedHttp(HttpToolsProtocol):
     """
 
     leaving: ClassVar[bool] = False
-    _head = 0  # bytes received since the head began, chunk by chunk
     _inside = True  # a head is being received
-    _deadline: asyncio.TimerHandle | None = None  # only for a head that didn't come in one piece
+    _extra = 0  # bytes since the head began, or in a body beside its content
+    _again = b""  # the head that asked for an upgrade, without that
+    _due = 0  # answers that the client still waits for
+    _running: RequestResponseCycle | None = None  # whose answer is the next
+    _expecting = False  # ... 100 Continue, which wasn't said yet
+    _refusal: bytes | None = None  # what to say after the last answer that is due; then it ends
+    _deaf = False  # all was said; what still comes is dropped
+    _rest = LINGER_BYTES  # bytes that may still come without being of use
+    _deadline: asyncio.TimerHandle | None = None  # for a head in pieces, or for the rest
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Somebody connects, and has to say something."""
         super().connection_made(transport)
+        self.url = b""
+        self._outlet = Outlet(transport, self._finish)
         self._deadline = self.loop.call_later(HEAD_SECONDS, self._late)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """It is over."""
+        """It is over, also for the answer that is being made while others wait behind it."""
         self._in_time()
+        if self._running is not None:
+            self._running.disconnected = True
+            self._running.message_event.set()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Parse; what is still no whole head afterwards may only be so long, and take so long."""
-        self._head += len(data)
-        super().data_received(data)
-        if not self._inside or self.transport.is_closing():
+        self._unset_keepalive_if_required()
+        if self._deaf or self._refusal is not None or self._answered_early():
+            self._rest -= len(data)
+            if self._rest < 0:
+                self.transport.close()
+            if self._deaf or self._rest < 0 or self._refusal is not None:
+                return
+        self._extra += len(data)
+        try:
+            self._parse(data)
+        except httptools.HttpParserError as error:
+            self._refuse(_reason(error))
             return
-        if self._head > MAX_HEAD_BYTES:
-            self.transport.write(REFUSAL)
-            self.transport.close()
-        elif self._head and self._deadline is None:
+        if self.transport.is_closing():
+            return
+        if self._extra > MAX_HEAD_BYTES:
+            self._refuse(GatewayError(Code.HEADERS_TOO_LARGE))
+        elif self._inside and self._extra and self._deadline is None:
             self._deadline = self.loop.call_later(HEAD_SECONDS, self._late)
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A field of the head. Those behind a body are of no use here."""
+        if self._inside:
+            self.headers.append((name.lower(), value))
+
     def on_headers_complete(self) -> None:
-        """The head is whole."""
-        self._inside = False
+        """The head is whole.
+
+        Raises:
+            GatewayError: it is refused; the parser hands this on.
+        """
+        parser = self.parser
+        method, version = parser.get_method(), parser.get_http_version()
+        if parser.should_upgrade() and method != b"CONNECT":
+            self._again = framing.without_upgrade(method, self.url, version, self.headers)
+            return
+        if self._due >= MAX_DUE:
+            raise framing.refused(f"More than {MAX_DUE} requests wait on this connection.")
+        head = framing.check(method, self.url, version, self.headers)
+        self.url, self.expect_100_continue = head.target, head.waits
         self._in_time()
+        self._unset_keepalive_if_required()
         super().on_headers_complete()
-        if self.leaving:
-            self.cycle.keep_alive = False
+        self._inside, self._extra = False, 0
+        cycle = self.cycle
+        cycle.transport = self._outlet  # type: ignore[assignment]
+        self._due += 1
+        if self._due == 1:
+            self._running = cycle
+        if version == "1.0":
+            cycle.chunked_encoding = False
+            cycle.send = partial(_send_unframed, cycle)  # type: ignore[method-assign]
+        self._expecting = head.waits and cycle.keep_alive
+        if self.leaving or head.waits:
+            cycle.keep_alive = False
+
+    def on_body(self, body: bytes) -> None:
+        """Content. A client that sends it unasked, or when asked, may go on after the answer; one
+        that was refused while it waited needn't send it, so nobody could tell what comes next."""
+        self._extra = max(0, self._extra - (1 + CHUNK_LINE) * len(body))
+        if self._expecting:
+            self._expecting = False
+            if not self.cycle.response_started:
+                self.cycle.keep_alive = not self.leaving
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """The next thing to come is another head; what of it came already is not counted."""
-        self._inside, self._head = True, 0
+        if self._again:
+            return
+        if self._answered_early():
+            self._in_time()
+            self._rest = LINGER_BYTES
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+        self._inside, self._extra = True, 0
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """An answer is out: now the next, or the last words, or what is left of the request."""
+        self._due -= 1
+        self._running = self.pipeline[-1][0] if self.pipeline else None
+        if self._deaf:
+            return
+        super().on_response_complete()
+        if self._due or self.transport.is_closing():
+            return
+        if self._refusal is not None:
+            self._end(self._refusal)
+        elif not self._inside:
+            self._in_time()
+            self._deadline = self.loop.call_later(LINGER_SECONDS, self.transport.close)
+
+    def shutdown(self) -> None:
+        """The server stops: what is due is still sent."""
+        if self._due:
+            self.cycle.keep_alive = False
+        else:
+            self.transport.close()
+
+    def _parse(self, data: bytes) -> None:
+        rest: bytes | memoryview = data
+        while rest:
+            try:
+                self.parser.feed_data(rest)
+                return
+            except httptools.HttpParserUpgrade as upgrade:
+                rest = memoryview(rest)[upgrade.args[0] :]
+                head, self._again = self._again, b""
+                self.parser = httptools.HttpRequestParser(self)  # behind "close" the old is deaf
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+                self.parser.feed_data(head)
+
+    def _answered_early(self) -> bool:
+        return not self._inside and not self._due
+
+    def _refuse(self, error: GatewayError) -> None:
+        """Read no further. The client is told why, after the answers to its earlier requests."""
+        if not self._inside and self._due:  # the fault is in the body of the last request
+            self._due -= 1
+            if self.pipeline:
+                self.pipeline.popleft()  # which waits for the one before
+            else:
+                cycle, self._running = self.cycle, None
+                cycle.scope["state"][FAULT] = error
+                cycle.disconnected = True  # what the call says now doesn't leave any more
+                cycle.message_event.set()
+                if cycle.response_started:
+                    self.transport.close()
+                    return
+        elif not self._inside:
+            self.transport.close()  # it has had its answer
+            return
+        self._refusal = self._told(error)
+        if not self._due:
+            self._end(self._refusal)
+
+    def _told(self, error: GatewayError) -> bytes:
+        headers = self.headers or []
+        call_id = request_id({"headers": headers})
+        path = self.url.partition(b"?")[0].decode("latin-1")
+        body = told(path, error, call_id)
+        lines = [
+            *self.server_state.default_headers,
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(body)),
+            (b"x-request-id", call_id.encode()),
+            (b"connection", b"close"),
+        ]
+        head = b"".join(b"%s: %s\r\n" % line for line in lines)
+        return STATUS_LINE[error.status] + head + b"\r\n" + body
+
+    def _finish(self) -> None:
+        """Close after the last answer, but not while the client still sends what it answers."""
+        if (self._inside and not self._extra) or self.transport.is_closing():
+            self.transport.close()
+        else:
+            self._end()
+
+    def _end(self, words: bytes = b"") -> None:
+        self._deaf = True
+        self._in_time()
+        self._unset_keepalive_if_required()
+        if words:
+            self.transport.write(words)
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.flow.resume_reading()
+        self._deadline = self.loop.call_later(LINGER_SECONDS, self.transport.close)
 
     def _in_time(self) -> None:
         if self._deadline is not None:
@@ -73,5 +264,22 @@ class BoundedHttp(HttpToolsProtocol):
 
     def _late(self) -> None:
         self._deadline = None
-        if self.cycle is None or self.cycle.response_complete:  # else it is early: pipelined
+        if not self._due:  # else it is early: pipelined
             self.transport.close()
+
+
+async def _send_unframed(cycle: RequestResponseCycle, message: ASGISendEvent) -> None:
+    """``send`` to HTTP/1.0, which knows no chunks: the answer ends with the connection."""
+    if message["type"] == "http.response.body":
+        cycle.expected_content_length = len(message.get("body", b""))
+    await RequestResponseCycle.send(cycle, message)
+
+
+def _reason(error: httptools.HttpParserError) -> GatewayError:
+    """What to tell the client: our own refusal, or that its bytes are no HTTP."""
+    cause: Any = error.__context__
+    if isinstance(cause, GatewayError):
+        return cause
+    if cause is not None and not isinstance(cause, (httptools.HttpParserError, UnicodeError)):
+        logger.error("a request's head was not understood", exc_info=cause)
+    return framing.refused(framing.MALFORMED)

@@ -9,7 +9,13 @@ TICK = 0.05  # seconds; a departure before it is noticed at it
 
 
 class Watched(Protocol):
-    """A call in flight."""
+    """A call in flight.
+
+    Attributes:
+        patience: longest time that it may have taken by now, in seconds.
+    """
+
+    patience: float
 
     def listen(self) -> None:
         """Wait for the client's departure, and cancel the call then. Idempotent."""
@@ -26,13 +32,9 @@ class Watch:
     Timers and tasks cost more than a short call's whole policy. So there is none per call: a
     connection is only listened to once its call has lived for a tick, and then its task waits for
     the client's departure without any polling.
-
-    Args:
-        timeout: longest whole call, in seconds.
     """
 
-    def __init__(self, timeout: float) -> None:
-        self._timeout = timeout
+    def __init__(self) -> None:
         self._open: dict[Watched, float] = {}
         self._timer: asyncio.TimerHandle | None = None
 
@@ -48,10 +50,10 @@ class Watch:
         self._open.pop(connection, None)
 
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
-        overdue = loop.time() - self._timeout
+        now = loop.time()
         for connection, since in list(self._open.items()):
             connection.listen()
-            if since < overdue:
+            if now - since > connection.patience:
                 self.discard(connection)
                 connection.expire()
         self._timer = loop.call_later(TICK, self._tick, loop) if self._open else None

@@ -1,4 +1,5 @@
-"""The web console as it was built: its files in memory, each in every encoding that it has."""
+"""The web console and the page of the API as they were built: their files in memory, each in every
+encoding that it has."""
 
 from __future__ import annotations
 
@@ -19,29 +20,40 @@ FOREVER = "public, max-age=31536000, immutable"
 # What the page may do: its own scripts and styles, its own gateway, and nothing else. A model's
 # answer that became HTML would still have no script, no image to fetch and no form to send; and
 # the browser takes HTML only from DOMPurify (Trusted Types). Sources: W3C CSP 3, Trusted Types.
-POLICY = "; ".join(
-    (
-        "default-src 'none'",
-        "script-src 'self'",
-        "style-src 'self'",
-        "img-src 'self'",
-        "connect-src 'self'",
-        "base-uri 'none'",
-        "form-action 'none'",
-        "frame-ancestors 'none'",
-        "require-trusted-types-for 'script'",
-        "trusted-types dompurify",
-    )
-)
-GUARDS = {
-    "content-security-policy": POLICY,
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
-    "cross-origin-opener-policy": "same-origin",
-    "cross-origin-resource-policy": "same-origin",
-    "permissions-policy": "camera=(), geolocation=(), microphone=()",
-    "x-frame-options": "DENY",
+_RULES = {
+    "default-src": "'none'",
+    "script-src": "'self'",
+    "style-src": "'self'",
+    "img-src": "'self'",
+    "connect-src": "'self'",
+    "base-uri": "'none'",
+    "form-action": "'none'",
+    "frame-ancestors": "'none'",
+    "require-trusted-types-for": "'script'",
+    "trusted-types": "dompurify",
 }
+# Swagger UI's styles bring their images along; its HTML goes through DOMPurify by the default
+# policy, and a DOMPurify of its own is inside.
+_DOCS_RULES = _RULES | {
+    "img-src": "'self' data:",
+    "trusted-types": "default dompurify 'allow-duplicates'",
+}
+
+
+def _guards(rules: dict[str, str]) -> dict[str, str]:
+    return {
+        "content-security-policy": "; ".join(f"{name} {what}" for name, what in rules.items()),
+        "x-content-type-options": "nosniff",
+        "referrer-policy": "no-referrer",
+        "cross-origin-opener-policy": "same-origin",
+        "cross-origin-resource-policy": "same-origin",
+        "permissions-policy": "camera=(), geolocation=(), microphone=()",
+        "x-frame-options": "DENY",
+    }
+
+
+GUARDS = _guards(_RULES)
+DOCS_GUARDS = _guards(_DOCS_RULES)
 ABSENT = b"""<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
@@ -53,6 +65,19 @@ ABSENT = b"""<!doctype html>
 <p>In the gateway's checkout, run <code>make console</code> and start the gateway again. It takes
 Node.js from PyPI, or the <code>node</code> and <code>npm</code> of this machine, and a few packages
 from npm. <code>docs/console.md</code> says more.</p>
+</html>
+"""
+DOCS_ABSENT = b"""<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>The page of the API isn't built</title>
+<h1>The page of the API isn't built</h1>
+<p>This gateway works, but its web pages were not built when it was installed. What this page would
+show is in <a href="openapi.json">openapi.json</a>.</p>
+<p>In the gateway's checkout, run <code>make console</code> and start the gateway again.
+<code>docs/console.md</code> says more.</p>
 </html>
 """
 
@@ -111,14 +136,17 @@ class Site:
         folder: what the build has written; it may be missing.
 
     Attributes:
-        page: the page itself; None when the console isn't built.
-        assets: what the page loads, by file name. Names hold a digest of the content.
-        licenses: the licences of the packages inside the page; None when it isn't built.
+        page: the console's page; None when it isn't built.
+        docs: the API's page; None when it isn't built.
+        assets: what the pages load, by file name. Names hold a digest of the content.
+        licenses: the licences of the packages inside; None when it isn't built.
     """
 
     def __init__(self, folder: Path) -> None:
         index = folder / "index.html"
         self.page = Asset.read(index) if index.is_file() else None
+        docs = folder / "docs.html"
+        self.docs = Asset.read(docs) if docs.is_file() else None
         self.licenses = Asset.read(folder / "licenses.txt") if self.page else None
         files = sorted((folder / "assets").glob("*")) if self.page else []
         self.assets = {file.name: Asset.read(file) for file in files if file.suffix in TYPES}

@@ -183,7 +183,7 @@ class Metrics:
             registry=registry,
         )
         self.in_flight = Gauge(
-            "gateway_requests_in_flight", "Calls between head and last byte.", registry=registry
+            "gateway_requests_in_flight", "Calls between body and last byte.", registry=registry
         )
         self.in_flight.set(0)
 

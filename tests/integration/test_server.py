@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from app.api.http import MAX_HEAD_BYTES
-from tests.integration.test_road import ask, post
-from tests.process import KEY, Gateway
+from tests.integration.test_road import PATHS, ask, post, state
+from tests.process import KEY, OPERATOR, Engine, Gateway
 
 
 async def talk(gateway: Gateway, *parts: bytes, pause: float = 0) -> bytes:
@@ -31,10 +36,11 @@ async def talk(gateway: Gateway, *parts: bytes, pause: float = 0) -> bytes:
     return answer
 
 
+FIRST = b"POST /v1/chat/completions HTTP/1.1\r\n"
 HEAD = (
-    f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {KEY}\r\n"
-    "content-type: application/json\r\n"
-).encode()
+    FIRST
+    + (f"host: x\r\nauthorization: Bearer {KEY}\r\ncontent-type: application/json\r\n").encode()
+)
 BODY = json.dumps(ask("chat", "echo: hi")).encode()
 
 
@@ -110,3 +116,243 @@ async def test_a_client_that_reads_nothing_hurts_nobody(gateway: Gateway) -> Non
     assert status == 200
     writer.close()
     del reader
+
+
+UPGRADES = pytest.mark.parametrize(
+    "fields",
+    [
+        b"connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAA\r\n",
+        b"connection: upgrade\r\nupgrade: websocket\r\n",
+        b"upgrade: foo\r\nconnection: keep-alive, UPGRADE\r\n",
+    ],
+)
+
+
+@UPGRADES
+async def test_a_wish_to_upgrade_loses_no_body_and_makes_no_request(
+    gateway: Gateway, fields: bytes
+) -> None:
+    """What looks like a request inside of a body stays a body, however it is cut."""
+    inner = f"GET /v1/usage HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {KEY}\r\n\r\n".encode()
+    behind = HEAD + b"connection: close\r\ncontent-length: %d\r\n\r\n" % len(BODY) + BODY
+    good = HEAD + fields + b"content-length: %d\r\n\r\n" % len(BODY)
+    chunked = HEAD + fields + b"transfer-encoding: chunked\r\n\r\n"
+    chunk = b"%x\r\n%s\r\n0\r\n\r\n" % (len(BODY), BODY)
+    for first, second in ((good, BODY), (chunked, chunk)):
+        for parts in ((first + second + behind,), (first, second + behind)):
+            answer = await talk(gateway, *parts, pause=0.05)
+            assert answer.count(b" 200 OK") == 2
+            assert answer.count(b'"hi"') == 2
+    smuggled = HEAD + fields + b"content-length: %d\r\n\r\n" % len(inner)
+    for parts in ((smuggled + inner + behind,), (smuggled, inner + behind)):
+        answer = await talk(gateway, *parts, pause=0.05)
+        assert answer.count(b"HTTP/1.1 ") == 2
+        assert b"requests_last_hour" not in answer
+    health = b"GET /health/live HTTP/1.1\r\nhost: x\r\n" + fields
+    health += b"content-length: %d\r\n\r\n" % len(inner)
+    answer = await talk(gateway, health, inner + behind, pause=0.05)
+    assert answer.count(b"HTTP/1.1 ") == 2
+
+
+def resident(gateway: Gateway) -> int:
+    """Bytes of memory that the gateway holds."""
+    status = Path(f"/proc/{gateway.pid}/status").read_text()
+    return int(status.split("VmRSS:")[1].split()[0]) * 1024
+
+
+def sent_until_closed(gateway: Gateway, head: bytes, part: bytes, most: int) -> int:
+    """Bytes that the gateway takes before it ends the connection; ``most`` if it never does."""
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=20) as link:
+        link.sendall(head)
+        sent = 0
+        with contextlib.suppress(ConnectionError):
+            while sent < most:
+                link.sendall(part)
+                sent += len(part)
+    return sent
+
+
+CHUNKED = b"transfer-encoding: chunked\r\n\r\n"
+ENDLESS = {
+    "trailers": (b"0\r\n", (b"x" * 100 + b": " + b"y" * 898 + b"\r\n") * 64),
+    "tiny trailers": (b"0\r\n", b"a:b\r\n" * 13_000),
+    "one trailer": (b"0\r\na: ", b"y" * 65_536),
+    "a trailer's name": (b"0\r\n", b"y" * 65_536),
+    "a chunk's extension": (b"1;", b"y" * 65_536),
+    "extensions": (b"", b"1;%s\r\nx\r\n" % (b"y" * 60_000)),
+    "a chunk's size": (b"", b"0" * 65_536),
+}
+
+
+@pytest.mark.parametrize("key", [KEY, "nobody's"], ids=["a good key", "no key"])
+@pytest.mark.parametrize(("begin", "part"), ENDLESS.values(), ids=ENDLESS.keys())
+async def test_what_stands_around_a_body_is_bounded(
+    gateway: Gateway, begin: bytes, part: bytes, key: str
+) -> None:
+    """Before any key is known, and with a good one: few bytes, then the connection ends."""
+    head = HEAD.replace(KEY.encode(), key.encode()) + CHUNKED + begin
+    before = resident(gateway)
+    sent = await asyncio.to_thread(sent_until_closed, gateway, head, part, 300_000_000)
+    assert sent < 40_000_000  # of it the kernel holds some
+    assert resident(gateway) - before < 16_000_000
+
+
+async def test_an_endless_body_after_its_refusal_is_bounded(gateway: Gateway) -> None:
+    head = HEAD.replace(KEY.encode(), b"nobody's") + CHUNKED
+    part = b"10000\r\n" + b" " * 65_536 + b"\r\n"
+    sent = await asyncio.to_thread(sent_until_closed, gateway, head, part, 300_000_000)
+    assert 20_000_000 < sent < 60_000_000
+
+
+@pytest.mark.parametrize("megabytes", [5, 20])
+@pytest.mark.parametrize("how", [b"", b"connection: close\r\n"])
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_a_refusal_arrives_though_the_body_is_sent_whole(
+    gateway: Gateway, megabytes: int, how: bytes, chunked: bool
+) -> None:
+    """A client that reads only once it has sent everything still reads why it was refused."""
+    size = megabytes * 1_000_000
+    frame = CHUNKED + b"%x\r\n" % size if chunked else b"content-length: %d\r\n\r\n" % size
+
+    def send() -> bytes:
+        with socket.create_connection(("127.0.0.1", gateway.port), timeout=20) as link:
+            link.sendall(HEAD + how + frame)
+            for _ in range(megabytes):
+                link.sendall(b" " * 1_000_000)
+            answer = b""
+            while b"REQUEST_TOO_LARGE" not in answer and (more := link.recv(65_536)):
+                answer += more
+            return answer
+
+    answer = await asyncio.to_thread(send)
+    assert b" 413 " in answer
+    assert b"REQUEST_TOO_LARGE" in answer
+
+
+async def test_the_connection_lives_on_after_a_refused_body(gateway: Gateway) -> None:
+    body = b" " * 1_500_000
+    refused = HEAD.replace(KEY.encode(), b"nobody's")
+    refused += b"content-length: %d\r\n\r\n" % len(body) + body
+    good = HEAD + b"connection: close\r\ncontent-length: %d\r\n\r\n" % len(BODY) + BODY
+    answer = await talk(gateway, refused, good, pause=0.1)
+    assert answer.count(b" 401 ") == 1
+    assert answer.count(b" 200 OK") == 1
+
+
+OTHER = "other-key-0123456789"
+
+
+@pytest.fixture(scope="module")
+def hasty(tmp_path_factory: pytest.TempPathFactory, engine: Engine) -> Iterator[Gateway]:
+    """A gateway with few places, and little time for a call."""
+    with Gateway(
+        tmp_path_factory.mktemp("hasty"),
+        upstreams=engine.url + "/v1",
+        api_keys=f"{KEY},{OTHER}",
+        operator_keys=OPERATOR,
+        max_in_flight=50,
+        request_timeout=5,
+    ) as process:
+        yield process
+
+
+async def test_bodies_that_don_t_come_take_no_place_and_no_request(hasty: Gateway) -> None:
+    """As many silent clients as there are places: another caller's call goes through, and it costs
+    their key nothing."""
+    silent = [await asyncio.open_connection("127.0.0.1", hasty.port) for _ in range(60)]
+    for _, writer in silent:
+        writer.write(HEAD + b"content-length: 1000\r\n\r\n{")
+    await asyncio.sleep(0.3)  # they are all inside
+    other = {"authorization": f"Bearer {OTHER}"}
+    status, _, _ = await post(hasty, "chat", ask("chat", "echo: hi"), other)
+    assert status == 200
+    async with asyncio.timeout(20):
+        told = [await reader.readuntil(b"REQUEST_TIMEOUT") for reader, _ in silent]
+    assert all(b" 408 " in answer for answer in told)
+    for _, writer in silent:
+        writer.close()
+    status, _, _ = await post(hasty, "chat", ask("chat", "echo: hi"))
+    assert status == 200
+    usage = await talk(
+        hasty, b"GET /v1/usage HTTP/1.1\r\nconnection: close\r\n" + HEAD[len(FIRST) :] + b"\r\n"
+    )
+    assert json.loads(usage.partition(b"\r\n\r\n")[2])["requests_last_hour"] == 1
+
+
+async def logged(gateway: Gateway, call_id: str) -> Any:
+    """The log's line about a call."""
+    async with asyncio.timeout(20):
+        while call_id not in (text := gateway.text()):
+            await asyncio.sleep(0.05)
+    return next(json.loads(line) for line in text.splitlines() if call_id in line)
+
+
+async def test_a_body_that_comes_too_slowly_is_a_408_and_recorded_as_such(hasty: Gateway) -> None:
+    """One that trickles on, too; the client in its dialect and the log say the same."""
+
+    async def slow(dialect: str) -> None:
+        head = HEAD.replace(PATHS["chat"].encode(), PATHS[dialect].encode())
+        head = head.replace(b"host", f"x-request-id: slow-{dialect}\r\nhost".encode())
+        reader, writer = await asyncio.open_connection("127.0.0.1", hasty.port)
+        writer.write(head + b"content-length: 100000\r\n\r\n")
+
+        async def trickle() -> None:
+            while True:
+                writer.write(b" ")
+                await asyncio.sleep(0.05)
+
+        sending = asyncio.create_task(trickle())
+        async with asyncio.timeout(30):
+            answer = await reader.read()
+        sending.cancel()
+        writer.close()
+        told, _, raw = answer.partition(b"\r\n\r\n")
+        assert b" 408 " in told
+        assert b"connection: close" in told
+        error = json.loads(raw)["error"]
+        assert error["code"] == "REQUEST_TIMEOUT"
+        if dialect == "messages":
+            assert error["type"] == "timeout_error"
+        line = await logged(hasty, f"slow-{dialect}")
+        assert (line["status"], line["outcome"]) == (408, "REQUEST_TIMEOUT")
+
+    await asyncio.gather(*map(slow, PATHS))
+
+
+async def test_a_body_that_breaks_is_recorded_as_the_client_was_told(gateway: Gateway) -> None:
+    broken = HEAD.replace(b"host", b"x-request-id: broken-chunk\r\nhost") + CHUNKED + b"zz\r\n"
+    answer = await talk(gateway, broken)
+    assert b" 400 " in answer
+    line = await logged(gateway, "broken-chunk")
+    assert (line["status"], line["outcome"]) == (400, "VALIDATION_ERROR")
+
+
+async def test_a_client_that_leaves_is_missed_though_it_has_asked_for_more(
+    gateway: Gateway, engine: Engine
+) -> None:
+    """A second request behind a running one hides the departure from nobody."""
+    body = json.dumps(ask("chat", "x", stream=True, loopback={"stall": 1, "pieces": ["a ", "b "]}))
+    call = HEAD + b"content-length: %d\r\n\r\n" % len(body) + body.encode()
+    before = (await state(engine))["aborted"]
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    writer.write(call + call)
+    await reader.readuntil(b"data:")
+    writer.close()
+    async with asyncio.timeout(20):
+        while (await state(engine))["aborted"] == before:
+            await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/v1/keys/", "/v1/usage/", "/health/", "/metrics/", "/console/", "/docs/", "//evil.example/"],
+)
+async def test_no_redirect_is_made_of_what_the_client_calls_our_host(
+    gateway: Gateway, path: str
+) -> None:
+    head = f"GET {path} HTTP/1.1\r\nhost: evil.example\r\nx-forwarded-proto: https\r\n"
+    answer = await talk(gateway, head.encode() + b"connection: close\r\n\r\n")
+    assert b"http://" not in answer
+    assert b"evil" not in answer
+    page = path in {"/console/", "/docs/"}
+    assert (b" 307 " if page else b" 404 ") in answer

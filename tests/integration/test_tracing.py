@@ -22,7 +22,7 @@ from tests.otlp import CLIENT, ERROR, SERVER, Receiver, Span
 from tests.process import AUTH, KEY, Engine, Gateway, free_port
 
 MODEL = "gemma-3-270m"
-ROAD = ["access", "limits", "body", "validation", "safety"]
+ROAD = ["access", "body", "limits", "validation", "safety"]
 OPERATIONS = {"completions": "text_completion"}  # the others are "chat"
 MARK = "xylophone-5309"  # in prompts and answers; nowhere in a trace
 TWO = [("traceparent", f"00-{'a' * 32}-{n * 16}-01") for n in "bc"]
@@ -250,7 +250,7 @@ async def test_the_rate_limit(tmp_path: Path, own_engine: Engine, receiver: Rece
         status, _, _ = await post(gateway, "chat", ask("chat", "x"), headers)
         root = receiver.tree(trace)
     assert status == 429
-    assert root.names == ["access", "limits", "settle"]
+    assert root.names == ["access", "body", "limits", "settle"]
     assert root["limits"].attributes["error.type"] == "RATE_LIMIT_EXCEEDED"
 
 

@@ -36,7 +36,7 @@ async def fetch(app: FastAPI, path: str) -> tuple[int, dict[str, str], bytes]:
 
 
 async def test_a_console_that_is_not_built_says_so_and_how_to_build_it(tmp_path: Path) -> None:
-    app = FastAPI()
+    app = FastAPI(docs_url=None)
     errors.install(app)
     app.include_router(console.router(Site(tmp_path / "nothing")))
     status, headers, body = await fetch(app, "/console")
@@ -44,8 +44,23 @@ async def test_a_console_that_is_not_built_says_so_and_how_to_build_it(tmp_path:
     assert headers["content-type"].startswith("text/html")
     assert "default-src 'none'" in headers["content-security-policy"]
     assert b"make console" in body
+    status, headers, body = await fetch(app, "/docs")
+    assert (status, headers["content-type"]) == (404, "text/html; charset=utf-8")
+    assert "default-src 'none'" in headers["content-security-policy"]
+    assert b"make console" in body
+    assert b'href="openapi.json"' in body
     status, headers, _ = await fetch(app, "/console/licenses.txt")
     assert (status, headers["content-type"]) == (404, "application/json")
+
+
+@pytest.mark.parametrize("page", ["console", "docs"])
+async def test_a_slash_too_many_leads_to_the_page_wherever_the_client_says_it_is(
+    tmp_path: Path, page: str
+) -> None:
+    app = FastAPI(docs_url=None)
+    app.include_router(console.router(Site(tmp_path / "nothing")))
+    status, headers, _ = await fetch(app, f"/{page}/")
+    assert (status, headers["location"]) == (307, f"../{page}")
 
 
 @pytest.mark.parametrize(
