@@ -17,6 +17,7 @@ from app.errors import Code, GatewayError
 from app.limits import admission as limits
 from app.limits.ledger import Ledger
 from app.limits.limiter import Limiter
+from app.limits.places import Places
 from app.limits.report import UsageReport
 from app.monitoring.capture import record_of
 from app.monitoring.journal import Journal
@@ -48,6 +49,7 @@ class Gateway:
 
     Attributes:
         listen: who hears a call's answer along with its client; None: nobody ever does.
+        places: calls that are here now, by key.
         in_flight: calls that are here now.
         draining: no new calls are taken.
     """
@@ -76,6 +78,7 @@ class Gateway:
         self.memory = memory
         self.log = log
         self.listen: Callable[[Call, Client], Listener | None] | None = None
+        self.places = Places()
         self.in_flight = 0
         self.draining = False
         self._allowed = frozenset(settings.allow_engine_parameters)
@@ -94,7 +97,8 @@ class Gateway:
         self.metrics.in_flight.inc()
         try:
             self._has_room()
-            call.principal = await self.keys.identify(authorization, x_api_key)
+            call.principal = await self.keys.identify(authorization, x_api_key, call.client_address)
+            self.places.take(call, call.principal)
             call.enter("limits")
             await self._admit(call, call.principal)
             call.enter("body")
@@ -113,6 +117,7 @@ class Gateway:
             outcome, status = Code.INTERNAL_ERROR.name, Code.INTERNAL_ERROR.value.status
             raise
         finally:
+            self.places.leave(call)
             self.in_flight -= 1
             self.metrics.in_flight.dec()
             self._settle(call, status, outcome)
@@ -121,9 +126,11 @@ class Gateway:
         """Account for a call that HTTP's own rules (method, type, length) kept from the road."""
         self._settle(call, error.status, error.code.name)
 
-    async def identify(self, authorization: bytes | None, x_api_key: bytes | None) -> Principal:
+    async def identify(
+        self, authorization: bytes | None, x_api_key: bytes | None, client_address: str
+    ) -> Principal:
         """Who is calling, for the routes that are not calls to an engine."""
-        return await self.keys.identify(authorization, x_api_key)
+        return await self.keys.identify(authorization, x_api_key, client_address)
 
     def models(self, principal: Principal) -> list[str]:
         """Names of the served models that this caller may use."""

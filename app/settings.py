@@ -11,6 +11,7 @@ import os
 import re
 from datetime import datetime
 from decimal import Decimal
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -36,6 +37,7 @@ def _split(value: Any) -> Any:
 
 
 Commas = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+Network = IPv4Network | IPv6Network
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -70,6 +72,12 @@ class Tier(Strict):
         8192, ge=1, description="Characters of one message, after sanitising"
     )
     max_choices: int = Field(8, ge=1, description="Largest n, best_of and prompts in one call")
+    max_in_flight: int = Field(
+        256,
+        ge=0,
+        description="Calls of one key in flight in one process; 0: no limit but "
+        "GATEWAY_MAX_IN_FLIGHT, which one key could then use up",
+    )
     too_long: Literal["reject", "truncate"] = Field(
         "reject", description="What happens to a longer message"
     )
@@ -108,6 +116,29 @@ def _base_urls(urls: tuple[str, ...]) -> tuple[str, ...]:
         if not _BASE_URL.fullmatch(url):
             raise ValueError(f"{url!r} is not a base URL such as http://127.0.0.1:11434/v1")
     return tuple(url.rstrip("/") for url in urls)
+
+
+def _networks(value: Any) -> Any:
+    """Addresses and CIDR networks, as text, to networks."""
+    parts = _split(value)
+    if not isinstance(parts, list | tuple):
+        raise ValueError("a list of addresses and networks")
+    return tuple(_network(part) for part in parts)
+
+
+def _network(text: Any) -> Network:
+    if not isinstance(text, str):
+        raise ValueError(f"{text!r} is not an address or network")
+    try:
+        network = ip_network(text)
+    except ValueError as error:
+        raise ValueError(f"{text!r} is not an address or network ({error})") from None
+    mapped = getattr(network.network_address, "ipv4_mapped", None)
+    if mapped is not None:  # ::ffff:192.0.2.0/120
+        network = ip_network(f"{mapped}/{network.prefixlen - 96}")
+    if network.prefixlen == 0:
+        raise ValueError(f"{text!r} is everybody: any client could choose its address")
+    return network
 
 
 class Settings(BaseSettings):
@@ -223,6 +254,13 @@ class Settings(BaseSettings):
     max_in_flight: int = Field(1024, ge=1, description="Calls in flight in this process")
 
     # seen from outside
+    trusted_proxies: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_networks)] = Field(
+        (),
+        description=(
+            "Addresses and networks (CIDR) of the proxies whose X-Forwarded-For or Forwarded is "
+            "believed; empty: the client is who connects"
+        ),
+    )
     drain_grace_seconds: float = Field(
         0.0,
         ge=0,

@@ -18,7 +18,11 @@ def any_caller(gateway: Gateway) -> CallerOf:
 
     async def caller(request: Request) -> Principal:
         headers = dict(request.scope["headers"])
-        return await gateway.identify(headers.get(b"authorization"), headers.get(b"x-api-key"))
+        return await gateway.identify(
+            headers.get(b"authorization"),
+            headers.get(b"x-api-key"),
+            request.client.host if request.client is not None else "",
+        )
 
     return caller
 
