@@ -138,7 +138,10 @@ class Gateway:
 
     async def usage(self, principal: Principal) -> UsageReport:
         """What this caller has used."""
-        return await self.ledger.usage(principal)
+        report = await self.ledger.usage(principal)
+        report.in_flight = self.places.held(principal)
+        report.max_in_flight = principal.tier.max_in_flight
+        return report
 
     def _has_room(self) -> None:
         if self.draining:
