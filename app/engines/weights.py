@@ -138,7 +138,8 @@ def _is_done(target: Path) -> bool:
 
 def _convert_in_child(target: Path, progress: Progress) -> None:
     """Run ``convert`` in a child, forwarding its lines; its error output is shown if it fails."""
-    command = [sys.executable, "-m", __name__, str(target)]
+    # -P: not what a folder named app in the working directory holds.
+    command = [sys.executable, "-P", "-m", __name__, str(target)]
     with (
         tempfile.TemporaryFile("w+") as errors,
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True) as child,  # noqa: S603
