@@ -11,9 +11,11 @@ import os
 import re
 from datetime import datetime
 from decimal import Decimal
+from hashlib import sha256
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_settings import (
@@ -26,6 +28,8 @@ from pydantic_settings import (
 
 from app.alert_settings import AlertSettings
 
+MOST_REQUESTS = 1_000_000  # in a window: 8 MB of the store for each key that makes so many
+MOST_TOKENS = 100_000_000
 SECRETS_VARIABLE = "GATEWAY_SECRETS_DIR"  # one file a setting, named as its variable in lower case
 
 
@@ -41,14 +45,30 @@ Network = IPv4Network | IPv6Network
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
+# Of time-outs: event loops know no "for ever".
+Seconds = Annotated[float, Field(le=31 * 86_400)]
+
+
+class Contradiction(ValueError):
+    """Fields that can't go together.
+
+    Args:
+        faults: place and reason of each.
+    """
+
+    def __init__(self, faults: list[tuple[tuple[str | int, ...], str]]) -> None:
+        super().__init__("; ".join(f"{'.'.join(map(str, at))}: {why}" for at, why in faults))
+        self.faults = faults
+
+
 class Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Window(Strict):
     """A sliding window: at most ``limit`` requests in any ``seconds`` long stretch of time."""
 
-    limit: int = Field(ge=1, le=1_000_000)
+    limit: int = Field(ge=1, le=MOST_REQUESTS)
     seconds: int = Field(ge=1, le=31 * 86_400)
 
 
@@ -61,9 +81,11 @@ class Tier(Strict):
         description=("Sliding windows, all of which must have room; empty: requests_per_hour"),
     )
     max_tokens_default: int = Field(
-        512, ge=1, description="Answer length when none is asked for, tokens"
+        512, ge=1, le=MOST_TOKENS, description="Answer length when none is asked for, tokens"
     )
-    max_tokens_cap: int = Field(1024, ge=1, description="Largest answer length, tokens")
+    max_tokens_cap: int = Field(
+        1024, ge=1, le=MOST_TOKENS, description="Largest answer length, tokens"
+    )
     temperature: float = Field(0.7, ge=0, le=2, description="When the client says nothing")
     top_p: float = Field(0.9, gt=0, le=1, description="When the client says nothing")
     repetition_penalty: float = Field(1.05, gt=0, le=2, description="When the client says nothing")
@@ -108,13 +130,25 @@ class Price(Strict):
 
 
 # Vertex AI's have no /v1 at the end, but the number of an endpoint (or ``openapi``).
-_BASE_URL = re.compile(r"(dns\+)?https?://[^\s/]\S*?(/v1|/endpoints/[\w-]+)/?")
+_BASE_PATH = re.compile(r"(/\S*?)?(/v1|/endpoints/[\w-]+)/?")
 
 
 def _base_urls(urls: tuple[str, ...]) -> tuple[str, ...]:
+    """The text of a fault shows neither a login nor a query: both may hold a key."""
     for url in urls:
-        if not _BASE_URL.fullmatch(url):
-            raise ValueError(f"{url!r} is not a base URL such as http://127.0.0.1:11434/v1")
+        try:
+            parts = urlsplit(url.removeprefix("dns+"))
+            well = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+            well = well and url.isprintable() and " " not in url
+        except ValueError:  # not a port, not an IPv6 address
+            raise ValueError("a URL whose host or port can't be read") from None
+        if "@" in parts.netloc:
+            raise ValueError(
+                "user and password in a URL are not sent: use GATEWAY_UPSTREAM_API_KEY instead"
+            )
+        if not well or parts.query or parts.fragment or not _BASE_PATH.fullmatch(parts.path):
+            shown = url.partition("?")[0]
+            raise ValueError(f"{shown!r} is not a base URL such as http://127.0.0.1:11434/v1")
     return tuple(url.rstrip("/") for url in urls)
 
 
@@ -145,7 +179,11 @@ class Settings(BaseSettings):
     """The configuration of one gateway process."""
 
     model_config = SettingsConfigDict(
-        env_prefix="GATEWAY_", env_nested_delimiter="__", extra="forbid", frozen=True
+        env_prefix="GATEWAY_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
     )
 
     host: str = Field("127.0.0.1", description="Address to listen on")
@@ -173,6 +211,7 @@ class Settings(BaseSettings):
     requests_per_hour: int = Field(
         100,
         ge=1,
+        le=MOST_REQUESTS,
         description=("Requests per key in any hour, for tiers without windows of their own"),
     )
     tiers: dict[str, Tier] = Field(
@@ -194,7 +233,7 @@ class Settings(BaseSettings):
     store_timeout: float = Field(
         0.05, gt=0, le=5, description=("Longest wait for the store, in seconds")
     )
-    key_stale_seconds: float = Field(
+    key_stale_seconds: Seconds = Field(
         3600.0,
         ge=0,
         description=(
@@ -243,14 +282,16 @@ class Settings(BaseSettings):
             "(Vertex AI; extra google)"
         ),
     )
-    connect_timeout: float = Field(2.0, gt=0, description="Upstream connect time-out, seconds")
-    idle_timeout: float = Field(
+    connect_timeout: Seconds = Field(2.0, gt=0, description="Upstream connect time-out, seconds")
+    idle_timeout: Seconds = Field(
         60.0, gt=0, description=("Longest silence of an engine before or between bytes, seconds")
     )
-    request_timeout: float = Field(600.0, gt=0, description="Longest whole call, seconds")
-    health_interval: float = Field(2.0, gt=0, description="Active upstream check, seconds apart")
+    request_timeout: Seconds = Field(600.0, gt=0, description="Longest whole call, seconds")
+    health_interval: Seconds = Field(2.0, gt=0, description="Active upstream check, seconds apart")
     eject_after: int = Field(3, ge=1, description="Failures in a row that eject an upstream")
-    eject_seconds: float = Field(5.0, gt=0, description="Ejection before a half-open try, seconds")
+    eject_seconds: Seconds = Field(
+        5.0, gt=0, description="Ejection before a half-open try, seconds"
+    )
     max_in_flight: int = Field(1024, ge=1, description="Calls in flight in this process")
 
     # seen from outside
@@ -270,14 +311,16 @@ class Settings(BaseSettings):
             "balancers turn away first, seconds"
         ),
     )
-    drain_seconds: float = Field(
+    drain_seconds: Seconds = Field(
         30.0, ge=0, description=("After that: how long calls in flight may take, seconds")
     )
-    health_cache_seconds: float = Field(10.0, ge=0, description="Life of a /health result, seconds")
-    health_degraded_seconds: float = Field(
+    health_cache_seconds: Seconds = Field(
+        10.0, ge=0, description="Life of a /health result, seconds"
+    )
+    health_degraded_seconds: Seconds = Field(
         5.0, gt=0, description=("A health generation slower than this is degraded")
     )
-    health_timeout: float = Field(20.0, gt=0, description="Longest health generation, seconds")
+    health_timeout: Seconds = Field(20.0, gt=0, description="Longest health generation, seconds")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least level that is logged"
     )
@@ -317,14 +360,26 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:
+        faults: list[tuple[tuple[str | int, ...], str]] = []
         if self.allow_anonymous and self.host not in LOOPBACK:
-            raise ValueError("allow_anonymous works only on a loopback host (GATEWAY_HOST)")
+            faults.append((("allow_anonymous",), "works only on a loopback host (GATEWAY_HOST)"))
         for name, tier in self.tiers.items():
             if tier.max_tokens_default > tier.max_tokens_cap:
-                raise ValueError(f"tiers.{name}: max_tokens_default is above max_tokens_cap")
-        for key in self.keys:
+                faults.append((("tiers", name, "max_tokens_default"), "is above max_tokens_cap"))
+        known = {
+            sha256(text.encode()).hexdigest(): f"{name}-{n}"
+            for name, texts in (("operator", self.operator_keys), ("env", self.api_keys))
+            for n, text in enumerate(texts, 1)
+        }
+        for n, key in enumerate(self.keys):
             if key.tier != "default" and key.tier not in self.tiers:
-                raise ValueError(f"keys.{key.name}: no tier named {key.tier!r} under tiers")
+                faults.append((("keys", n, "tier"), f"{key.name}: no tier {key.tier!r} in tiers"))
+            if twin := known.get(key.sha256):
+                why = f"{key.name!r} and {twin!r} are the same key"
+                faults.append((("keys", n, "sha256"), why))
+            known[key.sha256] = key.name
+        if faults:
+            raise Contradiction(faults)
         return self
 
     @classmethod

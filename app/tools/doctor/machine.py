@@ -99,7 +99,7 @@ def _descriptors(settings: Settings) -> Finding:
         return warning(
             "open files",
             f"{allowed} allowed; {settings.max_in_flight} calls in flight need about {need}",
-            f"raise it ('ulimit -Hn {need}'; systemd: LimitNOFILE={need}), or lower "
+            f"raise it ('ulimit -n {need}'; systemd: LimitNOFILE={need}), or lower "
             "GATEWAY_MAX_IN_FLIGHT",
         )
     return ok("open files", "no limit" if allowed == openfiles.UNLIMITED else f"{allowed} allowed")
