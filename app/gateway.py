@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from math import ceil
 from typing import Protocol
 
 import orjson
 
 from app import delivery
 from app.access.keys import KeyRing
+from app.buckets import Buckets
 from app.call import Call, Client, Principal
 from app.engines.base import Engine, EngineReply, EngineRequest, Tally
 from app.errors import Code, GatewayError
@@ -33,6 +35,9 @@ from app.wire import strict_json
 
 __all__ = ["Gateway", "UsageReport"]
 
+# Requests of a key for its usage, the models and the like: a page that shows them asks once in some
+# seconds, and each costs half a millisecond.
+ASIDE_BURST, ASIDE_PER_SECOND = 200, 50
 CHARS_PER_TOKEN = 4  # rule of thumb for English; only where an engine tells no count
 
 
@@ -79,6 +84,7 @@ class Gateway:
         self.log = log
         self.listen: Callable[[Call, Client], Listener | None] | None = None
         self.places = Places()
+        self._aside = Buckets(ASIDE_BURST, ASIDE_PER_SECOND)
         self.in_flight = 0
         self.draining = False
         self._allowed = frozenset(settings.allow_engine_parameters)
@@ -131,6 +137,20 @@ class Gateway:
     ) -> Principal:
         """Who is calling, for the routes that are not calls to an engine."""
         return await self.keys.identify(authorization, x_api_key, client_address)
+
+    def admit_aside(self, principal: Principal) -> None:
+        """The same routes are no calls for the limiter, but not free: so many for each key in this
+        process.
+
+        Raises:
+            GatewayError: RATE_LIMIT_EXCEEDED.
+        """
+        if wait := self._aside.take(principal.key_id):
+            raise GatewayError(
+                Code.RATE_LIMIT_EXCEEDED,
+                f"More than {ASIDE_PER_SECOND} such requests a second; try again shortly.",
+                headers={"retry-after": str(ceil(wait))},
+            )
 
     def models(self, principal: Principal) -> list[str]:
         """Names of the served models that this caller may use."""

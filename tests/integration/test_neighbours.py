@@ -16,6 +16,7 @@ import aiohttp
 import pytest
 
 from app.access.throttle import BURST
+from app.gateway import ASIDE_BURST
 from tests.integration.test_road import PATHS, ask, post
 from tests.process import AUTH, OPERATOR, Engine, Gateway
 
@@ -54,7 +55,7 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
 async def until(true: Any) -> None:
     async with asyncio.timeout(60):
         while not await true():
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.1)
 
 
 async def metric(session: aiohttp.ClientSession, gateway: Gateway, name: str) -> float:
@@ -153,16 +154,44 @@ async def test_a_place_is_free_again_however_a_call_ends(
                 assert reply.status == 400
 
 
+async def made(session: aiohttp.ClientSession, gateway: Gateway) -> dict[str, str]:
+    """What a key made at run time is sent as."""
+    wanted = {"name": "later", "tier": "few"}
+    url = gateway.url + "/v1/keys"
+    async with session.post(url, json=wanted, headers=OPERATOR_AUTH) as reply:
+        return {"Authorization": f"Bearer {(await reply.json())['key']}"}
+
+
 async def test_keys_made_at_run_time_have_their_tier_s_bound(
     near: Gateway, session: aiohttp.ClientSession
 ) -> None:
-    url = near.url + "/v1/keys"
-    wanted = {"name": "later", "tier": "few"}
-    async with session.post(url, json=wanted, headers=OPERATOR_AUTH) as reply:
-        auth = {"Authorization": f"Bearer {(await reply.json())['key']}"}
+    auth = await made(session, near)
     async with held(session, near, 3, auth, "stream"):
         assert (await post(near, "chat", ask("chat", "echo: a"), auth))[0] == 429
     assert (await post(near, "chat", ask("chat", "echo: a"), auth))[0] == 200
+
+
+async def test_routes_aside_are_bounded_by_key(
+    near: Gateway, session: aiohttp.ClientSession
+) -> None:
+    auth = await made(session, near)
+    paths = ["/v1/usage", "/v1/models", "/v1/keys/self", "/v1/models/gemma-3-270m"]
+
+    async def ask_aside(path: str, auth: dict[str, str]) -> tuple[int, str]:
+        async with session.get(near.url + path, headers=auth) as reply:
+            await reply.read()
+            return reply.status, reply.headers.get("retry-after", "")
+
+    found = await asyncio.gather(*(ask_aside(path, auth) for path in paths * ASIDE_BURST))
+    answers = Counter(found)
+    assert answers.keys() == {(200, ""), (429, "1")}
+    assert answers[200, ""] >= ASIDE_BURST
+    assert (await ask_aside("/v1/usage", OTHERS))[0] == 200
+    # what operators look at isn't
+    found = await asyncio.gather(
+        *(ask_aside("/v1/keys", OPERATOR_AUTH) for _ in range(2 * ASIDE_BURST))
+    )
+    assert set(found) == {(200, "")}
 
 
 async def try_key(
