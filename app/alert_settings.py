@@ -51,16 +51,14 @@ DEFAULT_RULES: dict[str, dict[str, Any]] = {
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Rule(_Strict):
     """One alert rule; see ``app.alerts.kinds`` for what each kind measures."""
 
     kind: KindName = Field(description="What is measured; a default rule's name is its kind")
-    threshold: float = Field(
-        ge=0, allow_inf_nan=False, description="Bound of the value, in the unit of the kind"
-    )
+    threshold: float = Field(ge=0, description="Bound of the value, in the unit of the kind")
     severity: Severity = "medium"
     calls: int = Field(
         10,

@@ -75,6 +75,8 @@ class Call:
     id: str  # x-request-id
     dialect: Dialect
     path: str
+    client_address: str = ""  # empty: not known
+    placed: bool = False  # it holds a place among its key's calls in flight
     raw: bytes = b""
     principal: Principal | None = None
     body: dict[str, Any] = field(default_factory=dict)

@@ -12,10 +12,10 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from app import __version__, config
+from app import __version__, config, references
 from app.access import keys
 from app.safety.policy import Policy
-from app.settings import KeyEntry
+from app.settings import KeyEntry, Settings
 from app.tools import export, top
 from app.tools.bench import command as bench
 from app.tools.command import CommandError, Commands
@@ -69,7 +69,20 @@ def _add_serve(commands: Commands) -> None:
 def _serve(parsed: argparse.Namespace) -> int:
     from app.serve import serve  # the web stack is only needed here
 
-    return serve(config.load(parsed.config))
+    return serve(_settings(parsed.config))
+
+
+def _settings(file: Path | None) -> Settings:
+    """Settings with which the gateway can run, as far as they can tell it.
+
+    Raises:
+        ConfigError: it can't.
+    """
+    settings = config.load(file)
+    if wrong := config.told(references.faults(settings), file):
+        raise ConfigError(wrong)
+    Policy.load(settings.policy_file)
+    return settings
 
 
 def _add_config(commands: Commands) -> None:
@@ -81,8 +94,11 @@ def _add_config(commands: Commands) -> None:
 
 
 def _check(parsed: argparse.Namespace) -> int:
-    settings = config.load(parsed.file)
-    Policy.load(settings.policy_file)
+    settings = _settings(parsed.file)
+    for line in config.told(references.doubts(settings), parsed.file).splitlines():
+        print(f"warning: {line}", file=sys.stderr)
+    for name in config.unknown_variables():
+        print(f"warning: {name} names no setting", file=sys.stderr)
     print(f"{parsed.file}: well")
     return 0
 

@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from math import ceil
 from typing import Protocol
 
 import orjson
 
 from app import delivery
 from app.access.keys import KeyRing
+from app.buckets import Buckets
 from app.call import Call, Client, Principal
 from app.engines.base import Engine, EngineReply, EngineRequest, Tally
 from app.errors import Code, GatewayError
 from app.limits import admission as limits
 from app.limits.ledger import Ledger
 from app.limits.limiter import Limiter
+from app.limits.places import Places
 from app.limits.report import UsageReport
 from app.monitoring.capture import record_of
 from app.monitoring.journal import Journal
@@ -32,6 +35,9 @@ from app.wire import strict_json
 
 __all__ = ["Gateway", "UsageReport"]
 
+# Requests of a key for its usage, the models and the like: a page that shows them asks once in some
+# seconds, and each costs half a millisecond.
+ASIDE_BURST, ASIDE_PER_SECOND = 200, 50
 CHARS_PER_TOKEN = 4  # rule of thumb for English; only where an engine tells no count
 
 
@@ -48,6 +54,7 @@ class Gateway:
 
     Attributes:
         listen: who hears a call's answer along with its client; None: nobody ever does.
+        places: calls that are here now, by key.
         in_flight: calls whose body is here and whose answer isn't out yet.
         draining: no new calls are taken.
     """
@@ -76,6 +83,8 @@ class Gateway:
         self.memory = memory
         self.log = log
         self.listen: Callable[[Call, Client], Listener | None] | None = None
+        self.places = Places()
+        self._aside = Buckets(ASIDE_BURST, ASIDE_PER_SECOND)
         self.in_flight = 0
         self.draining = False
         self._allowed = frozenset(settings.allow_engine_parameters)
@@ -93,7 +102,8 @@ class Gateway:
         try:
             if self.draining:
                 raise GatewayError(Code.SHUTTING_DOWN, headers={"retry-after": "1"})
-            call.principal = await self.keys.identify(authorization, x_api_key)
+            call.principal = await self.keys.identify(authorization, x_api_key, call.client_address)
+            self.places.take(call, call.principal)
             call.enter("body")
             call.raw = await client.body()
             # Only now: a client that sends nothing takes no place and spends no request.
@@ -119,6 +129,7 @@ class Gateway:
             outcome, status = Code.INTERNAL_ERROR.name, Code.INTERNAL_ERROR.value.status
             raise
         finally:
+            self.places.leave(call)
             if inside:
                 self.in_flight -= 1
                 self.metrics.in_flight.dec()
@@ -128,9 +139,25 @@ class Gateway:
         """Account for a call that HTTP's own rules (method, type, length) kept from the road."""
         self._settle(call, error.status, error.code.name)
 
-    async def identify(self, authorization: bytes | None, x_api_key: bytes | None) -> Principal:
+    async def identify(
+        self, authorization: bytes | None, x_api_key: bytes | None, client_address: str
+    ) -> Principal:
         """Who is calling, for the routes that are not calls to an engine."""
-        return await self.keys.identify(authorization, x_api_key)
+        return await self.keys.identify(authorization, x_api_key, client_address)
+
+    def admit_aside(self, principal: Principal) -> None:
+        """The same routes are no calls for the limiter, but not free: so many for each key in this
+        process.
+
+        Raises:
+            GatewayError: RATE_LIMIT_EXCEEDED.
+        """
+        if wait := self._aside.take(principal.key_id):
+            raise GatewayError(
+                Code.RATE_LIMIT_EXCEEDED,
+                f"More than {ASIDE_PER_SECOND} such requests a second; try again shortly.",
+                headers={"retry-after": str(ceil(wait))},
+            )
 
     def models(self, principal: Principal) -> list[str]:
         """Names of the served models that this caller may use."""
@@ -138,7 +165,10 @@ class Gateway:
 
     async def usage(self, principal: Principal) -> UsageReport:
         """What this caller has used."""
-        return await self.ledger.usage(principal)
+        report = await self.ledger.usage(principal)
+        report.in_flight = self.places.held(principal)
+        report.max_in_flight = principal.tier.max_in_flight
+        return report
 
     def _take_place(self) -> None:
         if self.in_flight >= self.settings.max_in_flight:

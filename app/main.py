@@ -28,6 +28,7 @@ from app.api import quality as quality_routes
 from app.api.edge import Edge
 from app.api.endpoint import EngineEndpoint
 from app.api.intake import Intake
+from app.api.peer import Peers
 from app.api.watch import Watch
 from app.console.site import Site
 from app.engines import weights
@@ -48,6 +49,7 @@ from app.settings import Settings
 from app.storage.embedded import EmbeddedStore
 from app.storage.redis import Store
 from app.telemetry import tracing
+from app.telemetry.files import OpenFiles
 from app.telemetry.lag import LoopLag
 from app.telemetry.log import AccessLog
 from app.telemetry.metrics import Metrics
@@ -127,6 +129,9 @@ class Parts:
             self.metrics, settings, self.store, limiter, self.journal, self.memory, engine
         )
         scraped.watch_keys(self.metrics, self.runtime_keys)
+        scraped.watch_refused(self.metrics, self.gateway)
+        self.files = OpenFiles()
+        scraped.watch_files(self.metrics, self.files)
         self.alerts = Alerts(settings.alerts, self.store, settings.redis_prefix, self.journal)
         self.alerts.watch(self.metrics)
         self.lag = LoopLag(self.metrics.lag.observe)
@@ -181,6 +186,8 @@ class Parts:
                 stack.push_async_callback(self.tracer.stop)
             self.lag.start()
             stack.callback(self.lag.stop)
+            self.files.start()
+            stack.callback(self.files.stop)
             if self.embedded is not None:
                 await self.embedded.start()
                 stack.push_async_callback(self.embedded.stop)
@@ -266,4 +273,4 @@ def build(parts: Parts) -> Edge:
     endpoints = {
         d.path: EngineEndpoint(parts.gateway, d, watch, bodies, parts.tracer) for d in DIALECTS
     }
-    return Edge(app, endpoints)
+    return Edge(app, endpoints, Peers(parts.settings.trusted_proxies))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import uvicorn
 
-from app import config
+from app import config, openfiles
 from app.api.http import BoundedHttp
 from app.engines.base import EngineFailed
 from app.engines.weights import ModelUnavailable
@@ -96,6 +96,7 @@ def serve(settings: Settings) -> int:
     log.configure(settings.log_level)
     for name in config.unknown_variables():
         log.logger.warning("%s names no setting", name)
+    _open_files(settings.max_in_flight)
     try:
         parts = assemble(settings)
         server = _server(settings, parts)
@@ -104,6 +105,18 @@ def serve(settings: Settings) -> int:
     except (OSError, ValueError, RuntimeError, ModelUnavailable) as error:
         print(f"gemma-gateway: {error}", file=sys.stderr)
         return 1
+
+
+def _open_files(max_in_flight: int) -> None:
+    allowed, needed = openfiles.raise_limit(), openfiles.needed(max_in_flight)
+    if allowed < needed:
+        log.logger.warning(
+            "%d open files are allowed; %d calls in flight need about %d: raise the limit "
+            "(ulimit -n; systemd: LimitNOFILE), or lower GATEWAY_MAX_IN_FLIGHT",
+            allowed,
+            max_in_flight,
+            needed,
+        )
 
 
 def _server(settings: Settings, parts: Parts) -> Server:
@@ -116,7 +129,7 @@ def _server(settings: Settings, parts: Parts) -> Server:
             log_config=None,
             access_log=False,
             server_header=False,
-            proxy_headers=False,  # nothing here depends on the peer's address
+            proxy_headers=False,  # app.api.peer believes fewer of them
             timeout_graceful_shutdown=int(settings.drain_seconds),
             timeout_keep_alive=65,
             loop="auto",  # uvloop where there is one

@@ -11,8 +11,11 @@ import os
 import re
 from datetime import datetime
 from decimal import Decimal
+from hashlib import sha256
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_settings import (
@@ -25,6 +28,8 @@ from pydantic_settings import (
 
 from app.alert_settings import AlertSettings
 
+MOST_REQUESTS = 1_000_000  # in a window: 8 MB of the store for each key that makes so many
+MOST_TOKENS = 100_000_000
 SECRETS_VARIABLE = "GATEWAY_SECRETS_DIR"  # one file a setting, named as its variable in lower case
 
 
@@ -36,17 +41,34 @@ def _split(value: Any) -> Any:
 
 
 Commas = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+Network = IPv4Network | IPv6Network
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
+# Of time-outs: event loops know no "for ever".
+Seconds = Annotated[float, Field(le=31 * 86_400)]
+
+
+class Contradiction(ValueError):
+    """Fields that can't go together.
+
+    Args:
+        faults: place and reason of each.
+    """
+
+    def __init__(self, faults: list[tuple[tuple[str | int, ...], str]]) -> None:
+        super().__init__("; ".join(f"{'.'.join(map(str, at))}: {why}" for at, why in faults))
+        self.faults = faults
+
+
 class Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Window(Strict):
     """A sliding window: at most ``limit`` requests in any ``seconds`` long stretch of time."""
 
-    limit: int = Field(ge=1, le=1_000_000)
+    limit: int = Field(ge=1, le=MOST_REQUESTS)
     seconds: int = Field(ge=1, le=31 * 86_400)
 
 
@@ -59,9 +81,11 @@ class Tier(Strict):
         description=("Sliding windows, all of which must have room; empty: requests_per_hour"),
     )
     max_tokens_default: int = Field(
-        512, ge=1, description="Answer length when none is asked for, tokens"
+        512, ge=1, le=MOST_TOKENS, description="Answer length when none is asked for, tokens"
     )
-    max_tokens_cap: int = Field(1024, ge=1, description="Largest answer length, tokens")
+    max_tokens_cap: int = Field(
+        1024, ge=1, le=MOST_TOKENS, description="Largest answer length, tokens"
+    )
     temperature: float = Field(0.7, ge=0, le=2, description="When the client says nothing")
     top_p: float = Field(0.9, gt=0, le=1, description="When the client says nothing")
     repetition_penalty: float = Field(1.05, gt=0, le=2, description="When the client says nothing")
@@ -70,6 +94,12 @@ class Tier(Strict):
         8192, ge=1, description="Characters of one message, after sanitising"
     )
     max_choices: int = Field(8, ge=1, description="Largest n, best_of and prompts in one call")
+    max_in_flight: int = Field(
+        256,
+        ge=0,
+        description="Calls of one key in flight in one process; 0: no limit but "
+        "GATEWAY_MAX_IN_FLIGHT, which one key could then use up",
+    )
     too_long: Literal["reject", "truncate"] = Field(
         "reject", description="What happens to a longer message"
     )
@@ -100,21 +130,60 @@ class Price(Strict):
 
 
 # Vertex AI's have no /v1 at the end, but the number of an endpoint (or ``openapi``).
-_BASE_URL = re.compile(r"(dns\+)?https?://[^\s/]\S*?(/v1|/endpoints/[\w-]+)/?")
+_BASE_PATH = re.compile(r"(/\S*?)?(/v1|/endpoints/[\w-]+)/?")
 
 
 def _base_urls(urls: tuple[str, ...]) -> tuple[str, ...]:
+    """The text of a fault shows neither a login nor a query: both may hold a key."""
     for url in urls:
-        if not _BASE_URL.fullmatch(url):
-            raise ValueError(f"{url!r} is not a base URL such as http://127.0.0.1:11434/v1")
+        try:
+            parts = urlsplit(url.removeprefix("dns+"))
+            well = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+            well = well and url.isprintable() and " " not in url
+        except ValueError:  # not a port, not an IPv6 address
+            raise ValueError("a URL whose host or port can't be read") from None
+        if "@" in parts.netloc:
+            raise ValueError(
+                "user and password in a URL are not sent: use GATEWAY_UPSTREAM_API_KEY instead"
+            )
+        if not well or parts.query or parts.fragment or not _BASE_PATH.fullmatch(parts.path):
+            shown = url.partition("?")[0]
+            raise ValueError(f"{shown!r} is not a base URL such as http://127.0.0.1:11434/v1")
     return tuple(url.rstrip("/") for url in urls)
+
+
+def _networks(value: Any) -> Any:
+    """Addresses and CIDR networks, as text, to networks."""
+    parts = _split(value)
+    if not isinstance(parts, list | tuple):
+        raise ValueError("a list of addresses and networks")
+    return tuple(_network(part) for part in parts)
+
+
+def _network(text: Any) -> Network:
+    if not isinstance(text, str):
+        raise ValueError(f"{text!r} is not an address or network")
+    try:
+        network = ip_network(text)
+    except ValueError as error:
+        raise ValueError(f"{text!r} is not an address or network ({error})") from None
+    mapped = getattr(network.network_address, "ipv4_mapped", None)
+    if mapped is not None:  # ::ffff:192.0.2.0/120
+        network = ip_network(f"{mapped}/{network.prefixlen - 96}")
+    if network.prefixlen == 0:
+        raise ValueError(f"{text!r} is everybody: any client could choose its address")
+    return network
 
 
 class Settings(BaseSettings):
     """The configuration of one gateway process."""
 
     model_config = SettingsConfigDict(
-        env_prefix="GATEWAY_", env_nested_delimiter="__", extra="forbid", frozen=True
+        env_prefix="GATEWAY_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
     )
 
     host: str = Field("127.0.0.1", description="Address to listen on")
@@ -142,6 +211,7 @@ class Settings(BaseSettings):
     requests_per_hour: int = Field(
         100,
         ge=1,
+        le=MOST_REQUESTS,
         description=("Requests per key in any hour, for tiers without windows of their own"),
     )
     tiers: dict[str, Tier] = Field(
@@ -163,7 +233,7 @@ class Settings(BaseSettings):
     store_timeout: float = Field(
         0.05, gt=0, le=5, description=("Longest wait for the store, in seconds")
     )
-    key_stale_seconds: float = Field(
+    key_stale_seconds: Seconds = Field(
         3600.0,
         ge=0,
         description=(
@@ -215,17 +285,26 @@ class Settings(BaseSettings):
             "(Vertex AI; extra google)"
         ),
     )
-    connect_timeout: float = Field(2.0, gt=0, description="Upstream connect time-out, seconds")
-    idle_timeout: float = Field(
+    connect_timeout: Seconds = Field(2.0, gt=0, description="Upstream connect time-out, seconds")
+    idle_timeout: Seconds = Field(
         60.0, gt=0, description=("Longest silence of an engine before or between bytes, seconds")
     )
-    request_timeout: float = Field(600.0, gt=0, description="Longest whole call, seconds")
-    health_interval: float = Field(2.0, gt=0, description="Active upstream check, seconds apart")
+    request_timeout: Seconds = Field(600.0, gt=0, description="Longest whole call, seconds")
+    health_interval: Seconds = Field(2.0, gt=0, description="Active upstream check, seconds apart")
     eject_after: int = Field(3, ge=1, description="Failures in a row that eject an upstream")
-    eject_seconds: float = Field(5.0, gt=0, description="Ejection before a half-open try, seconds")
+    eject_seconds: Seconds = Field(
+        5.0, gt=0, description="Ejection before a half-open try, seconds"
+    )
     max_in_flight: int = Field(1024, ge=1, description="Calls in flight in this process")
 
     # seen from outside
+    trusted_proxies: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_networks)] = Field(
+        (),
+        description=(
+            "Addresses and networks (CIDR) of the proxies whose X-Forwarded-For or Forwarded is "
+            "believed; empty: the client is who connects"
+        ),
+    )
     drain_grace_seconds: float = Field(
         0.0,
         ge=0,
@@ -235,14 +314,16 @@ class Settings(BaseSettings):
             "balancers turn away first, seconds"
         ),
     )
-    drain_seconds: float = Field(
+    drain_seconds: Seconds = Field(
         30.0, ge=0, description=("After that: how long calls in flight may take, seconds")
     )
-    health_cache_seconds: float = Field(10.0, ge=0, description="Life of a /health result, seconds")
-    health_degraded_seconds: float = Field(
+    health_cache_seconds: Seconds = Field(
+        10.0, ge=0, description="Life of a /health result, seconds"
+    )
+    health_degraded_seconds: Seconds = Field(
         5.0, gt=0, description=("A health generation slower than this is degraded")
     )
-    health_timeout: float = Field(20.0, gt=0, description="Longest health generation, seconds")
+    health_timeout: Seconds = Field(20.0, gt=0, description="Longest health generation, seconds")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least level that is logged"
     )
@@ -282,14 +363,26 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:
+        faults: list[tuple[tuple[str | int, ...], str]] = []
         if self.allow_anonymous and self.host not in LOOPBACK:
-            raise ValueError("allow_anonymous works only on a loopback host (GATEWAY_HOST)")
+            faults.append((("allow_anonymous",), "works only on a loopback host (GATEWAY_HOST)"))
         for name, tier in self.tiers.items():
             if tier.max_tokens_default > tier.max_tokens_cap:
-                raise ValueError(f"tiers.{name}: max_tokens_default is above max_tokens_cap")
-        for key in self.keys:
+                faults.append((("tiers", name, "max_tokens_default"), "is above max_tokens_cap"))
+        known = {
+            sha256(text.encode()).hexdigest(): f"{name}-{n}"
+            for name, texts in (("operator", self.operator_keys), ("env", self.api_keys))
+            for n, text in enumerate(texts, 1)
+        }
+        for n, key in enumerate(self.keys):
             if key.tier != "default" and key.tier not in self.tiers:
-                raise ValueError(f"keys.{key.name}: no tier named {key.tier!r} under tiers")
+                faults.append((("keys", n, "tier"), f"{key.name}: no tier {key.tier!r} in tiers"))
+            if twin := known.get(key.sha256):
+                why = f"{key.name!r} and {twin!r} are the same key"
+                faults.append((("keys", n, "sha256"), why))
+            known[key.sha256] = key.name
+        if faults:
+            raise Contradiction(faults)
         return self
 
     @classmethod

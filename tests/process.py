@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+ROOT = Path(__file__).parents[1]
 KEY = "test-key-0123456789"
 OPERATOR = "operator-key-0123456789"  # for gateways with ``operator_keys``
 AUTH = {"Authorization": f"Bearer {KEY}"}
@@ -34,10 +35,18 @@ class Process:
         command: arguments for this Python.
         ready: path that answers 200 once it is ready.
         wait: seconds until then.
+        cwd: where it runs; None: here.
     """
 
     def __init__(
-        self, command: list[str], env: dict[str, str], log: Path, port: int, ready: str, wait: float
+        self,
+        command: list[str],
+        env: dict[str, str],
+        log: Path,
+        port: int,
+        ready: str,
+        wait: float,
+        cwd: Path | None = None,
     ) -> None:
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
@@ -46,13 +55,18 @@ class Process:
         self._env = env
         self._ready = ready
         self._wait = wait
+        self._cwd = cwd
         self.child: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("wb") as log:
             self.child = subprocess.Popen(
-                [sys.executable, *self._command], env=self._env, stdout=log, stderr=log
+                [sys.executable, *self._command],
+                env=self._env,
+                stdout=log,
+                stderr=log,
+                cwd=self._cwd,
             )
         try:
             self.wait_ready(self._wait)
@@ -125,6 +139,9 @@ class Gateway(Process):
     Args:
         wait: seconds until it is ready.
         environ: variables beside the settings'.
+        cwd: where it runs, started as the installed command is (which finds nothing there); None:
+            here.
+        open_files: its soft and hard limit; None: as here.
     """
 
     def __init__(
@@ -133,6 +150,8 @@ class Gateway(Process):
         *,
         wait: float = 30,
         environ: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        open_files: tuple[int, int] | None = None,
         **settings: object,
     ) -> None:
         port = free_port()
@@ -143,7 +162,17 @@ class Gateway(Process):
         env |= {f"GATEWAY_{k.upper()}": str(v) for k, v in settings.items()}
         env |= environ or {}
         log = data_dir / f"gateway-{port}.log"
-        super().__init__(["-m", "app.cli", "serve"], env, log, port, "/health/ready", wait)
+        command = ["-m", "app.cli", "serve"]
+        if cwd is not None:
+            command = ["-P", *command]
+            env["PYTHONPATH"] = str(ROOT)
+        if open_files is not None:
+            limit = f"import resource as r; r.setrlimit(r.RLIMIT_NOFILE, {open_files}); "
+            command = [
+                "-c",
+                limit + "import sys; from app.cli import main; sys.exit(main(['serve']))",
+            ]
+        super().__init__(command, env, log, port, "/health/ready", wait, cwd)
 
 
 class Engine(Process):

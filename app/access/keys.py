@@ -10,6 +10,7 @@ CPU to every call, and a way to overload the server.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import os
@@ -23,6 +24,7 @@ from datetime import UTC
 from pathlib import Path
 
 from app.access.runtime import RuntimeKeys
+from app.access.throttle import BURST, Throttle
 from app.call import Principal
 from app.errors import Code, GatewayError
 from app.settings import KeyEntry, Settings
@@ -85,6 +87,9 @@ class KeyRing:
         self._keys: dict[bytes, Key] = {}
         self._anonymous = anonymous
         self._runtime = runtime
+        self.throttle = Throttle()
+        # Of a thousand guesses at once, those after the first few are told by the throttle.
+        self._looking = asyncio.Semaphore(BURST)
         for key in keys:
             twin = self._keys.setdefault(key.digest, key)
             if twin is not key:
@@ -128,22 +133,32 @@ class KeyRing:
         """The keys of the settings."""
         return list(self._keys.values())
 
-    async def identify(self, authorization: Header, x_api_key: Header) -> Principal:
+    async def identify(
+        self, authorization: Header, x_api_key: Header, address: str = ""
+    ) -> Principal:
         """Who is calling. It waits for the store only where the key isn't known in this process.
 
-        Args: see :meth:`authenticate`.
+        Args:
+            authorization: see :meth:`authenticate`.
+            x_api_key: the same.
+            address: of the client; one with too many failed keys hears RATE_LIMIT_EXCEEDED.
+                Empty: not known.
 
         Raises:
-            GatewayError: INVALID_API_KEY, API_KEY_EXPIRED, API_KEY_REVOKED, or
+            GatewayError: INVALID_API_KEY, API_KEY_EXPIRED, API_KEY_REVOKED, RATE_LIMIT_EXCEEDED, or
                 KEY_STORE_UNAVAILABLE: whether the key is valid can't be said now.
         """
         try:
             return self.authenticate(authorization, x_api_key)
         except UnknownKey as unknown:
-            found = None
-            if self._runtime is not None:
-                found = await self._runtime.find(unknown.digest)
-            return found or self._stranger()
+            digest = unknown.digest
+        except GatewayError:
+            if authorization is None and x_api_key is None:
+                raise  # no key at all: nobody guesses
+            if wait := self.throttle.failed(address):
+                raise self.throttle.refusal(address, wait) from None
+            raise
+        return await self._look_up(digest, address)
 
     def authenticate(self, authorization: Header, x_api_key: Header) -> Principal:
         """Who is calling, if that is known in this process.
@@ -183,6 +198,21 @@ class KeyRing:
         if key.expires is not None and time.time() >= key.expires:
             raise GatewayError(Code.API_KEY_EXPIRED)
         return key.principal
+
+    async def _look_up(self, digest: bytes, address: str) -> Principal:
+        assert self._runtime is not None
+        async with self._looking:
+            wait = self.throttle.wait(address)
+            if wait and not (self._runtime.remembers(digest) or self.throttle.may_look_up(address)):
+                raise self.throttle.refusal(address, wait)
+            try:
+                return await self._runtime.find(digest) or self._stranger()
+            except GatewayError as error:
+                if error.code is Code.KEY_STORE_UNAVAILABLE:
+                    raise
+                if wait := self.throttle.failed(address):
+                    raise self.throttle.refusal(address, wait) from None
+                raise
 
     def _elsewhere(self, token: bytes, digest: bytes) -> Principal:
         """Who calls with a key that isn't of the settings."""

@@ -102,6 +102,7 @@ class Registrar:
         )
         self._check(key)
         await _asked(lambda: self._table.write(key, None, {digest: math.inf}), UNSURE)
+        self._runtime.remember(bytes.fromhex(digest))
         self._tell("key created", by, key, operator="operator" in key.scopes)
         return key, secret
 
@@ -158,6 +159,7 @@ class Registrar:
             return Edit(changed, {digest: math.inf, **forgotten})
 
         key = await self._rewrite(key_id, edit)
+        self._runtime.remember(bytes.fromhex(digest))
         self._tell("key rotated", by, key, grace_seconds=grace_seconds)
         return key, secret
 

@@ -76,6 +76,7 @@ class RuntimeKeys:
         self._secrets: OrderedDict[bytes, _Secret] = OrderedDict()
         self._digests: dict[str, set[bytes]] = {}  # of each key in _secrets
         self._unknown: OrderedDict[bytes, float] = OrderedDict()  # to the end of that knowledge
+        self._once: OrderedDict[bytes, None] = OrderedDict()  # see ``remembers``
         self._due: dict[bytes, None] = {}  # to be read anew
         self._tiers: dict[str, Tier] = {}
         self._seen: int | None = None  # number of the last change that was taken in
@@ -142,6 +143,17 @@ class RuntimeKeys:
             return None
         self._keep(digest, key)
         return self.known(digest)
+
+    def remember(self, digest: bytes) -> None:
+        """A secret is, or was, somebody's."""
+        self._once[digest] = None
+        self._once.move_to_end(digest)
+        if len(self._once) > MAX_SECRETS:
+            self._once.popitem(last=False)
+
+    def remembers(self, digest: bytes) -> bool:
+        """Whether a secret was made or found here before, whatever has happened to it since."""
+        return digest in self._once
 
     def key(self, key_id: str) -> StoredKey | None:
         """A key that a known secret belongs to."""
@@ -215,6 +227,7 @@ class RuntimeKeys:
             self._clock() + REREAD_SECONDS,
         )
         digests.add(digest)
+        self.remember(digest)
         if len(self._secrets) > MAX_SECRETS:
             self._drop_oldest()
 

@@ -9,11 +9,13 @@ from app.engines.base import Engine
 from app.engines.local import LocalEngine
 from app.engines.pool import UpstreamState
 from app.engines.upstream import UpstreamEngine
+from app.gateway import Gateway
 from app.limits.limiter import Limiter
 from app.monitoring.journal import Journal
 from app.monitoring.memory import MB, Memory
 from app.settings import Settings
 from app.storage.redis import Store
+from app.telemetry.files import OpenFiles
 from app.telemetry.metrics import Metrics
 
 
@@ -70,6 +72,29 @@ def watch_keys(metrics: Metrics, keys: RuntimeKeys) -> None:
         "gateway_keys_unconfirmed_seconds",
         "Since the store last told of changed keys; usually one or two.",
         lambda: keys.unconfirmed,
+    )
+
+
+def watch_refused(metrics: Metrics, gateway: Gateway) -> None:
+    """The same of calls that were refused for what else their key or address does."""
+    metrics.watch(
+        "gateway_key_in_flight_refused_total",
+        "Calls beyond their tier's max_in_flight.",
+        lambda: gateway.places.refused,
+    )
+    metrics.watch(
+        "gateway_failed_keys_refused_total",
+        "Failed keys from addresses with too many of them.",
+        lambda: gateway.keys.throttle.refused,
+    )
+
+
+def watch_files(metrics: Metrics, files: OpenFiles) -> None:
+    """The same of open files; how many there are tells prometheus_client (process_open_fds)."""
+    metrics.watch(
+        "gateway_open_files_exhausted_seconds_total",
+        "Seconds in which no file descriptor was left, and new connections were reset.",
+        lambda: files.exhausted,
     )
 
 

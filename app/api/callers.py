@@ -14,23 +14,38 @@ CallerOf = Callable[[Request], Awaitable[Principal]]
 
 def any_caller(gateway: Gateway) -> CallerOf:
     """A dependency that gives the caller, or raises INVALID_API_KEY or what else is wrong with the
-    key."""
+    key; RATE_LIMIT_EXCEEDED when it asks too often."""
+    identify = _identified(gateway)
 
     async def caller(request: Request) -> Principal:
-        headers = dict(request.scope["headers"])
-        return await gateway.identify(headers.get(b"authorization"), headers.get(b"x-api-key"))
+        principal = await identify(request)
+        gateway.admit_aside(principal)
+        return principal
 
     return caller
 
 
 def operator(gateway: Gateway) -> CallerOf:
     """The same for routes that show or change what belongs to others; OPERATOR_REQUIRED for
-    everybody else, whatever else is wrong with the request."""
-    identify = any_caller(gateway)
+    everybody else, whatever else is wrong with the request. Operators may ask as often as they
+    like."""
+    identify = _identified(gateway)
 
     async def caller(request: Request) -> Principal:
         principal = await identify(request)
         principal.require_operator()
         return principal
+
+    return caller
+
+
+def _identified(gateway: Gateway) -> CallerOf:
+    async def caller(request: Request) -> Principal:
+        headers = dict(request.scope["headers"])
+        return await gateway.identify(
+            headers.get(b"authorization"),
+            headers.get(b"x-api-key"),
+            request.client.host if request.client is not None else "",
+        )
 
     return caller

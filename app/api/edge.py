@@ -8,6 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.endpoint import request_id
 from app.api.errors import respond
+from app.api.peer import Peers
 from app.errors import Code, GatewayError
 from app.telemetry.log import logger
 
@@ -16,18 +17,21 @@ class Edge:
     """The ASGI application that the server runs, around FastAPI's.
 
     Engine routes go straight to their endpoints, past FastAPI's router, which costs more than all
-    of the gateway's policy. Every other answer gets its ``x-request-id`` here, and no exception
+    of the gateway's policy. ``client`` of each request becomes the client's own address, also
+    behind proxies. Every other answer gets its ``x-request-id`` here, and no exception
     leaves as more than an INTERNAL_ERROR.
     """
 
-    def __init__(self, app: ASGIApp, endpoints: Mapping[str, ASGIApp]) -> None:
+    def __init__(self, app: ASGIApp, endpoints: Mapping[str, ASGIApp], peers: Peers) -> None:
         self.app = app
         self.endpoints = endpoints
+        self.peers = peers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        scope["client"] = self.peers.client(scope)
         endpoint = self.endpoints.get(scope["path"])
         if endpoint is not None:
             await endpoint(scope, receive, send)

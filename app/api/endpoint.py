@@ -240,6 +240,8 @@ class EngineEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         call = Call(request_id(scope), self.dialect, self.dialect.path)
         call.engine_id = f"call-{PROCESS}-{next(numbers):x}"
+        if scope["client"] is not None:
+            call.client_address = scope["client"][0]
         connection = Connection(
             call, scope, receive, send, self._limit, self._timeout, self._bodies
         )

@@ -194,7 +194,7 @@ def _document(app: FastAPI) -> dict[str, Any]:
             for operation in item.values():
                 operation["security"] = security
                 operation["responses"].pop("422", None)  # what FastAPI would say; ours is 400
-                told = ("401", "404") if "{" in path else ("401",)
+                told = ("401", "404", "429") if "{" in path else ("401", "429")
                 operation["responses"] = _errors(OpenAIError, told) | operation["responses"]
     for path, (model, streams) in BODIES.items():
         document["paths"][path] = {

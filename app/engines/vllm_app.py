@@ -236,6 +236,9 @@ def _set_environment(model: str) -> None:
     """vLLM's own switches, read when it is imported and inherited by its processes; what the
     operator has set stays."""
     defaults = {
+        # vLLM's processes import its plugins, ours among them: from where this one has them, and
+        # not from a folder named app in the working directory.
+        "PYTHONSAFEPATH": "1",
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
         "VLLM_WORKER_MULTIPROC_METHOD": "spawn",  # a fork would keep the gateway's sockets open

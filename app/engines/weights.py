@@ -40,6 +40,11 @@ def served_name(model: str) -> str:
     return folder.resolve().name if folder.is_dir() else model
 
 
+def can_be(model: str) -> bool:
+    """Whether ``model`` can be a model: empty, a folder that is there, or a hub name."""
+    return not model or Path(model).expanduser().is_dir() or bool(_HUB_NAME.fullmatch(model))
+
+
 def prepare(model: str, data_dir: Path, progress: Progress) -> Path:
     """Make a model's files ready on this machine. Nothing is done twice; resumes when interrupted.
 
@@ -61,7 +66,7 @@ def prepare(model: str, data_dir: Path, progress: Progress) -> Path:
         if not (folder / "config.json").is_file():
             raise ModelUnavailable(f"{folder} holds no config.json: it is not a model folder")
         return folder
-    if not _HUB_NAME.fullmatch(model):
+    if not can_be(model):
         raise ModelUnavailable(f"{model!r} is neither a folder nor a hub name such as google/gemma")
     return _hub(model, progress)
 
@@ -138,7 +143,8 @@ def _is_done(target: Path) -> bool:
 
 def _convert_in_child(target: Path, progress: Progress) -> None:
     """Run ``convert`` in a child, forwarding its lines; its error output is shown if it fails."""
-    command = [sys.executable, "-m", __name__, str(target)]
+    # -P: not what a folder named app in the working directory holds.
+    command = [sys.executable, "-P", "-m", __name__, str(target)]
     with (
         tempfile.TemporaryFile("w+") as errors,
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True) as child,  # noqa: S603

@@ -124,9 +124,17 @@ class Ledger:
             await asyncio.gather(*map(self._write, fresh))
             await self._callers.flush()
 
+    async def _flush_one(self, key_id: str) -> None:
+        """The same for one caller."""
+        async with self._flushing:
+            mine = {key for key in (*self._sent, *self._open) if key[0] == key_id}
+            again = mine & self._sent.keys()
+            await asyncio.gather(*map(self._write, again))
+            await asyncio.gather(*map(self._write, mine & self._open.keys() - self._sent.keys()))
+
     async def usage(self, principal: Principal) -> UsageReport:
         """The caller's report; asking doesn't count as a request. Never raises StoreError."""
-        await self.flush()
+        await self._flush_one(principal.key_id)
         day = self._today()
         total, today = self._keys(principal.key_id, day)
         look, *found = await asyncio.gather(

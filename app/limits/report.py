@@ -47,6 +47,8 @@ class UsageReport(BaseModel):
         )
     )
     windows: list[WindowUsage]
+    in_flight: int = Field(0, description="Its calls in flight in the process that answers")
+    max_in_flight: int = Field(0, description="How many there may be; 0: no limit of the tier")
     today: Period = Field(description="Since midnight UTC")
     all_time: Period
     degraded: bool = Field(

@@ -86,6 +86,7 @@ class Embeddings:
         env = {k: v for k, v in os.environ.items() if not k.startswith("GATEWAY_")}
         self._child = await asyncio.create_subprocess_exec(
             sys.executable,
+            "-P",  # not what a folder named app in the working directory holds
             "-m",
             "app.quality.embedding_process",
             self._model,

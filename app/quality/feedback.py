@@ -6,7 +6,9 @@ import asyncio
 import re
 import time
 from collections.abc import Callable
+from math import ceil
 
+from app.buckets import Buckets
 from app.call import Principal
 from app.errors import Code, GatewayError
 from app.monitoring.journal import Journal
@@ -17,7 +19,8 @@ from app.record import Record
 # (``chatcmpl-``, ``cmpl-``), and for completions the number of the choice behind it.
 _ENGINE_ID = re.compile(r"call-[0-9a-f]{16}-[0-9a-f]{1,16}")
 NEWEST = 500  # records that every look-up reads: feedback mostly comes soon
-OLDER = 10_000  # that a second look reads, one of them at a time in this process
+OLDER = 10_000  # that a second look reads, one of them at a time in this process: 20 ms of CPU
+OLDER_BURST, OLDER_PER_SECOND = 10, 0.2  # such looks for each key
 
 
 class FeedbackDesk:
@@ -42,6 +45,7 @@ class FeedbackDesk:
         self._observe = observe
         self._clock = clock
         self._looking = asyncio.Lock()
+        self._older = Buckets(OLDER_BURST, OLDER_PER_SECOND)
 
     async def take(
         self, principal: Principal, response_id: str, score: float, comment: str
@@ -56,7 +60,8 @@ class FeedbackDesk:
 
         Raises:
             GatewayError: RESPONSE_NOT_FOUND: no such call, or not this caller's; ENGINE_OVERLOADED:
-                too many look-ups of old calls at once.
+                too many look-ups of old calls at once; RATE_LIMIT_EXCEEDED: too many of this
+                caller's.
         """
         record = await self._find(principal.key_id, response_id)
         if record is None:
@@ -90,6 +95,12 @@ class FeedbackDesk:
         record = pick(records)
         if record is not None or len(records) < NEWEST:
             return record
+        if wait := self._older.take(key_id):
+            raise GatewayError(
+                Code.RATE_LIMIT_EXCEEDED,
+                "Too much feedback on old answers, or on none; try again later.",
+                headers={"retry-after": str(ceil(wait))},
+            )
         if self._looking.locked():
             raise GatewayError(Code.ENGINE_OVERLOADED, headers={"retry-after": "1"})
         async with self._looking:

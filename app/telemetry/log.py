@@ -80,6 +80,8 @@ class AccessLog:
             "outcome": outcome,
             "seconds": round(seconds, 6),
         }
+        if call.client_address:
+            line["client_address"] = call.client_address
         if principal is not None:
             line["key"] = principal.key_id[:8]
             line["tier"] = principal.tier_name

@@ -49,13 +49,19 @@ async def local_engine(model_folder: Path) -> AsyncIterator[LocalEngine]:
 def real(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """The whole product as a process: embedded Valkey, real vLLM, real Gemma. Its tests are in
     test_product_*.py, which run after those of the engine alone: two engines at once are too many
-    for a small machine."""
+    for a small machine. It runs where somebody else's modules have our names, which neither it nor
+    any of its processes may import."""
     folder = tmp_path_factory.mktemp("real")
+    for name in ("app", "vllm", "asyncio"):
+        (folder / "elsewhere" / name).mkdir(parents=True)
+        foreign = folder / "elsewhere" / name / "__init__.py"
+        foreign.write_text(f"raise SystemExit('foreign {name}')\n")
     settings: dict[str, object] = {"model": model_folder, "operator_keys": OPERATOR}
     # For test_product_alerts.py: a seventeenth call at once has to wait.
     rule = "alerts__rules__queue_time__"
     settings |= {f"{rule}threshold": 0.005, f"{rule}seconds": 20, f"{rule}calls": 10}
     settings |= {"engine_args": "--max-num-seqs=16", "alerts__resolve_seconds": 2}
-    with Gateway(folder, wait=240, **settings) as process:
+    with Gateway(folder, wait=240, cwd=folder / "elsewhere", **settings) as process:
         yield process
+        assert "foreign" not in process.text()
         assert process.stop() == 0, process.text()[-4000:]

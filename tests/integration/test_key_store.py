@@ -8,6 +8,7 @@ import json
 import logging
 import signal
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ from app.access.names import Names
 from app.access.registrar import MAX_EARLIER, Registrar
 from app.access.runtime import RuntimeKeys
 from app.access.table import KeyTable
+from app.access.throttle import BURST, Throttle
 from app.call import Principal
 from app.errors import Code, GatewayError
 from app.settings import Settings, Tier, Window
@@ -58,12 +60,12 @@ class Process:
         self.registrar = Registrar(self.table, self.runtime, self.settings, self.clock)
         self.ring = KeyRing.from_settings(self.settings, (), self.runtime)
 
-    async def who(self, secret: str) -> Principal:
-        return await self.ring.identify(None, secret)
+    async def who(self, secret: str, address: str = "") -> Principal:
+        return await self.ring.identify(None, secret, address)
 
-    async def refusal(self, secret: str) -> Code:
+    async def refusal(self, secret: str, address: str = "") -> Code:
         with pytest.raises(GatewayError) as refused:
-            await self.who(secret)
+            await self.who(secret, address)
         return refused.value.code
 
     async def make(self, **fields: Any) -> tuple[str, str]:
@@ -390,6 +392,50 @@ async def test_known_keys_are_bounded(one: Process, monkeypatch: pytest.MonkeyPa
     assert one.runtime.key(made[1][0]) is None  # the one not seen for longest
     assert one.runtime.key(made[0][0]) is not None
     assert (await one.who(made[1][1])).key_id == made[1][0]
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_guesses_from_one_address_cost_the_store_little(
+    one: Process, other: Process, at_once: bool
+) -> None:
+    """Good keys work on from there: those in use, those that have to be read anew, and those made
+    by this gateway. One made elsewhere shares what look-ups the address has left."""
+    address, clock = "203.0.113.9", Clock()
+    one.ring.throttle = Throttle(clock)
+    (used_id, used), (_, fresh), (_, elsewhere) = await one.make(), await one.make(), (
+        await other.make()
+    )  # fmt: skip
+    await one.who(used, address)
+    guesses = [generate_key() for _ in range(300)]
+    if at_once:
+        codes = await asyncio.gather(*(one.refusal(guess, address) for guess in guesses))
+    else:
+        codes = [await one.refusal(guess, address) for guess in guesses]
+    assert Counter(codes) == {
+        Code.INVALID_API_KEY: BURST,
+        Code.RATE_LIMIT_EXCEEDED: len(guesses) - BURST,
+    }
+    assert one.runtime.lookups <= 1 + BURST + 1
+    before = one.runtime.lookups
+    assert (await one.who(used, address)).key_id == used_id
+    assert one.runtime.lookups == before
+    one.runtime.forget(used_id)
+    assert (await one.who(used, address)).key_id == used_id
+    assert (await one.who(fresh, address)).name == "team"
+    assert await one.refusal(elsewhere, address) is Code.RATE_LIMIT_EXCEEDED
+    assert (await one.who(elsewhere, "203.0.113.10")).name == "team"
+    clock.now += 1  # the ration of such an address
+    _, another = await other.make()
+    assert (await one.who(another, address)).name == "team"
+    assert await one.refusal(generate_key(), address) is Code.RATE_LIMIT_EXCEEDED
+
+
+async def test_many_new_keys_behind_one_address_are_all_let_in(
+    one: Process, other: Process
+) -> None:
+    made = [(await other.make())[1] for _ in range(5 * BURST)]
+    found = await asyncio.gather(*(one.who(secret, "203.0.113.9") for secret in made))
+    assert len({principal.key_id for principal in found}) == len(made)
 
 
 @pytest.mark.parametrize("text", ["", "sk-123", "gg-short", "gg-" + "x" * 44, "gg-" + "é" * 43])

@@ -49,6 +49,25 @@ async def test_requests_and_reset_time(store: Store, prefix: str, caller: Caller
     ]
 
 
+async def test_a_report_writes_no_other_caller_s_sums(
+    store: Store, prefix: str, caller: Caller
+) -> None:
+    ledger = Ledger(store, Limiter(store, prefix), prefix)
+    keys = [caller((100, 3600), name=str(n)) for n in range(50)]
+    for key in keys:
+        ledger.record(key.key_id, Usage(3, 2), "gemma")
+    before = store.failures
+    assert (await ledger.usage(keys[7])).all_time.total_tokens == 5
+    assert len(ledger._open) == 49
+    ledger.record(keys[7].key_id, Usage(3, 2), "gemma")
+    assert (await ledger.usage(keys[7])).today.total_tokens == 10
+    assert len(ledger._open) == 49
+    await ledger.stop()
+    assert not ledger._open
+    assert (await ledger.usage(keys[8])).all_time.total_tokens == 5
+    assert store.failures == before
+
+
 async def test_processes_add_up(server: Server, prefix: str, caller: Caller) -> None:
     key = caller((100, 3600))
     stores = [Store(server.url, 5) for _ in range(3)]

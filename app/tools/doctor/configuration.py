@@ -5,11 +5,9 @@ from __future__ import annotations
 import difflib
 import importlib.util
 import os
-import time
 from pathlib import Path
 
-from app import config
-from app.access.keys import KeyRing
+from app import config, references
 from app.safety.policy import Policy
 from app.settings import Settings
 from app.telemetry import tracing
@@ -17,6 +15,10 @@ from app.tools.caller import KEY_VARIABLE
 from app.tools.doctor.finding import Finding, Findings, ok, problem, warning
 from app.yamlfile import ConfigError
 
+ADVICE: dict[str | int, str] = {
+    "expires": "give it another date, or remove its entry",
+    "max_in_flight": "lower it, so that no key can take the places of all others",
+}
 SHORT_KEY = 24  # characters; a key of the gateway's own has 46
 
 
@@ -35,9 +37,14 @@ def load(file: Path | None) -> tuple[Settings | None, list[Finding]]:
     return settings, [ok("settings", f"valid ({source})")]
 
 
-def look(settings: Settings) -> Findings:
-    """What valid settings may still get wrong."""
+def look(settings: Settings, file: Path | None) -> Findings:
+    """What valid settings may still get wrong.
+
+    Args:
+        file: as given to :func:`load`.
+    """
     yield from _unknown_variables(settings)
+    yield from _references(settings, file)
     yield from _policy(settings)
     yield from _keys(settings)
     yield from _extras(settings)
@@ -75,6 +82,16 @@ def _unknown_variables(settings: Settings) -> Findings:
         yield warning("settings", f"{name} names no setting", known or "unset it")
 
 
+def _references(settings: Settings, file: Path | None) -> Findings:
+    for place, why in references.faults(settings):
+        if place[0] not in {"redis_url", "model"}:  # looked at with more than the eye: below
+            yield problem("settings", config.told([(place, why)], file), "correct this name")
+    for place, why in references.doubts(settings):
+        check = "keys" if place[0] == "keys" else "settings"
+        advice = ADVICE.get(place[-1], "correct it, or take it away")
+        yield warning(check, config.told([(place, why)], file), advice)
+
+
 def _policy(settings: Settings) -> Findings:
     try:
         Policy.load(settings.policy_file)
@@ -87,11 +104,6 @@ def _policy(settings: Settings) -> Findings:
 
 
 def _keys(settings: Settings) -> Findings:
-    try:
-        KeyRing.from_settings(settings)
-    except ValueError as error:
-        yield problem("keys", str(error), "remove one of the two entries")
-        return
     clear = [*settings.api_keys, *settings.operator_keys]
     if not clear and not settings.keys:
         if settings.allow_anonymous:
@@ -106,12 +118,6 @@ def _keys(settings: Settings) -> Findings:
             f"{short} of them shorter than {SHORT_KEY} characters: such a key may be guessed",
             "make keys with 'gemma-gateway key new'",
         )
-    now = time.time()
-    for entry in settings.keys:
-        if entry.expires is not None and entry.expires.timestamp() <= now:
-            yield warning(
-                "keys", f"{entry.name} has expired", "give it another date, or remove its entry"
-            )
     if not settings.operator_keys and not any("operator" in e.scopes for e in settings.keys):
         yield warning(
             "keys",

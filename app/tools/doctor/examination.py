@@ -23,7 +23,7 @@ def examine(config_file: Path | None) -> Findings:
             "correct them, and run this again",
         )
         return
-    yield from configuration.look(settings)
+    yield from configuration.look(settings, config_file)
     yield from files.look(settings, config_file)
     yield from machine.look(settings)
     yield from store.look(settings)

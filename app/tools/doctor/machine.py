@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
 import socket
 import sys
 import time
 from pathlib import Path
 
+from app import openfiles
 from app.settings import Settings
 from app.tools.doctor.finding import Finding, Findings, ok, problem, warning
 from app.tools.fetch import Unreached, get
 
-SPARE_FILES = 100  # descriptors beside those of calls
 SKEW = 2.0  # seconds between two clocks that nobody minds
 
 
@@ -95,16 +94,15 @@ def _taken(error: OSError, where: str, host: str, port: int) -> Finding:
 
 
 def _descriptors(settings: Settings) -> Finding:
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    need = 2 * settings.max_in_flight + SPARE_FILES  # a call has two sockets: docs/scaling.md
-    if soft != resource.RLIM_INFINITY and soft < need:
+    allowed, need = openfiles.allowed(), openfiles.needed(settings.max_in_flight)
+    if allowed < need:
         return warning(
             "open files",
-            f"{soft} allowed; {settings.max_in_flight} calls in flight need about {need}",
+            f"{allowed} allowed; {settings.max_in_flight} calls in flight need about {need}",
             f"raise it ('ulimit -n {need}'; systemd: LimitNOFILE={need}), or lower "
             "GATEWAY_MAX_IN_FLIGHT",
         )
-    return ok("open files", "no limit" if soft == resource.RLIM_INFINITY else f"{soft} allowed")
+    return ok("open files", "no limit" if allowed == openfiles.UNLIMITED else f"{allowed} allowed")
 
 
 def _clock() -> Finding:

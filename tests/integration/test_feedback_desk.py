@@ -1,0 +1,45 @@
+"""Looking up the call that feedback is about: what it may cost."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from app.call import Principal
+from app.errors import Code, GatewayError
+from app.monitoring.journal import Journal
+from app.quality.book import Book
+from app.quality.feedback import NEWEST, OLDER_BURST, FeedbackDesk
+from app.settings import Tier
+from app.storage.redis import Store
+from tests.records import numbered
+
+ME, OTHER = (Principal(c * 64, c, "default", Tier()) for c in "ab")
+
+
+async def test_looks_at_old_calls_are_bounded_by_key(store: Store, prefix: str) -> None:
+    journal = Journal(store, prefix, records_max=10_000, records_seconds=86_400)
+    for n in range(NEWEST + 100):
+        more = {"key_id": ME.key_id, "time": time.time()}
+        journal.add(numbered(**more, **({"request_id": f"old-{n}"} if n < 5 else {})))
+    journal.add(numbered(**more, request_id="new"))
+    await journal.flush()
+    desk = FeedbackDesk(journal, Book(store, prefix), lambda model, score: None)
+
+    async def look(who: Principal, name: str) -> Code | None:
+        try:
+            await desk.take(who, name, 1.0, "")
+        except GatewayError as error:
+            return error.code
+        return None
+
+    assert await look(ME, "old-1") is None
+    unknown = [await look(ME, f"nothing-{n}") for n in range(OLDER_BURST + 5)]
+    assert unknown[: OLDER_BURST - 1] == [Code.RESPONSE_NOT_FOUND] * (OLDER_BURST - 1)
+    assert unknown[-1] is Code.RATE_LIMIT_EXCEEDED
+    assert await look(ME, "new") is None  # what is looked for among the newest isn't bounded
+    assert await look(OTHER, "old-1") is Code.RESPONSE_NOT_FOUND  # neither is another key
+    with pytest.raises(GatewayError) as refused:
+        await desk.take(ME, "old-1", 1.0, "")
+    assert 1 <= int(refused.value.headers["retry-after"]) <= 5

@@ -1,0 +1,57 @@
+"""A key's calls in flight."""
+
+from __future__ import annotations
+
+import pytest
+
+from app.call import Call, Principal
+from app.errors import Code, GatewayError
+from app.limits.places import Places
+from app.settings import Tier
+from app.wire.chat import Chat
+
+
+def call(name: str, most: int) -> Call:
+    made = Call("req", Chat(), "/v1/chat/completions")
+    made.principal = Principal(name * 64, name, "default", Tier(max_in_flight=most))
+    return made
+
+
+def take(places: Places, one: Call) -> None:
+    assert one.principal is not None
+    places.take(one, one.principal)
+
+
+def test_each_key_has_its_own_places() -> None:
+    places = Places()
+    held = [call("a", 3) for _ in range(3)]
+    for one in held:
+        take(places, one)
+    over = call("a", 3)
+    with pytest.raises(GatewayError) as refused:
+        take(places, over)
+    assert refused.value.code is Code.RATE_LIMIT_EXCEEDED
+    assert refused.value.headers == {"retry-after": "1"}
+    assert "3 calls in flight" in refused.value.message
+    take(places, call("b", 3))
+    places.leave(over)  # it had none
+    with pytest.raises(GatewayError):
+        take(places, call("a", 3))
+    places.leave(held[0])
+    places.leave(held[0])  # only once
+    take(places, call("a", 3))
+    with pytest.raises(GatewayError):
+        take(places, call("a", 3))
+    assert places.refused == 3
+
+
+def test_nothing_is_left_of_callers_that_are_gone() -> None:
+    places = Places()
+    calls = [call(f"{n % 16:x}", 0) for n in range(1000)]  # 0: no limit
+    for one in calls:
+        take(places, one)
+    assert len(places) == 16
+    for one in calls:
+        places.leave(one)
+    places.leave(Call("req", Chat(), "/v1/chat/completions"))  # whose key never was known
+    assert len(places) == 0
