@@ -259,4 +259,4 @@ def build(parts: Parts) -> Edge:
     schema.install(app)
     watch = Watch(parts.settings.request_timeout)
     endpoints = {d.path: EngineEndpoint(parts.gateway, d, watch, parts.tracer) for d in DIALECTS}
-    return Edge(app, endpoints)
+    return Edge(app, endpoints, watch)

@@ -91,6 +91,6 @@ class FeedbackDesk:
         if record is not None or len(records) < NEWEST:
             return record
         if self._looking.locked():
-            raise GatewayError(Code.ENGINE_OVERLOADED, headers={"retry-after": "1"})
+            raise GatewayError(Code.ENGINE_OVERLOADED)
         async with self._looking:
             return pick(await self._journal.recent(OLDER))
