@@ -10,7 +10,7 @@ local HEADER, SLOT = 24, 8
 local key, time = KEYS[1], tonumber(ARGV[1])
 local head = redis.call('GETRANGE', key, 0, HEADER - 1)
 if #head < HEADER then return 0 end
-local total, _, slots = struct.unpack('>ddd', head)
+local total, last, slots = struct.unpack('>ddd', head)
 local first = math.max(0, total - slots)
 
 local function place(i) return HEADER + (i % slots) * SLOT end
@@ -41,6 +41,5 @@ if total >= slots then
   -- it was written over, and is given back as a time long ago.
   redis.call('SETRANGE', key, place(total), struct.pack('>d', 0))
 end
-local last = total > 0 and at(total - 1) or 0
 redis.call('SETRANGE', key, 0, struct.pack('>ddd', total, last, slots))
 return 1
