@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from app.errors import Code, GatewayError
 from app.settings import Tier
 from app.usage import Usage
 from app.wire.dialect import Dialect
+
+if TYPE_CHECKING:
+    from app.limits.admission import Admission
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +97,11 @@ class Call:
     held_characters: int = 0  # most text of a stream that the output guard held back at once
     held_seconds: float = 0.0  # longest time in which it held some back
     engine_id: str = ""  # the id that the engine knows the call by; unique in this process
-    expired: bool = False  # it took longer than it may, and was cancelled
+    ended: Code | None = None  # why the gateway itself ended (cancelled) it
     usage_hidden: bool = False  # the gateway, not the client, asked for the usage event
     affinity: str = ""  # the same for calls that share the beginning of their prompt
     content_hash: str = ""  # first 16 hex digits of SHA-256 over the input texts
+    admission: Admission | None = None  # by the limits; None: they haven't let it through
     headers: dict[str, str] = field(default_factory=dict)  # rate limit headers of the reply
     trace: Trace | None = None  # None: tracing is off
 

@@ -17,7 +17,7 @@ from app.safety.output import OutputGuard, judge_answer
 from app.safety.policy import Match, Policy
 from app.telemetry.log import logger
 from app.usage import Usage
-from app.wire import engine_error
+from app.wire import engine_error, retry
 from app.wire.dialect import Json
 
 FAREWELL_SECONDS = 5.0
@@ -27,7 +27,6 @@ ENGINE_CODES = {
     "overloaded": Code.ENGINE_OVERLOADED,
     "timeout": Code.ENGINE_TIMEOUT,
 }
-RETRY = {"retry-after": "1"}  # seconds
 FILTERED = "content_filter"  # finish reason of an answer that the policy cut
 
 
@@ -58,7 +57,7 @@ async def deliver(policy: Policy, call: Call, client: Client, reply: EngineReply
 
 
 class engine_errors:
-    """An engine's failures, and the end of a call's time, as the errors that clients are told.
+    """An engine's failures, and an end by the gateway, as the errors that clients are told.
 
     A class, not a generator: it is entered twice on every call.
     """
@@ -79,16 +78,16 @@ class engine_errors:
         if error is None:
             return
         call = self._call
-        if isinstance(error, asyncio.CancelledError) and call.expired:
+        if isinstance(error, asyncio.CancelledError) and call.ended is not None:
             if (task := asyncio.current_task()) is not None:
                 task.uncancel()
-            raise GatewayError(Code.ENGINE_TIMEOUT) from None
+            raise GatewayError(call.ended) from None
         if isinstance(error, EngineFailed):
             if error.reason in ("unavailable", "overloaded"):
                 call.usage = Usage()  # nothing was generated
             logger.warning("engine failed call %s: %s", call.engine_id, error)
             code = ENGINE_CODES.get(error.reason, Code.GENERATION_ERROR)
-            raise GatewayError(code, headers=RETRY) from None
+            raise GatewayError(code) from None
 
 
 async def _whole(policy: Policy, call: Call, client: Client, reply: EngineReply) -> Delivered:
@@ -96,7 +95,7 @@ async def _whole(policy: Policy, call: Call, client: Client, reply: EngineReply)
         raw = await _collect(reply)
     if reply.status != 200:
         call.usage = Usage()
-        raise _refused(call, reply.status, raw)
+        raise _refused(call, reply, raw)
     try:
         doc: Json = orjson.loads(raw)
         call.usage = call.dialect.usage(doc) or Usage()
@@ -169,16 +168,16 @@ async def _collect(reply: EngineReply) -> bytes:
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def _refused(call: Call, status: int, raw: bytes) -> GatewayError:
+def _refused(call: Call, reply: EngineReply, raw: bytes) -> GatewayError:
     """The engine's own refusal, said with our codes. Only a 4xx's message may pass on."""
+    status = reply.status
     if status in (400, 413, 422):
         message, param = engine_error.read(raw)
         return GatewayError(Code.VALIDATION_ERROR, message, param=param)
     if status == 404:
         return GatewayError(Code.MODEL_NOT_FOUND, param="model")
     logger.warning("engine answered call %s with status %d", call.engine_id, status)
-    if status == 429:
-        return GatewayError(Code.ENGINE_OVERLOADED, headers=RETRY)
     if status in (401, 403):  # it is our key that the server refuses, not the client's
         return GatewayError(Code.ENGINE_UNAVAILABLE)
-    return GatewayError(Code.GENERATION_ERROR, headers=RETRY)
+    code = Code.ENGINE_OVERLOADED if status == 429 else Code.GENERATION_ERROR
+    return GatewayError(code, headers={"retry-after": str(retry.seconds(reply.retry_after))})

@@ -115,6 +115,9 @@ class Code(Enum):
     INTERNAL_ERROR = Kind(503, "server_error", "api_error", "The server could not answer.")
 
 
+LONGEST_WAIT = 60  # seconds of retry-after that an SDK may sleep through by itself
+
+
 class GatewayError(Exception):
     """An error that a client is told about.
 
@@ -122,7 +125,7 @@ class GatewayError(Exception):
         code: row of the table.
         message: what to tell the client; the row's own text when empty. Never holds internals.
         param: the field at fault, as a path such as ``messages.0.content``.
-        headers: extra response headers, such as ``retry-after`` (seconds).
+        headers: extra response headers, such as ``retry-after`` (seconds), which every 503 has.
     """
 
     def __init__(
@@ -138,8 +141,17 @@ class GatewayError(Exception):
         self.message = message or code.value.message
         self.param = param
         self.headers = headers or {}
+        if self.status == 503:
+            self.headers = {"retry-after": "1", **self.headers}
 
     @property
     def status(self) -> int:
         """HTTP status code."""
         return self.code.value.status
+
+    @property
+    def worth_a_retry(self) -> bool:
+        """False where the same call again soon can only fail again, after a long wait or at once.
+        The official SDKs would sleep through any ``retry-after``, and repeat a time-out twice."""
+        wait = int(self.headers.get("retry-after", "0"))
+        return self.code is not Code.ENGINE_TIMEOUT and wait <= LONGEST_WAIT

@@ -24,6 +24,7 @@ from app.limits.report import UsageReport
 from app.monitoring.capture import record_of
 from app.monitoring.journal import Journal
 from app.monitoring.memory import Memory
+from app.monitoring.outcomes import UNSPENT, fault_of, status_of
 from app.safety import input as incoming
 from app.safety.policy import Policy
 from app.settings import Settings
@@ -96,7 +97,8 @@ class Gateway:
 
         Raises:
             GatewayError: the call ends here, and nothing was sent to the client yet.
-            asyncio.CancelledError: the client left; the generation was aborted and charged.
+            asyncio.CancelledError: the client left, or the gateway ended the call (``call.ended``);
+                the generation was aborted and charged.
         """
         outcome, status, inside = "ok", 200, False
         try:
@@ -122,8 +124,8 @@ class Gateway:
             raise
         except asyncio.CancelledError:
             outcome, status = "client_closed", 499
-            if call.expired:
-                outcome, status = Code.ENGINE_TIMEOUT.name, Code.ENGINE_TIMEOUT.value.status
+            if call.ended is not None:
+                outcome, status = call.ended.name, call.ended.value.status
             raise
         except BaseException:
             outcome, status = Code.INTERNAL_ERROR.name, Code.INTERNAL_ERROR.value.status
@@ -134,6 +136,8 @@ class Gateway:
                 self.in_flight -= 1
                 self.metrics.in_flight.dec()
             self._settle(call, status, outcome)
+            if outcome in UNSPENT and not call.first_token:
+                await self._give_back(call)
 
     def turned_away(self, call: Call, error: GatewayError) -> None:
         """Account for a call that HTTP's own rules (method, type, length) kept from the road."""
@@ -188,6 +192,13 @@ class Gateway:
                 f"Rate limit exceeded; try again in {seconds} seconds.",
                 headers=call.headers,
             )
+        call.admission = admission
+
+    async def _give_back(self, call: Call) -> None:
+        """The service failed the call before the caller got anything: it doesn't count."""
+        if call.principal is not None and call.admission is not None:
+            admission = await self.limiter.give_back(call.principal, call.admission)
+            call.headers = limits.headers(admission)
 
     def _prepare(self, call: Call, principal: Principal) -> None:
         """Body to a valid, clean request for a model that the caller may use."""
@@ -270,7 +281,7 @@ class Gateway:
         model = call.model if self.engine.known(call.model) else "other"
         tier = principal.tier_name if principal else "none"
         meters = self.metrics.meters(call.path, model, tier)
-        meters.outcome(outcome)
+        meters.outcome(outcome, fault_of(outcome))
         meters.duration.observe(seconds)
         if call.first_token:
             self._stream_meters(call, meters, usage, outcome)
@@ -286,7 +297,7 @@ class Gateway:
             record = record_of(call, model, status, outcome, seconds, self.memory)
             self.journal.add(record)
         if self.log is not None:
-            self.log.write(call, status, outcome)
+            self.log.write(call, status_of(outcome, status), outcome)
         if call.trace is not None:
             call.trace.finish(call, status, outcome)
 

@@ -273,4 +273,4 @@ def build(parts: Parts) -> Edge:
     endpoints = {
         d.path: EngineEndpoint(parts.gateway, d, watch, bodies, parts.tracer) for d in DIALECTS
     }
-    return Edge(app, endpoints, Peers(parts.settings.trusted_proxies))
+    return Edge(app, endpoints, Peers(parts.settings.trusted_proxies), watch)

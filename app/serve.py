@@ -13,6 +13,7 @@ from pathlib import Path
 import uvicorn
 
 from app import config, openfiles
+from app.api.edge import Edge
 from app.api.http import BoundedHttp
 from app.engines.base import EngineFailed
 from app.engines.weights import ModelUnavailable
@@ -22,6 +23,8 @@ from app.telemetry import log
 
 START_TIMEOUT = 1800.0  # seconds; a 27B model from a cold disk takes many minutes
 UPSTREAM_PATIENCE = 10.0  # seconds until a person is told that none answers
+FAREWELL_SECONDS = 1.0  # that clients get to read how their calls ended
+LAST_RESORT_SECONDS = 2  # after that uvicorn cuts what nothing else could end
 BANNER = """
 Gemma gateway is ready on {url}   (console: {url}/console, API documentation: {url}/docs)
 
@@ -49,14 +52,19 @@ or with an OpenAI SDK (pip install openai):
 class Server(uvicorn.Server):
     """uvicorn, with an orderly end.
 
-    uvicorn raises the signal again once it has drained, so that an orderly SIGTERM looks like a
-    death by signal. An operator expects exit status 0; a second signal still ends at once.
+    The first signal lets calls finish for a while; then, or at a second signal, those that are left
+    are ended by the gateway, each told so in its own dialect. uvicorn alone would cut them, and
+    raise the signal again, so that an orderly SIGTERM looks like a death by signal.
+
+    Args:
+        edge: the application, as ``settings`` has it.
     """
 
-    def __init__(self, settings: uvicorn.Config, parts: Parts) -> None:
+    def __init__(self, settings: uvicorn.Config, parts: Parts, edge: Edge) -> None:
         super().__init__(settings)
         self._parts = parts
-        self._leaving = False
+        self._edge = edge
+        self._signalled = False
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -70,21 +78,43 @@ class Server(uvicorn.Server):
                 loop.remove_signal_handler(number)
 
     def _stop(self, number: int) -> None:
-        """First the grace for load balancers, if there is one; at the second signal, never."""
+        """First the grace for load balancers, if there is one, and the drain; at the second signal
+        the end."""
         grace = self._parts.settings.drain_grace_seconds
-        if number == signal.SIGTERM and grace and not self._leaving:
-            self._leaving = True
+        if self._signalled:
+            self._end()
+        elif number == signal.SIGTERM and grace:
             self._parts.leave()
             BoundedHttp.leaving = True
             log.logger.info("not ready; new calls are taken for another %g s", grace)
-            asyncio.get_running_loop().call_later(grace, self._drain, number)
+            asyncio.get_running_loop().call_later(grace, self._drain)
         else:
-            self._drain(number)
+            self._drain()
+        self._signalled = True
 
-    def _drain(self, number: int) -> None:
+    def _drain(self) -> None:
+        """Take no new calls; those in flight may take ``drain_seconds``."""
+        if not self.should_exit:
+            calls = self._parts.drain()
+            log.logger.info("stopping; %d calls in flight may finish", calls)
+            seconds = self._parts.settings.drain_seconds
+            asyncio.get_running_loop().call_later(seconds, self._end)
+            self.should_exit = True
+
+    def _end(self) -> None:
+        """End the calls that are left, while their clients can still be told."""
         calls = self._parts.drain()
-        log.logger.info("stopping; %d calls in flight may finish", calls)
-        self.handle_exit(number, None)
+        self.should_exit = True
+        if calls:
+            log.logger.info("ending %d calls in flight", calls)
+        self._edge.stop()
+        asyncio.get_running_loop().call_later(FAREWELL_SECONDS, self._hang_up)
+
+    def _hang_up(self) -> None:
+        """Close what is still open: a client that doesn't read its farewell holds nobody up."""
+        self._edge.stop()  # what came in the last moment
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
 
 
 def serve(settings: Settings) -> int:
@@ -120,9 +150,11 @@ def _open_files(max_in_flight: int) -> None:
 
 
 def _server(settings: Settings, parts: Parts) -> Server:
+    edge = build(parts)
+    drain = math.ceil(settings.drain_seconds + FAREWELL_SECONDS)
     return Server(
         uvicorn.Config(
-            build(parts),
+            edge,
             host=settings.host,
             port=settings.port,
             lifespan="off",  # the parts live longer than the server: see _run
@@ -130,13 +162,14 @@ def _server(settings: Settings, parts: Parts) -> Server:
             access_log=False,
             server_header=False,
             proxy_headers=False,  # app.api.peer believes fewer of them
-            timeout_graceful_shutdown=int(settings.drain_seconds),
+            timeout_graceful_shutdown=drain + LAST_RESORT_SECONDS,
             timeout_keep_alive=65,
             loop="auto",  # uvloop where there is one
             http=BoundedHttp,
             ws="none",  # or what else is installed decides whether WebSockets are spoken
         ),
         parts,
+        edge,
     )
 
 

@@ -268,4 +268,4 @@ class RuntimeKeys:
 
 def unavailable(message: str = "") -> GatewayError:
     """The error for a store that can't be asked about keys now."""
-    return GatewayError(Code.KEY_STORE_UNAVAILABLE, message, headers={"retry-after": "1"})
+    return GatewayError(Code.KEY_STORE_UNAVAILABLE, message)

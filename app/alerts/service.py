@@ -281,4 +281,4 @@ def _stored() -> Iterator[None]:
     try:
         yield
     except StoreError:
-        raise GatewayError(Code.ALERT_STORE_UNAVAILABLE, headers={"retry-after": "1"}) from None
+        raise GatewayError(Code.ALERT_STORE_UNAVAILABLE) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -9,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.api.endpoint import request_id
 from app.api.errors import respond
 from app.api.peer import Peers
+from app.api.watch import Watch
 from app.errors import Code, GatewayError
 from app.telemetry.log import logger
 
@@ -20,12 +22,30 @@ class Edge:
     of the gateway's policy. ``client`` of each request becomes the client's own address, also
     behind proxies. Every other answer gets its ``x-request-id`` here, and no exception
     leaves as more than an INTERNAL_ERROR.
+
+    Args:
+        app: FastAPI's application.
+        endpoints: of the engine routes, by path.
+        peers: knows which addresses are clients' own.
+        watch: looks after the calls to them.
     """
 
-    def __init__(self, app: ASGIApp, endpoints: Mapping[str, ASGIApp], peers: Peers) -> None:
+    def __init__(
+        self, app: ASGIApp, endpoints: Mapping[str, ASGIApp], peers: Peers, watch: Watch
+    ) -> None:
         self.app = app
         self.endpoints = endpoints
         self.peers = peers
+        self._watch = watch
+        self._requests: set[asyncio.Task[None]] = set()  # those that FastAPI serves
+        self._stopped = False
+
+    def stop(self) -> None:
+        """The process stops: end what is here, each in its own dialect (SHUTTING_DOWN)."""
+        self._stopped = True
+        self._watch.stop(Code.SHUTTING_DOWN)
+        while self._requests:
+            self._requests.pop().cancel()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -47,11 +67,23 @@ class Edge:
                 message["headers"] = [*message["headers"], (b"x-request-id", call_id.encode())]
             await send(message)
 
+        task = asyncio.current_task()
+        assert task is not None
+        self._requests.add(task)
         try:
             await self.app(scope, receive, send_with_id)
+            return
+        except asyncio.CancelledError:
+            if not self._stopped:
+                raise
+            code = Code.SHUTTING_DOWN
         except Exception:
             logger.exception("request failed")
             if begun:
                 raise
-            response = respond(scope["path"], GatewayError(Code.INTERNAL_ERROR), call_id)
+            code = Code.INTERNAL_ERROR
+        finally:
+            self._requests.discard(task)
+        if not begun:
+            response = respond(scope["path"], GatewayError(code), call_id)
             await response(scope, receive, send_with_id)

@@ -53,7 +53,7 @@ def head(call: Call, *more: tuple[bytes, bytes]) -> list[tuple[bytes, bytes]]:
 class Connection:
     """One HTTP exchange: the ``Client`` of the road.
 
-    A client that leaves, or a call whose time is up, cancels the task that made this object:
+    A client that leaves, or a call that the gateway ends, cancels the task that made this object:
     cancellation is how it travels down the road to the engine.
 
     Args:
@@ -110,8 +110,9 @@ class Connection:
             if more:
                 body = await self._rest(body)
         except asyncio.CancelledError:
-            if not self._call.expired:
+            if self._call.ended is not Code.ENGINE_TIMEOUT:
                 raise
+            self._call.ended = Code.REQUEST_TIMEOUT
             if self._task is not None:
                 self._task.uncancel()
             raise too_late() from None
@@ -155,17 +156,17 @@ class Connection:
         """See ``Client.answer``."""
         headers = head(call, JSON)
         headers.append((b"content-length", b"%d" % len(body)))
-        self.begun = True
         self.close()
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        self.begun = True
         await self._send({"type": "http.response.body", "body": body})
 
     async def begin(self, call: Call) -> None:
         """See ``Client.begin``."""
-        self.begun = True
         await self._send(
             {"type": "http.response.start", "status": 200, "headers": head(call, *EVENTS)}
         )
+        self.begun = True
 
     async def write(self, data: bytes) -> None:
         """See ``Client.write``."""
@@ -182,10 +183,10 @@ class Connection:
             self._departure = asyncio.ensure_future(self._receive())
             self._departure.add_done_callback(self._gone)
 
-    def expire(self) -> None:
-        """End the call: its time is up."""
-        if self._task is not None:
-            self._call.expired = True
+    def stop(self, reason: Code) -> None:
+        """See ``Watched.stop``. A call that is being ended already keeps its reason."""
+        if self._task is not None and self._call.ended is None and not self.left:
+            self._call.ended = reason
             self._task.cancel()
 
     def close(self) -> None:
@@ -258,10 +259,11 @@ class EngineEndpoint:
         except GatewayError as error:
             await self._fail(call, connection, error)
         except asyncio.CancelledError:
-            if call.expired and not connection.begun:
-                await self._fail(call, connection, GatewayError(Code.ENGINE_TIMEOUT))
-            elif not connection.left:
-                raise
+            if call.ended is None:
+                if not connection.left:
+                    raise
+            elif not connection.begun:
+                await self._fail(call, connection, GatewayError(call.ended))
         except Exception:
             logger.exception("call failed")
             if connection.begun:
@@ -293,5 +295,7 @@ class EngineEndpoint:
 
     async def _fail(self, call: Call, connection: Connection, error: GatewayError) -> None:
         call.headers = {**call.headers, **error.headers}
+        if not error.worth_a_retry:
+            call.headers["x-should-retry"] = "false"
         body = self.dialect.error(error, call.id)
         await connection.answer(call, error.status, body)

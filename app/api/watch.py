@@ -1,9 +1,11 @@
-"""Watching calls in flight: clients that leave, and calls that take too long."""
+"""Watching calls in flight: clients that leave, calls that take too long, and the last moment."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Protocol
+
+from app.errors import Code
 
 TICK = 0.05  # seconds; a departure before it is noticed at it
 
@@ -21,8 +23,8 @@ class Watched(Protocol):
         """Wait for the client's departure, and cancel the call then. Idempotent."""
         ...
 
-    def expire(self) -> None:
-        """Cancel the call: its time is up."""
+    def stop(self, reason: Code) -> None:
+        """Cancel the call, whose client is told the reason. Idempotent."""
         ...
 
 
@@ -49,11 +51,16 @@ class Watch:
         """Its call is over."""
         self._open.pop(connection, None)
 
+    def stop(self, reason: Code) -> None:
+        """Stop all calls that are here now."""
+        for connection in list(self._open):
+            connection.stop(reason)
+
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
         now = loop.time()
         for connection, since in list(self._open.items()):
             connection.listen()
             if now - since > connection.patience:
                 self.discard(connection)
-                connection.expire()
+                connection.stop(Code.ENGINE_TIMEOUT)
         self._timer = loop.call_later(TICK, self._tick, loop) if self._open else None

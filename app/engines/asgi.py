@@ -50,6 +50,7 @@ class AsgiReply:
 
     status = 0
     content_type = ""
+    retry_after = ""  # vLLM tells none
 
     def __init__(
         self, app: AsgiApp, request: EngineRequest, generation: Generation, idle_timeout: float

@@ -66,6 +66,7 @@ class EngineReply(Protocol):
 
     status: int
     content_type: str
+    retry_after: str  # the header of that name (RFC 9110, 10.2.3); empty where there is none
 
     def chunks(self) -> AsyncIterator[bytes]:
         """Body bytes as the engine writes them, once.

@@ -51,11 +51,13 @@ class Connection(asyncio.Protocol):
     Attributes:
         status: of the answer, once ``exchange`` has returned.
         content_type: of the answer.
+        retry_after: of the answer, as it stands there; empty where it doesn't.
     """
 
     def __init__(self, origin: Origin) -> None:
         self.status = 0
         self.content_type = ""
+        self.retry_after = ""
         self.idle_since = 0.0  # loop time
         self.deadline = inf  # loop time by which the head of an answer must have come
         self._origin = origin
@@ -91,7 +93,7 @@ class Connection(asyncio.Protocol):
         self._written = self._loop.time()
         self._reused, self._busy = self._keep, True
         self._answered = self._headed = self._framed = self._complete = self._keep = False
-        self.status, self.content_type = 0, ""
+        self.status, self.content_type, self.retry_after = 0, "", ""
         if self._transport is not None:
             self._transport.write(request)
         while not self._headed:
@@ -197,6 +199,8 @@ class Connection(asyncio.Protocol):
         name = name.lower()
         if name == b"content-type":
             self.content_type = value.decode("latin-1")
+        elif name == b"retry-after":
+            self.retry_after = value.decode("latin-1")
         elif name == b"content-length":
             self._framed = True
         elif name == b"transfer-encoding":  # RFC 9112 6.3: any other one lasts until the end

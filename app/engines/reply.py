@@ -27,6 +27,7 @@ class UpstreamReply:
         "content_type",
         "ended",
         "expired",
+        "retry_after",
         "since",
         "started",
         "status",
@@ -43,6 +44,7 @@ class UpstreamReply:
     ) -> None:
         self.status = connection.status
         self.content_type = connection.content_type or "application/octet-stream"
+        self.retry_after = connection.retry_after
         self.started = started  # monotonic seconds
         self.waiting = False  # for the upstream; False while the reader is busy elsewhere
         self.since = time.monotonic()  # since when, if so
@@ -91,10 +93,17 @@ class UpstreamReply:
             self._leave()
             self._connection.abort()
 
-    def expire(self, why: str) -> None:
-        """Time is up: the reader gets EngineFailed('timeout')."""
+    def expire(self, why: str, *, silent: bool = False) -> None:
+        """Time is up: the reader gets EngineFailed('timeout').
+
+        Args:
+            why: for the log.
+            silent: the upstream said nothing. Only that is its failure: a call may also be long
+                because its client reads slowly.
+        """
         self.expired = why
-        self._pool.failed(self._upstream)
+        if silent:
+            self._pool.failed(self._upstream)
         self.close()
 
     def generated(self) -> int | None:

@@ -305,7 +305,7 @@ class UpstreamEngine:
                 origin.prune(frozen=bool(silent) and now - silent > self._idle_timeout)
             for reply in tuple(self._live):
                 if reply.waiting and now - reply.since > self._idle_timeout:
-                    reply.expire(f"silent for {self._idle_timeout} s")
+                    reply.expire(f"silent for {self._idle_timeout} s", silent=True)
                 elif now - reply.started > self._request_timeout:
                     reply.expire(f"longer than {self._request_timeout} s")
 

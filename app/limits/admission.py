@@ -32,12 +32,16 @@ class Admission(NamedTuple):
             (store away and ``store_failure`` is ``allow``).
         retry_after: seconds until every window has room again; 0 when allowed.
         degraded: decided without the store.
+        stored_at: the request's time in the store's log, microseconds; None: it isn't there.
+        noted_at: its time in this process's own log, seconds; None: it isn't there.
     """
 
     allowed: bool
     states: tuple[WindowState, ...]
     retry_after: float = 0.0
     degraded: bool = False
+    stored_at: int | None = None
+    noted_at: float | None = None
 
     @property
     def tightest(self) -> WindowState | None:

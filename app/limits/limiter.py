@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
@@ -63,10 +64,29 @@ class Limiter:
         except StoreError:
             self.degraded_calls += 1
             return self._without_store(principal.key_id, calls)
-        admission = calls.read(reply)
-        if admission.allowed and self._on_failure == "local":
-            self._local.note(principal.key_id, calls.capacity)
-        return admission
+        if reply[0] != 1:
+            return calls.read(reply)
+        noted_at = None
+        if self._on_failure == "local":
+            noted_at = self._local.note(principal.key_id, calls.capacity)
+        return calls.read(reply, reply[2], noted_at)
+
+    async def give_back(self, principal: Principal, admission: Admission) -> Admission:
+        """Take a request that was let through out of its windows again: at most one wait for the
+        store, and one that is away keeps it.
+
+        Returns:
+            The caller's state without it.
+        """
+        if admission.stored_at is None and admission.noted_at is None:
+            return admission
+        calls = self._prepared(principal)
+        if admission.noted_at is not None:
+            self._local.give_back(principal.key_id, admission.noted_at)
+        if admission.stored_at is not None:
+            with suppress(StoreError):
+                await self._store.run(calls.give_back(admission.stored_at))
+        return (await self.look(principal)).admission
 
     async def look(self, principal: Principal) -> Look:
         """The caller's state; it doesn't count as a request. Never raises StoreError."""
@@ -79,10 +99,13 @@ class Limiter:
 
     def _without_store(self, key_id: str, calls: Calls) -> Admission:
         if self._on_failure == "local":
-            return self._local.admit(key_id, calls.windows)
+            admission = self._local.admit(key_id, calls.windows)
+            if admission.allowed:
+                return admission._replace(noted_at=self._local.newest(key_id))
+            return admission
         if self._on_failure == "allow":
             return Admission(True, (), degraded=True)
-        raise GatewayError(Code.LIMIT_STORE_UNAVAILABLE, headers={"retry-after": "1"})
+        raise GatewayError(Code.LIMIT_STORE_UNAVAILABLE)
 
     def _prepared(self, principal: Principal) -> Calls:
         found = self._calls.get(principal.key_id)

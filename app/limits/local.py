@@ -39,13 +39,18 @@ class LocalWindows:
     def __len__(self) -> int:
         return len(self._logs)
 
-    def note(self, key_id: str, capacity: int) -> None:
+    def note(self, key_id: str, capacity: int) -> float:
         """Record a request that was admitted elsewhere.
 
         Args:
             capacity: ``entries`` of the caller's windows.
+
+        Returns:
+            Its time.
         """
-        self._log(key_id).add(self._clock(), capacity)
+        now = self._clock()
+        self._log(key_id).add(now, capacity)
+        return now
 
     def admit(self, key_id: str, windows: tuple[Window, ...]) -> Admission:
         """Record the request if every window has room; decide as the script does."""
@@ -56,6 +61,15 @@ class LocalWindows:
             return Admission(True, log.states(now, windows), degraded=True)
         retry = max(log.room_in(now, w) for w in windows)
         return Admission(False, log.states(now, windows), retry, degraded=True)
+
+    def newest(self, key_id: str) -> float:
+        """Time of the caller's last request; it has one."""
+        return self._logs[key_id].times[-1]
+
+    def give_back(self, key_id: str, noted_at: float) -> None:
+        """Forget the request of that time; nothing where it has gone already."""
+        if (log := self._logs.get(key_id)) is not None:
+            log.remove(noted_at)
 
     def look(self, key_id: str, windows: tuple[Window, ...]) -> tuple[Admission, int]:
         """The state without a request, and the requests of the last hour."""
@@ -92,6 +106,11 @@ class _Log:
         if 2 * self.begin >= size + 16:  # at least half is old: moving the rest is paid for
             del self.times[: self.begin]
             self.begin = 0
+
+    def remove(self, time: float) -> None:
+        index = self.oldest(time) - 1
+        if index >= self.begin and self.times[index] == time:
+            del self.times[index]
 
     def oldest(self, cutoff: float) -> int:
         """Index of the first request after ``cutoff``."""

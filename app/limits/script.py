@@ -1,4 +1,4 @@
-"""The window script's calls and replies (``window.lua``)."""
+"""The window scripts' calls and replies (``window.lua``, ``give_back.lua``)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from app.settings import Window
 from app.storage.batch import Prepared, Script, prepare
 
 SCRIPT = Script(files("app.limits").joinpath("window.lua").read_text("utf-8"))
+GIVE_BACK = Script(files("app.limits").joinpath("give_back.lua").read_text("utf-8"))
 HOUR = 3600  # seconds; /v1/usage tells the requests of the last hour
 MAX_ENTRIES = 1_000_000  # the largest limit of the settings; 8 MB in the store
 _HEX = re.compile(r"[0-9a-f]{64}")
@@ -44,12 +45,14 @@ class Calls:
 
     Args:
         windows: of the caller's tier.
+        key: name of the caller's log in the store.
         capacity: requests that the caller's log holds, see :func:`entries`.
         admit: records the request where every window has room.
         look: records nothing; it has one more window, the last hour.
     """
 
     windows: tuple[Window, ...]
+    key: str
     capacity: int
     admit: Prepared
     look: Prepared
@@ -57,21 +60,33 @@ class Calls:
     @classmethod
     def make(cls, prefix: str, key_id: str, windows: tuple[Window, ...]) -> Calls:
         """Pack both calls for a caller and the windows of its tier."""
-        keys = [key_name(prefix, key_id, "log")]
+        key = key_name(prefix, key_id, "log")
         life = max(HOUR, *(w.seconds for w in windows))
         pairs = [n for w in windows for n in (w.limit, w.seconds)]
         capacity = entries(windows)
         shape = [capacity, life, *pairs]
         return cls(
             windows,
+            key,
             capacity,
-            prepare(SCRIPT, keys, [1, *shape]),
+            prepare(SCRIPT, [key], [1, *shape]),
             # A limit that no log reaches: this window only counts.
-            prepare(SCRIPT, keys, [0, *shape, 2 * MAX_ENTRIES, HOUR]),
+            prepare(SCRIPT, [key], [0, *shape, 2 * MAX_ENTRIES, HOUR]),
         )
 
-    def read(self, reply: list[int]) -> Admission:
-        """The decision in a reply of ``admit`` or ``look``."""
+    def give_back(self, stored_at: int) -> Prepared:
+        """The call that takes one admitted request out of the log again."""
+        return prepare(GIVE_BACK, [self.key], [stored_at])
+
+    def read(
+        self, reply: list[int], stored_at: int | None = None, noted_at: float | None = None
+    ) -> Admission:
+        """The decision in a reply of ``admit`` or ``look``.
+
+        Args:
+            reply: of the script.
+            stored_at: see :class:`Admission`, as ``noted_at``.
+        """
         index = 3
         states = []
         for window in self.windows:
@@ -80,4 +95,5 @@ class Calls:
             reset = reply[index + 1] / 1e6
             states.append(WindowState(limit, left if left > 0 else 0, reset, window.seconds))
             index += 2
-        return Admission(reply[0] == 1, tuple(states), reply[1] / 1e6)
+        retry_after = reply[1] / 1e6
+        return Admission(reply[0] == 1, tuple(states), retry_after, False, stored_at, noted_at)

@@ -1,7 +1,7 @@
 -- Exact sliding windows over one log, decided and recorded in one atomic step.
 --
 -- KEYS[1]  the log: a string that is a ring of times.
---            0..23  header: requests ever recorded, time of the last one, slots of the ring
+--            0..23  header: requests recorded, latest time ever, slots of the ring
 --            24..   slots of 8 bytes; request number i is in slot i mod slots
 --          All numbers are big-endian doubles; times are microseconds of the server's clock.
 -- ARGV     take (1: record the request if every window has room; 0: only look),
@@ -32,7 +32,7 @@ if #near >= HEADER then
   end
 end
 
-if take and total > 0 and slots < wanted then
+if take and slots < wanted then
   -- A larger limit than before: lay the ring out anew, oldest first. Rings only grow.
   local ring = redis.call('GETRANGE', key, HEADER, -1)
   if total > slots then
@@ -58,7 +58,7 @@ local first = math.max(0, total - slots)
 local function oldest(cutoff)
   if total == first or last <= cutoff then return total end
   if at(first) > cutoff then return first end
-  local out, inside = first, total - 1
+  local out, inside = first, total -- the latest one may have been given back: `last` isn't its time
   while inside - out > 1 do
     local middle = math.floor((out + inside) / 2)
     if at(middle) > cutoff then inside = middle else out = middle end

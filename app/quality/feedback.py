@@ -102,6 +102,6 @@ class FeedbackDesk:
                 headers={"retry-after": str(ceil(wait))},
             )
         if self._looking.locked():
-            raise GatewayError(Code.ENGINE_OVERLOADED, headers={"retry-after": "1"})
+            raise GatewayError(Code.ENGINE_OVERLOADED)
         async with self._looking:
             return pick(await self._journal.recent(OLDER))

@@ -42,12 +42,19 @@ class CallMeters:
         self._labels = (route, model, tier)
         self._outcomes: dict[str, Counter] = {}
 
-    def outcome(self, name: str) -> None:
-        """Count one finished call. ``name``: ``ok``, ``client_closed`` or an error code."""
+    def outcome(self, name: str, fault: str = "") -> None:
+        """Count one finished call.
+
+        Args:
+            name: ``ok``, ``client_closed`` or an error code.
+            fault: whose doing that was, see ``app.monitoring.outcomes``; empty: nobody's.
+        """
         child = self._outcomes.get(name)
         if child is None:
             child = self._outcomes[name] = self._metrics.requests.labels(*self._labels, name)
         child.inc()
+        if fault:
+            self._metrics.faults.labels(self._labels[1], fault).inc()
 
     @cached_property
     def duration(self) -> Histogram:
@@ -107,6 +114,12 @@ class Metrics:
             "gateway_requests",
             "Finished calls by outcome: ok, client_closed or an error code.",
             (*CALL_LABELS, "outcome"),
+            registry=registry,
+        )
+        self.faults = Counter(
+            "gateway_faults",
+            "Finished calls without a whole answer: caller, policy, engine or gateway.",
+            ("model", "fault"),
             registry=registry,
         )
         self.duration = Histogram(

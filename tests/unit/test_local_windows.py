@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from hashlib import sha256
 
 import pytest
@@ -62,6 +63,28 @@ def test_every_decision_is_the_reference_s(shape: list[Window], waits: list[int]
         assert last_hour == len(times)
         expected = reference(list(times), clock.now, windows)
         assert (looked.allowed, looked.retry_after) == (expected.allowed, expected.retry_after)
+
+
+@given(shapes, steps, st.randoms(use_true_random=False))
+def test_what_is_given_back_never_came(
+    shape: list[Window], waits: list[int], chance: random.Random
+) -> None:
+    windows, clock, times = tuple(shape), Clock(), []
+    local = LocalWindows(clock)
+    told = [0.0]  # a time of no request
+    for wait in waits:
+        clock.now += wait / 4
+        if chance.random() < 0.4:
+            time = chance.choice(told)  # also twice, and long after
+            local.give_back(KEY, time)
+            local.give_back("somebody else", time)
+            if time in times:
+                times.remove(time)
+        expected = reference(times, clock.now, windows)
+        assert local.admit(KEY, windows) == expected
+        if expected.allowed:
+            told.append(local.newest(KEY))
+            assert told[-1] == clock.now
 
 
 @given(shapes, steps)

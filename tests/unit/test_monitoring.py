@@ -19,7 +19,7 @@ from app.monitoring import document, moments
 from app.monitoring.capture import record_of
 from app.monitoring.histogram import BUCKETS, LEAST, bucket, quantile
 from app.monitoring.memory import Memory, own
-from app.monitoring.outcomes import class_of, status_of
+from app.monitoring.outcomes import UNSPENT, class_of, fault_of, status_of
 from app.monitoring.prices import Prices
 from app.monitoring.rollups import Sums
 from app.monitoring.series import totals
@@ -70,6 +70,22 @@ def test_every_code_has_its_class() -> None:
         assert class_of(code.name) == ("failed" if failed else "refused"), code
     assert (class_of("ok"), class_of("client_closed")) == ("successful", "client_closed")
     assert class_of("A_LATER_CODE") == "refused"
+
+
+def test_every_outcome_is_somebodys_doing() -> None:
+    words = {"caller", "policy", "engine", "gateway"}
+    assert {fault_of(code.name) for code in Code} == words
+    for code in Code:
+        ours = fault_of(code.name) in {"engine", "gateway"}
+        assert ours == (code.value.status >= 500), code
+        assert (code.name in UNSPENT) == (ours and code is not Code.ENGINE_TIMEOUT), code
+    assert (fault_of("ok"), fault_of("client_closed"), fault_of("A_LATER_CODE")) == (
+        "",
+        "caller",
+        "caller",
+    )
+    assert fault_of("SHUTTING_DOWN") == fault_of("INTERNAL_ERROR") == "gateway"
+    assert fault_of("RATE_LIMIT_EXCEEDED") == fault_of("RESPONSE_FILTERED") == "policy"
 
 
 def test_a_stream_that_broke_off_counts_with_its_errors_status() -> None:

@@ -1,0 +1,319 @@
+"""How calls end that a stopping process still holds: told in their dialect, charged, logged."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import io
+import json
+import os
+import re
+import signal
+import time
+import urllib.request
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from app.call import Principal
+from app.limits.ledger import Ledger
+from app.limits.limiter import Limiter
+from app.monitoring.journal import Journal
+from app.settings import Tier, Window
+from app.storage.redis import Store
+from tests.integration.conftest import Server
+from tests.integration.test_road import PATHS, Json, ask, events, post, state
+from tests.process import KEY, OPERATOR, Engine, Gateway
+
+WORDS = {"pieces": ["word "] * 50, "stall": 20}
+HUGE = {"pieces": ["word " * 2000] * 1000, "stall": 1000}  # more than sockets hold, and no end
+PATIENCE = 60  # seconds until a state has to be there
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """One of this module's own: its script, and what it holds, are nobody else's."""
+    with Engine(tmp_path_factory.mktemp("engine")) as process:
+        yield process
+
+
+@contextmanager
+def scripted(engine: Engine, script: Json) -> Iterator[None]:
+    """What the engine does with calls that bring no script of their own."""
+
+    def put(script: Json) -> None:
+        request = urllib.request.Request(engine.url + "/_script", json.dumps(script).encode())
+        urllib.request.urlopen(request, timeout=60).close()
+
+    put(script)
+    try:
+        yield
+    finally:
+        put({})
+
+
+async def until(true: Callable[[], bool] | Callable[[], object], what: str) -> None:
+    """Wait for a state. ``true`` may be a coroutine function."""
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        found = true()
+        if await found if asyncio.iscoroutine(found) else found:
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError(f"never: {what}")
+
+
+@dataclass
+class Exchange:
+    """One request on a connection of its own, and what has come back so far."""
+
+    name: str
+    dialect: str
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    raw: bytearray = field(default_factory=bytearray)
+
+    @classmethod
+    async def begin(
+        cls, gateway: Gateway, name: str, dialect: str, body: bytes, length: int = 0, key: str = KEY
+    ) -> Exchange:
+        """Send a request, of whose body only the beginning may be given (``length``: of all)."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+        head = (
+            f"{'POST' if body else 'GET'} {PATHS.get(dialect, dialect)} HTTP/1.1\r\nhost: x\r\n"
+            f"authorization: Bearer {key}\r\ncontent-type: application/json\r\n"
+            f"content-length: {length or len(body)}\r\n\r\n"
+        )
+        writer.write(head.encode() + body)
+        return cls(name, dialect, reader, writer)
+
+    async def hear(self, text: bytes) -> None:
+        """Wait until ``text`` has come."""
+        async with asyncio.timeout(PATIENCE):
+            while text not in self.raw:
+                data = await self.reader.read(65536)
+                assert data, f"{self.name}: closed after {bytes(self.raw)!r}"
+                self.raw += data
+
+    async def rest(self) -> tuple[int, http.client.HTTPMessage, bytes]:
+        """Status, headers and body, once the gateway has closed the connection."""
+        async with asyncio.timeout(PATIENCE):
+            self.raw += await self.reader.read()
+        self.writer.close()
+        reply = http.client.HTTPResponse(_Heard(bytes(self.raw)))  # type: ignore[arg-type]
+        reply.begin()
+        return reply.status, reply.headers, reply.read()
+
+
+class _Heard:
+    def __init__(self, raw: bytes) -> None:
+        self._raw = raw
+
+    def makefile(self, *_: object) -> io.BytesIO:
+        return io.BytesIO(self._raw)
+
+
+async def in_flight(gateway: Gateway) -> int:
+    async with aiohttp.ClientSession() as session, session.get(gateway.url + "/metrics") as reply:
+        found = re.search(r"^gateway_requests_in_flight (\d+)", await reply.text(), re.M)
+    assert found
+    return int(found[1])
+
+
+async def idle(engine: Engine) -> bool:
+    return (await state(engine))["running"] == 0
+
+
+def told(exchange: Exchange, body: bytes) -> dict[str, object]:
+    """The error object that the exchange ended with."""
+    if exchange.name != "stream":
+        doc = json.loads(body)
+        assert ("type" in doc) == (exchange.dialect == "messages")
+        return dict(doc["error"])
+    docs = events(body)
+    assert "[DONE]" not in docs
+    assert b"response.completed" not in body
+    assert b"message_stop" not in body
+    if exchange.dialect in ("responses", "messages"):
+        assert docs[-1]["type"] == "error"
+    return dict(docs[-1]["error"])
+
+
+ENDINGS = {
+    "the drain's deadline": ({"drain_seconds": 1}, (signal.SIGTERM, 0)),
+    "a second SIGTERM": ({"drain_seconds": 300}, (signal.SIGTERM, signal.SIGTERM)),
+    "Ctrl-C twice": ({"drain_seconds": 300}, (signal.SIGINT, signal.SIGINT)),
+    "a second signal in the grace": (
+        {"drain_seconds": 300, "drain_grace_seconds": 300},
+        (signal.SIGTERM, signal.SIGINT),
+    ),
+    "no drain at all": ({"drain_seconds": 0}, (signal.SIGTERM, 0)),
+}
+
+
+@pytest.mark.parametrize("how", list(ENDINGS))
+async def test_what_is_left_is_ended_in_its_dialect(
+    server: Server, engine: Engine, tmp_path: Path, prefix: str, how: str
+) -> None:
+    settings, signals = ENDINGS[how]
+    before = await state(engine)
+    with Gateway(
+        tmp_path,
+        upstreams=engine.url + "/v1",
+        redis_url=server.url,
+        redis_prefix=prefix,
+        store_timeout=5,
+        idle_timeout=300,
+        **settings,
+    ) as gateway:
+        calls = [call async for call in held(gateway)]
+
+        async def here() -> bool:  # a body that is still arriving is no call of the engine's yet
+            return await in_flight(gateway) == 16 and (await state(engine))["running"] == 12
+
+        await until(here, "all calls")
+        os.kill(gateway.pid, signals[0])
+        if signals[1]:
+            log = ("stopping;", "not ready;")
+            await until(lambda: any(text in gateway.text() for text in log), "first signal")
+            os.kill(gateway.pid, signals[1])
+        for call in calls:
+            status, headers, body = await call.rest()
+            error = told(call, body)
+            where = (call.name, call.dialect)
+            assert error["code"] == "SHUTTING_DOWN", where
+            assert headers["x-request-id"], where
+            if call.name == "stream":
+                assert status == 200, where
+            else:
+                assert status == 503, where
+                assert headers["retry-after"] == "1", where
+                assert headers["content-type"] == "application/json", where
+        await until(lambda: gateway.child is not None and gateway.child.poll() is not None, "exit")
+        assert gateway.stop() == 0
+
+        async def aborted() -> bool:
+            now = await state(engine)
+            return now["running"] == 0 and now["aborted"] == before["aborted"] + 12
+
+        await until(aborted, "the engine is told")
+
+        text = gateway.text()
+        assert "Traceback" not in text
+        assert "frames" not in text
+        assert '"level":"error"' not in text
+        lines = [json.loads(line) for line in text.splitlines() if '"outcome"' in line]
+        assert [(line["outcome"], line["status"]) for line in lines] == [
+            ("SHUTTING_DOWN", 503)
+        ] * 16
+    store = Store(server.url, 5)
+    await store.start()
+    try:
+        journal = Journal(store, prefix, records_max=1000, records_seconds=3600)
+        records = await journal.recent(100)
+        assert [(r.outcome, r.status) for r in records] == [("SHUTTING_DOWN", 503)] * 16
+        begun = [record for record in records if record.time_to_first_token is not None]
+        assert len(begun) == 4
+        assert all(record.output_tokens > 0 for record in begun)
+        who = Principal(
+            sha256(KEY.encode()).hexdigest(),
+            "",
+            "default",
+            Tier(windows=(Window(limit=100, seconds=3600),)),
+        )
+        limiter = Limiter(store, prefix)
+        assert (await limiter.look(who)).last_hour == 4  # only those that brought an answer count
+        usage = await Ledger(store, limiter, prefix).usage(who)
+        assert usage.all_time.completion_tokens == sum(r.output_tokens for r in begun)
+    finally:
+        await store.stop()
+
+
+async def held(gateway: Gateway) -> AsyncIterator[Exchange]:
+    """Four calls in each dialect: a stream in the middle, one without a byte yet, a whole answer,
+    and one whose body is still arriving."""
+    for dialect in PATHS:
+        body = json.dumps(ask(dialect, "x", stream=True, loopback=WORDS)).encode()
+        stream = await Exchange.begin(gateway, "stream", dialect, body)
+        await stream.hear(b"word ")
+        yield stream
+        for name, streams in (("silent", True), ("whole", False)):
+            body = json.dumps(ask(dialect, "x", stream=streams, loopback={"wait": 300})).encode()
+            yield await Exchange.begin(gateway, name, dialect, body)
+        yield await Exchange.begin(gateway, "half", dialect, body[:20], len(body))
+
+
+async def test_operators_calls_and_health_end_too(engine: Engine, tmp_path: Path) -> None:
+    with (
+        Gateway(
+            tmp_path,
+            upstreams=engine.url + "/v1",
+            operator_keys=OPERATOR,
+            drain_seconds=1,
+            health_timeout=300,
+        ) as gateway,
+        scripted(engine, {"wait": 300}),
+    ):
+        calls = [
+            await Exchange.begin(gateway, "whole", "/v1/keys", b'{"na', 100, OPERATOR),
+            await Exchange.begin(gateway, "whole", "/v1/feedback", b'{"re', 100),
+            await Exchange.begin(gateway, "whole", "/health", b""),
+        ]
+
+        async def generates() -> bool:
+            return bool((await state(engine))["running"])
+
+        await until(generates, "the health generation")
+        os.kill(gateway.pid, signal.SIGTERM)
+        for call in calls:
+            status, headers, body = await call.rest()
+            assert (status, json.loads(body)["error"]["code"]) == (503, "SHUTTING_DOWN")
+            assert headers["x-request-id"]
+            assert headers["retry-after"] == "1"
+        assert gateway.stop() == 0
+        assert '"level":"error"' not in gateway.text()
+        await until(lambda: idle(engine), "the engine is told")
+
+
+async def test_a_client_that_reads_nothing_holds_nobody_up(engine: Engine, tmp_path: Path) -> None:
+    """Its farewell can't be sent; the process ends all the same, long before its last resort."""
+    with (
+        Gateway(tmp_path, upstreams=engine.url + "/v1", drain_seconds=300) as gateway,
+        scripted(engine, HUGE),
+    ):
+        body = json.dumps(ask("chat", "x", stream=True, max_tokens=1000)).encode()
+        deaf = await Exchange.begin(gateway, "stream", "chat", body)
+
+        async def waits() -> bool:
+            one = (await state(engine))["running"] == 1
+            return one and await in_flight(gateway) == 1
+
+        await until(waits, "the stream")
+        await asyncio.sleep(1)  # until its sockets are full; an early end passes as well
+        for _ in range(2):
+            os.kill(gateway.pid, signal.SIGTERM)
+            await until(lambda: "stopping;" in gateway.text(), "first signal")
+        assert await asyncio.to_thread(gateway.stop, PATIENCE) == 0
+        deaf.writer.close()
+        assert "uvicorn" not in gateway.text()
+        line = json.loads(next(x for x in gateway.text().splitlines() if '"outcome"' in x))
+        assert (line["outcome"], line["status"]) == ("SHUTTING_DOWN", 503)
+        await until(lambda: idle(engine), "the engine is told")
+
+
+async def test_a_call_that_is_over_in_time_ends_well(engine: Engine, tmp_path: Path) -> None:
+    """The first signal alone takes nothing away."""
+    with Gateway(tmp_path, upstreams=engine.url + "/v1", drain_seconds=300) as gateway:
+        call = asyncio.create_task(post(gateway, "chat", ask("chat", "x", loopback={"wait": 2})))
+
+        async def works() -> bool:
+            return (await state(engine))["running"] == 1
+
+        await until(works, "the call")
+        assert await asyncio.to_thread(gateway.stop, PATIENCE) == 0
+        assert (await call)[0] == 200
