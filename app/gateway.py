@@ -14,6 +14,8 @@ from app.access.keys import KeyRing
 from app.call import Call, Client, Principal
 from app.engines.base import Engine, EngineReply, EngineRequest, Tally
 from app.errors import Code, GatewayError
+from app.heavy import Heavy
+from app.intake import read
 from app.limits import admission as limits
 from app.limits.ledger import Ledger
 from app.limits.limiter import Limiter
@@ -27,8 +29,6 @@ from app.settings import Settings
 from app.telemetry.log import AccessLog
 from app.telemetry.metrics import CallMeters, Metrics
 from app.usage import Usage
-from app.validation.request import validate
-from app.wire import strict_json
 
 __all__ = ["Gateway", "UsageReport"]
 
@@ -75,6 +75,7 @@ class Gateway:
         self.metrics = metrics
         self.memory = memory
         self.log = log
+        self.heavy = Heavy()
         self.listen: Callable[[Call, Client], Listener | None] | None = None
         self.in_flight = 0
         self.draining = False
@@ -154,23 +155,22 @@ class Gateway:
 
     async def _read(self, call: Call, client: Client, principal: Principal) -> None:
         """Body to a valid, clean request for a model that the caller may use."""
-        call.raw = await client.body()
+        raw = call.raw = await client.body()
         call.enter("validation")
-        body = strict_json.loads(call.raw, self.settings.max_json_depth)
-        dialect = call.dialect
-        messages = dialect.messages(body)
-        incoming.sanitise(messages)
-        validate(dialect, body, messages, principal.tier, self._allowed)
-        call.body, call.stream = body, body.get("stream") is True
+        depth = self.settings.max_json_depth
+        request = await self.heavy.run(
+            len(raw), lambda: read(raw, call.dialect, principal.tier, depth, self._allowed)
+        )
+        body = call.body = request.body
+        call.stream = body.get("stream") is True
         call.model = body["model"] = self._route(body.get("model"), principal)
-        call.content_hash = incoming.content_hash(messages)
-        call.input_length = sum(len(s.text) for m in messages if m.counts for s in m.slots)
-        call.affinity = call.content_hash
-        if len(messages) > 2:  # later turns of a conversation find the prefix of the earlier ones
-            call.affinity = incoming.content_hash(messages[:2])
+        call.content_hash, call.affinity = request.content_hash, request.affinity
+        call.input_length = request.input_length
         call.enter("safety")
         try:
-            flagged = incoming.check(self.policy, messages)
+            flagged = await self.heavy.run(
+                len(raw), lambda: incoming.check(self.policy, request.messages)
+            )
         except incoming.Filtered as filtered:
             self.metrics.filter_child("input", filtered.match.category, "block").inc()
             raise
@@ -209,7 +209,7 @@ class Gateway:
             with delivery.engine_errors(call):
                 reply = await self.engine.send(request)
             call.enter("delivery")
-            return await delivery.deliver(self.policy, call, client, reply)
+            return await delivery.deliver(self.policy, self.heavy, call, client, reply)
         finally:
             call.upstream, call.queue_time = request.tally.server, request.tally.queue_time()
             if reply is not None:

@@ -89,9 +89,10 @@ def _sanitise(slot: Slot) -> bool:
 
 def _channels(message: Message) -> Iterator[list[Slot]]:
     """The texts of a message that a reader sees side by side."""
-    if len(message.slots) == 1:
-        return iter((message.slots,))
     groups: dict[Hashable, list[Slot]] = {}
-    for number, slot in enumerate(message.slots):
-        groups.setdefault(number if slot.channel is None else slot.channel, []).append(slot)
-    return iter(groups.values())
+    for slot in message.slots:
+        if slot.channel is None:
+            yield [slot]
+        else:
+            groups.setdefault(slot.channel, []).append(slot)
+    yield from groups.values()

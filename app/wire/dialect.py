@@ -45,6 +45,13 @@ class Slot:
         self.container[self.key] = text
 
 
+class Reading(Slot):
+    """A text that is judged and counted where it stands, but never rewritten (schemas, keys): its
+    container is not the document."""
+
+    __slots__ = ()
+
+
 class Trail(Protocol):
     """Token-wise lists beside a text (logprobs): they must not tell what the text doesn't say."""
 

@@ -9,6 +9,7 @@ import orjson
 
 from app.errors import Code, GatewayError
 from app.usage import Usage
+from app.wire import large_json
 from app.wire.dialect import Json, Slot, Where
 
 DONE = b"data: [DONE]\n\n"
@@ -59,8 +60,8 @@ def payload(raw: bytes) -> bytes:
 def decode(data: bytes) -> Json | None:
     """A JSON object, or None where the data is anything else (``[DONE]``, a broken line)."""
     try:
-        doc = orjson.loads(data)
-    except orjson.JSONDecodeError:
+        doc = large_json.loads(data)
+    except ValueError:
         return None
     return doc if isinstance(doc, dict) else None
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from app.wire.dialect import Json, Message, Slot, Where
+from app.wire.dialect import Json, Message, Reading, Slot, Where
 from app.wire.openai import invalid
 
 # Fields of messages and parts whose strings name things: ids, kinds. A longer one is a text.
@@ -144,7 +144,7 @@ def free_texts(root: Any, where: Where, known: frozenset[str] = frozenset()) -> 
             keys += [key for key in node if key not in known]
         stack.extend(reversed(children))
     if keys:
-        found.append(reading("\n".join(keys), where))
+        found.append(Reading(["\n".join(keys)], 0, where))
     return found
 
 
@@ -165,7 +165,7 @@ def asides(body: Json, table: Table) -> list[Message]:
     for name in table.binding:
         holder, key = _field(body, name)
         if value := holder.get(key):
-            slot = reading(words([value]), name)
+            slot = Reading([words([value])], 0, name)
             found.append(Message(name, "system", [slot], counts=False))
     for message in found:
         if sum([len(slot.text) for slot in message.slots]) > MAX_ASIDE_CHARS:
@@ -188,11 +188,6 @@ def words(root: Any) -> str:
         elif isinstance(node, str):
             found.append(node)
     return "\n".join(found)
-
-
-def reading(text: str, where: Where) -> Slot:
-    """A slot for a text that is checked where it stands but never rewritten (schemas, keys)."""
-    return Slot([text], 0, where)
 
 
 def place(where: Where) -> str:
