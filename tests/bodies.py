@@ -83,11 +83,11 @@ def bodies(size: int = SIZE) -> dict[str, bytes]:
         "one text of open tags": _text("<embed ", size),
         "one text of schemes": _text("javascript:", size),
         "one text of terms": _text("hate ", size),
-        "half a mebibyte of terms beside": _fill(leaves + b'"', b"hate", b'"]}', size // 4, b""),
-        "half a mebibyte of characters beside": leaves + b'"'
-        + _shuffled(min(size, 3 * 300_000)).encode() + b'"]}',
-        "half a mebibyte of spaces beside": _fill(leaves + b'"', b"a  ", b'"]}', size // 4, b""),
-        "half a mebibyte of backslashes beside": _fill(
+        "terms beside": _fill(leaves + b'"', b"hate", b'"]}', size // 4, b""),
+        "all characters beside": leaves + b'"'
+        + _shuffled(size // 4).encode() + b'"]}',
+        "spaces beside": _fill(leaves + b'"', b"a  ", b'"]}', size // 4, b""),
+        "escapes beside": _fill(
             leaves + b'"', rb"\\u0041", b'"]}', size // 4, b""),
         "messages": _fill(b'{"messages":[', b'{"role":"user","content":""}', b"]}", size),
         "messages up to the bound": _fill(
