@@ -6,6 +6,7 @@ import asyncio
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 
 import orjson
@@ -13,15 +14,17 @@ import orjson
 from app.call import Call, Client
 from app.engines.base import EngineFailed, EngineReply
 from app.errors import Code, GatewayError
-from app.safety.output import OutputGuard, judge_answer
+from app.heavy import Heavy
+from app.safety.output import OutputGuard, Verdict, judge_answer
 from app.safety.policy import Match, Policy
 from app.telemetry.log import logger
 from app.usage import Usage
-from app.wire import engine_error, retry
+from app.wire import engine_error, large_json, retry
 from app.wire.dialect import Json
 
 FAREWELL_SECONDS = 5.0
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
+INLINE_STREAM_BYTES = 64 * 1024  # of a stream at once: some 200 tokens
 ENGINE_CODES = {
     "unavailable": Code.ENGINE_UNAVAILABLE,
     "overloaded": Code.ENGINE_OVERLOADED,
@@ -45,15 +48,20 @@ class Delivered:
     error: GatewayError | None = None
 
 
-async def deliver(policy: Policy, call: Call, client: Client, reply: EngineReply) -> Delivered:
+async def deliver(
+    policy: Policy, heavy: Heavy, call: Call, client: Client, reply: EngineReply
+) -> Delivered:
     """Send an engine's answer on, as a stream or whole.
+
+    Args:
+        heavy: where large answers are judged.
 
     Raises:
         GatewayError: the engine refused or failed before anything was sent.
     """
     if call.stream and reply.content_type.startswith("text/event-stream"):
-        return await _stream(policy, call, client, reply)
-    return await _whole(policy, call, client, reply)
+        return await _stream(policy, heavy, call, client, reply)
+    return await _whole(policy, heavy, call, client, reply)
 
 
 class engine_errors:
@@ -90,34 +98,47 @@ class engine_errors:
             raise GatewayError(code) from None
 
 
-async def _whole(policy: Policy, call: Call, client: Client, reply: EngineReply) -> Delivered:
+async def _whole(
+    policy: Policy, heavy: Heavy, call: Call, client: Client, reply: EngineReply
+) -> Delivered:
     with engine_errors(call):
         raw = await _collect(reply)
-    if reply.status != 200:
-        call.usage = Usage()
-        raise _refused(call, reply, raw)
+        if reply.status != 200:
+            call.usage = Usage()
+            raise _refused(call, reply, raw)
+        verdict, body = await heavy.run(len(raw), lambda: judge(policy, call, raw))
+    await client.answer(call, 200, body)
+    return Delivered(verdict.match, frozenset(verdict.flags))
+
+
+def judge(policy: Policy, call: Call, raw: bytes) -> tuple[Verdict, bytes]:
+    """Judge a whole answer: the verdict, and what the client gets."""
     try:
-        doc: Json = orjson.loads(raw)
+        doc: Json = large_json.loads(raw)
         call.usage = call.dialect.usage(doc) or Usage()
         call.finish_reason = call.dialect.finish(doc)
         verdict = judge_answer(policy, call.dialect, doc)
+        body = orjson.dumps(doc) if verdict.changed else raw
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         logger.warning("unreadable answer from the engine: %s", type(error).__name__)
         raise GatewayError(Code.GENERATION_ERROR) from None
     if verdict.match is not None:
         call.finish_reason = FILTERED
-    await client.answer(call, 200, orjson.dumps(doc) if verdict.changed else raw)
-    return Delivered(verdict.match, frozenset(verdict.flags))
+    if len(raw) > large_json.LARGE_BYTES:
+        large_json.dismantle(doc)
+    return verdict, body
 
 
-async def _stream(policy: Policy, call: Call, client: Client, reply: EngineReply) -> Delivered:
+async def _stream(
+    policy: Policy, heavy: Heavy, call: Call, client: Client, reply: EngineReply
+) -> Delivered:
     stream = call.dialect.stream(call.usage_hidden)
     guard = OutputGuard(policy, stream)
     failure: GatewayError | None = None
     await client.begin(call)
     try:
         with engine_errors(call):
-            await _pump(call, client, reply, guard)
+            await _pump(heavy, call, client, reply, guard)
         if guard.failed or not (guard.ended or guard.blocked):
             failure = GatewayError(Code.GENERATION_ERROR)
     except GatewayError as error:
@@ -138,11 +159,16 @@ async def _stream(policy: Policy, call: Call, client: Client, reply: EngineReply
     return Delivered(guard.blocked, frozenset(guard.flags), failure)
 
 
-async def _pump(call: Call, client: Client, reply: EngineReply, guard: OutputGuard) -> None:
+async def _pump(
+    heavy: Heavy, call: Call, client: Client, reply: EngineReply, guard: OutputGuard
+) -> None:
     """Move the stream until it ends, breaks, or is cut; then the engine stops before the client
     is told."""
     async for data in reply.chunks():
-        out = guard.feed(data)
+        if (size := len(data) + guard.waiting) <= INLINE_STREAM_BYTES:
+            out = guard.feed(data)
+        else:
+            out = await heavy.run(size, partial(guard.feed, data))
         if not call.first_token and guard.events_with_text:
             call.first_token = time.perf_counter()
         stop = guard.blocked or guard.failed

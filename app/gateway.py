@@ -16,6 +16,7 @@ from app.buckets import Buckets
 from app.call import Call, Client, Principal
 from app.engines.base import Engine, EngineReply, EngineRequest, Tally
 from app.errors import Code, GatewayError
+from app.heavy import Heavy
 from app.limits import admission as limits
 from app.limits.ledger import Ledger
 from app.limits.limiter import Limiter
@@ -25,14 +26,13 @@ from app.monitoring.capture import record_of
 from app.monitoring.journal import Journal
 from app.monitoring.memory import Memory
 from app.monitoring.outcomes import UNSPENT, fault_of, status_of
+from app.reader import read
 from app.safety import input as incoming
 from app.safety.policy import Policy
 from app.settings import Settings
 from app.telemetry.log import AccessLog
 from app.telemetry.metrics import CallMeters, Metrics
 from app.usage import Usage
-from app.validation.request import validate
-from app.wire import strict_json
 
 __all__ = ["Gateway", "UsageReport"]
 
@@ -83,6 +83,7 @@ class Gateway:
         self.metrics = metrics
         self.memory = memory
         self.log = log
+        self.heavy = Heavy()
         self.listen: Callable[[Call, Client], Listener | None] | None = None
         self.places = Places()
         self._aside = Buckets(ASIDE_BURST, ASIDE_PER_SECOND)
@@ -114,7 +115,7 @@ class Gateway:
             call.enter("limits")
             await self._admit(call, call.principal)
             call.enter("validation")
-            self._prepare(call, call.principal)
+            await self._prepare(call, call.principal)
             listener = self.listen(call, client) if self.listen is not None else None
             outcome = self._judged(await self._generate(call, listener or client))
             if listener is not None:
@@ -200,23 +201,22 @@ class Gateway:
             admission = await self.limiter.give_back(call.principal, call.admission)
             call.headers = limits.headers(admission)
 
-    def _prepare(self, call: Call, principal: Principal) -> None:
+    async def _prepare(self, call: Call, principal: Principal) -> None:
         """Body to a valid, clean request for a model that the caller may use."""
-        body = strict_json.loads(call.raw, self.settings.max_json_depth)
-        dialect = call.dialect
-        messages = dialect.messages(body)
-        incoming.sanitise(messages)
-        validate(dialect, body, messages, principal.tier, self._allowed)
-        call.body, call.stream = body, body.get("stream") is True
+        raw, depth = call.raw, self.settings.max_json_depth
+        request = await self.heavy.run(
+            len(raw), lambda: read(raw, call.dialect, principal.tier, depth, self._allowed)
+        )
+        body = call.body = request.body
+        call.stream = body.get("stream") is True
         call.model = body["model"] = self._route(body.get("model"), principal)
-        call.content_hash = incoming.content_hash(messages)
-        call.input_length = sum(len(s.text) for m in messages if m.counts for s in m.slots)
-        call.affinity = call.content_hash
-        if len(messages) > 2:  # later turns of a conversation find the prefix of the earlier ones
-            call.affinity = incoming.content_hash(messages[:2])
+        call.content_hash, call.affinity = request.content_hash, request.affinity
+        call.input_length = request.input_length
         call.enter("safety")
         try:
-            flagged = incoming.check(self.policy, messages)
+            flagged = await self.heavy.run(
+                len(raw), lambda: incoming.check(self.policy, request.messages)
+            )
         except incoming.Filtered as filtered:
             self.metrics.filter_child("input", filtered.match.category, "block").inc()
             raise
@@ -255,7 +255,7 @@ class Gateway:
             with delivery.engine_errors(call):
                 reply = await self.engine.send(request)
             call.enter("delivery")
-            return await delivery.deliver(self.policy, call, client, reply)
+            return await delivery.deliver(self.policy, self.heavy, call, client, reply)
         finally:
             call.upstream, call.queue_time = request.tally.server, request.tally.queue_time()
             if reply is not None:

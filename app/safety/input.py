@@ -9,6 +9,7 @@ from app.errors import Code, GatewayError
 from app.safety.policy import Match, Policy
 from app.safety.sanitise import sanitise as clean
 from app.wire.dialect import Message, Slot
+from app.wire.walk import place
 
 
 class Filtered(GatewayError):
@@ -60,12 +61,12 @@ def check(policy: Policy, messages: list[Message]) -> set[str]:
             texts = [slot.text for slot in slots]
             for slot, text in zip(slots, texts, strict=True):
                 if (match := policy.find(text)) is not None:
-                    raise Filtered(match, slot.where)
+                    raise Filtered(match, place(slot.where))
             if len(texts) > 1:
                 texts += ["".join(texts), " ".join(texts)]
                 for text in texts[-2:]:
                     if (match := policy.find(text)) is not None:
-                        raise Filtered(match, slots[0].where)
+                        raise Filtered(match, place(slots[0].where))
             if policy.flagging:
                 flagged.update(*map(policy.flags, texts))
     return flagged
@@ -88,9 +89,10 @@ def _sanitise(slot: Slot) -> bool:
 
 def _channels(message: Message) -> Iterator[list[Slot]]:
     """The texts of a message that a reader sees side by side."""
-    if len(message.slots) == 1:
-        return iter((message.slots,))
     groups: dict[Hashable, list[Slot]] = {}
     for slot in message.slots:
-        groups.setdefault(slot.channel, []).append(slot)
-    return iter(groups.values())
+        if slot.channel is None:
+            yield [slot]
+        else:
+            groups.setdefault(slot.channel, []).append(slot)
+    yield from groups.values()

@@ -11,6 +11,7 @@ from app.safety.policy import Match, Policy
 from app.safety.trail import Tokens, drop_alternatives
 from app.usage import Usage
 from app.wire.dialect import ALL, AnswerStream, Dialect, Event, Json, Slot
+from app.wire.large_json import LARGE_BYTES
 
 MAX_EVENT_BYTES = 8 * 1024 * 1024
 
@@ -48,6 +49,11 @@ class OutputGuard:
         self.finish = ""
         self.events_with_text = 0
         self.held = Held()
+
+    @property
+    def waiting(self) -> int:
+        """Bytes of an event that hasn't come to its end."""
+        return len(self._rest)
 
     @property
     def flags(self) -> set[str]:
@@ -120,7 +126,7 @@ class OutputGuard:
         return b""
 
     def _event(self, raw: bytes) -> bytes:
-        quick = self._stream.quick(raw)
+        quick = self._stream.quick(raw) if len(raw) <= LARGE_BYTES else None
         if quick is None:
             return self._judge(raw, None)
         channel, text = quick

@@ -21,6 +21,7 @@ _CLOSE = {
 }
 _GAP = r"[\t\r\n]*+"
 _SCHEME = re.compile(_GAP.join("javascript:") + "|" + _GAP.join("data:text/html"), re.I | re.A)
+_UNSEEN = str.maketrans("", "", "\t\r\n")
 _MARKS = str.maketrans("", "", "<:")
 
 
@@ -37,12 +38,24 @@ def sanitise(text: str) -> str:
         clean = text
         if _TAG.search(clean):
             clean = _without_elements(clean)
-        if _COLON.search(clean):
-            clean = _SCHEME.sub("", clean)
+        if _COLON.search(clean) and _may_hold_scheme(clean):
+            clean = _SCHEME.sub(_nothing, clean)
         if len(clean) == len(text):
             return text
         text = clean
     return text.translate(_MARKS)
+
+
+def _may_hold_scheme(text: str) -> bool:
+    """A quick look: the pattern takes 30 ms for a megabyte full of colons."""
+    bare = text.lower().translate(_UNSEEN)
+    return "javascript:" in bare or "data:text/html" in bare
+
+
+def _nothing(found: re.Match[str]) -> str:
+    """The empty string; called for each match, so that other threads have their turn."""
+    del found
+    return ""
 
 
 def _without_elements(text: str) -> str:

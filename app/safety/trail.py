@@ -52,7 +52,13 @@ class Tokens:
 
 def drop_alternatives(policy: Policy, trail: Trail) -> bool:
     """Remove tokens that were not chosen and hold a blocked term; whether there were any."""
-    dropped = [drop for text, drop in trail.side_texts() if policy.find(text) is not None]
+    blocked: dict[str, bool] = {}  # the same tokens come again and again
+    dropped = []
+    for text, drop in trail.side_texts():
+        if text not in blocked:
+            blocked[text] = policy.find(text) is not None
+        if blocked[text]:
+            dropped.append(drop)
     for drop in dropped:
         drop()
     return bool(dropped)

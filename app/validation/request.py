@@ -8,7 +8,7 @@ from typing import Any
 
 from app.settings import Tier
 from app.validation.parameters import CHECKS, INTERNALS, integer, invalid
-from app.wire.dialect import Dialect, Json, Message
+from app.wire.dialect import Dialect, Json, Message, Reading
 
 # Names of hub models, folders and adapters; nothing that means something in a URL or a log line.
 _MODEL = re.compile(r"[A-Za-z0-9/._][A-Za-z0-9/._:@+-]{0,255}")
@@ -91,6 +91,8 @@ def _shorten(message: Message, tier: Tier) -> None:
     for slot in message.slots:
         text = slot.text
         if len(text) > left:
+            if isinstance(slot, Reading):
+                raise invalid("The keys in a message are too long to be cut.", message.where)
             slot.put(text[:left])
         left = max(0, left - len(text))
 

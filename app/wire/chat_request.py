@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
-
-from app.wire.dialect import Json, Message, Slot
-from app.wire.openai import invalid, leaves, reading, words
+from app.wire.dialect import Json, Message, Slot, Where
+from app.wire.openai import invalid
+from app.wire.walk import Table, asides, other_texts, part_texts, place, words
 
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 # Kinds of content parts, with the field that such a part must have.
@@ -31,12 +30,16 @@ MEDIA = ("image_url", "audio_url", "video_url")
 UNREADABLE = frozenset(
     {"image_embeds", "audio_embeds", "video_embeds", "prompt_embeds", "image_pil", "uuid"}
 )
-PART_NO_TEXT = frozenset({"type", "detail", "cache_control", "input_audio", "file_data", *MEDIA})
-# Outside of the messages: what templates show to the model, ...
-SHOWN = ("tools", "functions", "documents", "chat_template_kwargs", "tool_choice", "chat_template")
-# ... and what binds its answer, or comes back in it. Checked, but never rewritten.
-BINDING = ("response_format", "structured_outputs", "stop")
-_OUTSIDE = frozenset({*SHOWN, *BINDING})
+TABLE = Table(
+    shown=(
+        *("tools", "functions", "documents", "chat_template_kwargs", "tool_choice"),
+        "chat_template",
+    ),
+    binding=("response_format", "structured_outputs", "stop"),
+)
+_OUTSIDE = frozenset({*TABLE.shown, *TABLE.binding})
+# What may stand in an assistant's message in place of content.
+_INSTEAD = ("tool_calls", "function_call", "refusal", "reasoning", "reasoning_content")
 
 
 def read_messages(body: Json) -> list[Message]:
@@ -50,129 +53,80 @@ def read_messages(body: Json) -> list[Message]:
         what = "must be a list" if "messages" in body else "is missing"
         raise invalid(f"messages {what}.", "messages")
     found = [_message(entry, place) for place, entry in enumerate(entries)]
-    return found if _OUTSIDE.isdisjoint(body) else found + _shown(body) + constraints(body)
+    return found if _OUTSIDE.isdisjoint(body) else found + asides(body, TABLE)
 
 
-def constraints(body: Json) -> list[Message]:
-    """Texts that bind an answer: schemas, grammars, choices, stop strings."""
-    return [
-        Message(key, "system", [reading(words([body[key]]), key)], counts=False)
-        for key in BINDING
-        if body.get(key)
-    ]
-
-
-def _shown(body: Json) -> list[Message]:
-    found = []
-    for key in SHOWN:
-        value = body.get(key)
-        if isinstance(value, str):
-            slots = [Slot(body, key, key, key)]
-        elif isinstance(value, dict | list):
-            slots = [*leaves(value, key, frozenset()), reading(words(value, keys_only=True), key)]
-        else:
-            continue
-        found.append(Message(key, "system", slots, counts=False))
-    return found
-
-
-def _message(entry: Any, place: int) -> Message:
-    where = f"messages.{place}"
+def _message(entry: Any, number: int) -> Message:
+    where = f"messages.{number}"
     if entry.__class__ is not dict:
         raise invalid("A message must be an object.", where)
     role = entry.get("role")
     if role.__class__ is not str or role not in ROLES:
-        raise invalid(f"A role must be one of {', '.join(sorted(ROLES))}.", f"{where}.role")
+        known = ", ".join(sorted(ROLES))
+        raise invalid(f"A role must be one of {known}.", place((where, "role")))
     content = entry.get("content")
     if content.__class__ is str:
-        at = f"{where}.content"
-        slots = [Slot(entry, "content", at, at)]
+        slots = [Slot(entry, "content", (where, "content"))]
     else:
-        slots = _content(entry, content, role, where)
-    if len(entry) > 2:
-        slots += _other_fields(entry, where)
+        slots = _content(entry, content, role, (where, "content"))
+    if len(entry) > 2 or "content" not in entry:
+        slots += other_texts(entry, where)
     return Message(where, role, slots)
 
 
-def _content(entry: Json, content: Any, role: str, where: str) -> list[Slot]:
+def _content(entry: Json, content: Any, role: str, where: Where) -> list[Slot]:
     """Slots of content that is no string. All parts are one text: templates join them."""
-    where += ".content"
     if content is None:
-        others = ("tool_calls", "function_call", "refusal", "reasoning", "reasoning_content")
-        if role == "assistant" and any(entry.get(name) for name in others):
+        if role == "assistant" and any(entry.get(name) for name in _INSTEAD):
             return []
-        raise invalid("A message needs content.", where)
+        raise invalid("A message needs content.", place(where))
     if content.__class__ is not list:
-        raise invalid("content must be a string or a list of parts.", where)
+        raise invalid("content must be a string or a list of parts.", place(where))
     slots: list[Slot] = []
-    for place, part in enumerate(content):
-        at = f"{where}.{place}"
+    for number, part in enumerate(content):
         if part.__class__ is str:
-            slots.append(Slot(content, place, at, where))
+            slots.append(Slot(content, number, (where, number)))
         elif part.__class__ is dict:
-            _check_part(part, at)
-            slots += leaves(part, at, PART_NO_TEXT, lambda _: where)
+            _check_part(part, (where, number))
+            slots += part_texts(part, (where, number))
         else:
-            raise invalid("A content part must be an object with a type.", at)
+            raise invalid("A content part must be an object with a type.", place((where, number)))
+    for slot in slots:
+        slot.channel = where
     return slots
 
 
-def _check_part(part: Json, where: str) -> None:
+def _check_part(part: Json, where: Where) -> None:
     kind = part.get("type")
     field = PARTS.get(kind) if isinstance(kind, str) else None
     if field is None:
-        raise invalid(f"A part's type must be one of {', '.join(PARTS)}.", f"{where}.type")
+        raise invalid(f"A part's type must be one of {', '.join(PARTS)}.", place((where, "type")))
     value = part.get(field)
     takes = str | dict if field in (*MEDIA, "input_audio", "file") else str
     if not isinstance(value, takes):
-        raise invalid(f"A part of type {kind} needs {field}.", f"{where}.{field}")
+        raise invalid(f"A part of type {kind} needs {field}.", place((where, field)))
     if not UNREADABLE.isdisjoint(part):
         name = min(UNREADABLE.intersection(part))
         raise invalid(
             f"{name} can't be checked by the content policy; send the content itself.",
-            f"{where}.{name}",
+            place((where, name)),
         )
     for name in MEDIA:
         if name in part:
-            _check_media(part[name], f"{where}.{name}")
+            _check_media(part[name], (where, name))
     if "://" in words(part.get("file")):
-        raise invalid("Remote media is off: send the file itself, in base64.", f"{where}.file")
-
-
-def _check_media(value: Any, where: str) -> None:
-    """Only media that travel in the request itself: the engine must fetch nothing for a client."""
-    url = value.get("url") if isinstance(value, dict) else value
-    if url is None:
-        raise invalid("A media part needs a URL.", where)
-    if not isinstance(url, str) or not url[:5].lower() == "data:":
         raise invalid(
-            "Remote media is off: send a data: URL such as data:image/png;base64,...", where
+            "Remote media is off: send the file itself, in base64.", place((where, "file"))
         )
 
 
-def _other_fields(entry: Json, where: str) -> list[Slot]:
-    """Names, thoughts, refusals, tool calls and whatever else a template may read."""
-    slots: list[Slot] = []
-    for key, value in entry.items():
-        if key in ("role", "content"):
-            continue
-        at = f"{where}.{key}"
-        if value.__class__ is str:
-            slots.append(Slot(entry, key, at, at))
-        elif isinstance(value, dict | list) and value:
-            found = leaves(value, at, frozenset())
-            slots += found
-            slots += (slot for slot in map(_unescaped, found) if slot)
-            slots.append(reading(words(value, keys_only=True), at))
-    return slots
-
-
-def _unescaped(slot: Slot) -> Slot | None:
-    r"""What a JSON text in a string says once its ``\u0068`` are read, as templates read it."""
-    text = slot.text
-    if "\\" not in text or slot.key != "arguments":
-        return None
-    try:
-        return reading(words([orjson.loads(text)]), slot.where)
-    except orjson.JSONDecodeError:
-        return None
+def _check_media(value: Any, where: Where) -> None:
+    """Only media that travel in the request itself: the engine must fetch nothing for a client."""
+    url = value.get("url") if isinstance(value, dict) else value
+    if url is None:
+        raise invalid("A media part needs a URL.", place(where))
+    if not isinstance(url, str) or not url[:5].lower() == "data:":
+        raise invalid(
+            "Remote media is off: send a data: URL such as data:image/png;base64,...",
+            place(where),
+        )

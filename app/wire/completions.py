@@ -10,9 +10,9 @@ import msgspec
 from app.errors import GatewayError
 from app.usage import Usage
 from app.wire import openai
-from app.wire.chat_request import constraints
 from app.wire.choices import ChoiceStream, answer_slots, finish_reason, refuse_choice
 from app.wire.dialect import Json, Message, Slot
+from app.wire.walk import Table, asides
 
 
 class _Choice(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -32,6 +32,8 @@ class _Chunk(msgspec.Struct, gc=False):
 
 
 _decode = msgspec.json.Decoder(_Chunk).decode
+
+TABLE = Table(binding=("response_format", "structured_outputs", "stop"))
 
 
 class CompletionStream(ChoiceStream):
@@ -89,7 +91,7 @@ class Completions:
             if not isinstance(suffix, str):
                 raise openai.invalid("suffix must be a string.", "suffix")
             messages[0].slots.append(Slot(body, "suffix", "suffix", "suffix"))
-        return messages + constraints(body)
+        return messages + asides(body, TABLE)
 
     def max_tokens_key(self, body: Json) -> str:
         del body

@@ -14,6 +14,9 @@ from app.errors import GatewayError
 from app.usage import Usage
 
 Json = dict[str, Any]
+# A path in a document: text, or (path of the container, key in it). One is made for every text, so
+# it is put together only where an error names it, see ``walk.place``.
+Where = str | tuple["Where", str | int]
 
 
 @dataclass(slots=True)
@@ -23,13 +26,13 @@ class Slot:
     Args:
         where: path for error messages, such as ``messages.0.content.1.text``.
         channel: texts of one channel are one text for the reader: its parts are concatenated
-            (stream deltas of the same choice and field).
+            (stream deltas of the same choice and field). None in a request: it stands alone.
         trail: lists that run along the text, one entry a token (logprobs), see ``Trail``.
     """
 
     container: Any
     key: Any
-    where: str = ""
+    where: Where = ""
     channel: Hashable = None
     trail: Trail | None = None
 
@@ -40,6 +43,13 @@ class Slot:
 
     def put(self, text: str) -> None:
         self.container[self.key] = text
+
+
+class Reading(Slot):
+    """A text that is judged and counted where it stands, but never rewritten (schemas, keys): its
+    container is not the document."""
+
+    __slots__ = ()
 
 
 class Trail(Protocol):

@@ -7,12 +7,16 @@ import orjson
 from app.errors import Code, GatewayError
 from app.usage import Usage
 from app.wire import openai
-from app.wire.content import asides, content_texts, data_texts
 from app.wire.dialect import AnswerStream, Json, Message, Slot
 from app.wire.messages_stream import SKIP, MessagesStream, error_doc, read_usage
+from app.wire.walk import Table, asides, content_texts, free_texts, other_texts, place
 
 ROLES = frozenset({"user", "assistant", "system"})  # system inside messages: as vLLM takes it
 CUT_BLOCKS = frozenset({"text", "thinking"})  # blocks that still make sense when cut short
+TABLE = Table(
+    shown=("tools", "tool_choice", "output_config.format", "chat_template_kwargs"),
+    binding=("structured_outputs", "stop_sequences"),
+)
 
 
 class Messages:
@@ -39,11 +43,12 @@ class Messages:
             role = turn.get("role")
             if not isinstance(role, str) or role not in ROLES:
                 known = ", ".join(sorted(ROLES))
-                raise openai.invalid(f"role must be one of {known}.", f"{where}.role")
+                raise openai.invalid(f"role must be one of {known}.", place((where, "role")))
             # The engine puts all system texts together into one.
             channel = "system" if role == "system" else where
-            found.append(Message(where, role, content_texts(turn, where, channel)))
-        return found + _asides(body)
+            slots = content_texts(turn, where, channel) + other_texts(turn, where)
+            found.append(Message(where, role, slots))
+        return found + asides(body, TABLE)
 
     def max_tokens_key(self, body: Json) -> str:
         return "max_tokens"
@@ -64,7 +69,7 @@ class Messages:
                     if slot.container is own:
                         slot.container = block
                 if isinstance(block.get("input"), dict | list):
-                    slots += data_texts(block["input"], f"content.{i}.input")
+                    slots += free_texts(block["input"], f"content.{i}.input")
                 found += slots
         return found
 
@@ -76,7 +81,7 @@ class Messages:
 
     def refuse(self, doc: Json, slot: Slot) -> None:
         """See Dialect. A tool use that is cut is removed: half a call must not run."""
-        index = int(slot.where.split(".")[1])
+        index = int(place(slot.where).split(".")[1])
         content = doc["content"]
         del content[index + 1 :]
         if slot.container is content[index] and slot.key in CUT_BLOCKS:
@@ -92,15 +97,3 @@ class Messages:
 
     def error(self, error: GatewayError, request_id: str) -> bytes:
         return orjson.dumps(error_doc(error, request_id))
-
-
-def _asides(body: Json) -> list[Message]:
-    """Texts beside the messages."""
-    config = body.get("output_config")
-    return asides(
-        {
-            "tools": body.get("tools"),
-            "output_config.format": config.get("format") if isinstance(config, dict) else None,
-            "chat_template_kwargs": body.get("chat_template_kwargs"),
-        }
-    )

@@ -9,7 +9,8 @@ import orjson
 
 from app.errors import Code, GatewayError
 from app.usage import Usage
-from app.wire.dialect import Json, Slot
+from app.wire import large_json
+from app.wire.dialect import Json, Slot, Where
 
 DONE = b"data: [DONE]\n\n"
 # String leaves of answers and messages that name things and hold no text of the model's.
@@ -59,28 +60,28 @@ def payload(raw: bytes) -> bytes:
 def decode(data: bytes) -> Json | None:
     """A JSON object, or None where the data is anything else (``[DONE]``, a broken line)."""
     try:
-        doc = orjson.loads(data)
-    except orjson.JSONDecodeError:
+        doc = large_json.loads(data)
+    except ValueError:
         return None
     return doc if isinstance(doc, dict) else None
 
 
 def leaves(
     root: Any,
-    where: str,
+    where: Where,
     skip: frozenset[str] = NAMES,
     channel: Callable[[tuple[Hashable, ...]], Hashable] | None = None,
 ) -> list[Slot]:
-    """Every string below a dict or list: a node's own strings first, then its children's.
+    """Every string below a dict or list of an answer: a node's own strings first.
 
     Args:
         root: decoded JSON; a list's entries that carry an ``index`` go by it in the path.
         where: path of ``root`` for error messages.
         skip: keys whose values are no texts.
-        channel: makes a channel from the path below ``root``; None leaves ``where`` as channel.
+        channel: makes a channel from the path below ``root``; None: the place is the channel.
     """
     found: list[Slot] = []
-    stack: list[tuple[Any, str, tuple[Hashable, ...]]] = [(root, where, ())]
+    stack: list[tuple[Any, Where, tuple[Hashable, ...]]] = [(root, where, ())]
     while stack:
         node, at, path = stack.pop()
         pairs = node.items() if isinstance(node, dict) else enumerate(node)
@@ -89,36 +90,14 @@ def leaves(
             if key in skip:
                 continue
             if isinstance(value, str):
-                here = f"{at}.{key}" if at else str(key)
-                name = channel((*path, key)) if channel else here
-                found.append(Slot(node, key, here, name))
+                here = (at, key)
+                found.append(Slot(node, key, here, channel((*path, key)) if channel else here))
             elif isinstance(value, (dict, list)) and value:
                 place = value.get("index", key) if isinstance(value, dict) else key
                 place = place if isinstance(place, int | str) else key
-                children.append((value, f"{at}.{key}" if at else str(key), (*path, place)))
+                children.append((value, (at, key), (*path, place)))
         stack.extend(reversed(children))
     return found
-
-
-def words(root: Any, *, keys_only: bool = False) -> str:
-    """All object keys (and, unless ``keys_only``, string values) below a node, one a line."""
-    found: list[str] = []
-    stack = [root]
-    while stack:
-        node = stack.pop()
-        if isinstance(node, dict):
-            found.extend(node)
-            stack.extend(node.values())
-        elif isinstance(node, list):
-            stack.extend(node)
-        elif isinstance(node, str) and not keys_only:
-            found.append(node)
-    return "\n".join(found)
-
-
-def reading(text: str, where: str) -> Slot:
-    """A slot for a text that is checked where it stands but never rewritten (schemas, keys)."""
-    return Slot([text], 0, where, (where, "reading"))
 
 
 def read_usage(doc: Any) -> Usage | None:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
-
 from app.errors import Code, GatewayError
 from app.usage import Usage
 from app.wire import openai
-from app.wire.content import asides, block_texts, content_texts
 from app.wire.dialect import Json, Message, Slot
 from app.wire.responses_events import read_finish, read_usage, texts
 from app.wire.responses_stream import ResponsesStream
+from app.wire.walk import Table, asides, content_texts, other_texts, part_texts, place
 
 # Fields that would make the call depend on something that this gateway neither sees nor keeps.
 STATE = {
@@ -29,8 +27,13 @@ ITEM_ROLES = {
     "function_call_output": "tool",
     "custom_tool_call_output": "tool",
 }
-
-
+TABLE = Table(
+    shown=(
+        *("tools", "tool_choice", "text.format", "chat_template_kwargs"),
+        "previous_input_messages",
+    ),
+    binding=("structured_outputs", "stop"),
+)
 SAID_AGAIN = "output_text"  # some servers add all text of the answer, as the SDKs do
 
 
@@ -57,7 +60,7 @@ class Responses:
         elif instructions is not None:
             raise openai.invalid("instructions must be a string.", "instructions")
         found += self._input(body)
-        return found + _asides(body)
+        return found + asides(body, TABLE)
 
     def _input(self, body: Json) -> list[Message]:
         value = body.get("input")
@@ -83,9 +86,9 @@ class Responses:
                 slots = texts(item, where)
                 # A call's name before its arguments and a summary before the reasoning: what
                 # follows a cut is removed, what stands before it was read.
-                slots.sort(key=lambda slot: (slot.key != "name", ".content." in slot.where))
+                slots.sort(key=lambda slot: (slot.key != "name", ".content." in place(slot.where)))
                 for slot in slots:
-                    slot.channel = slot.where
+                    slot.channel = place(slot.where)
                 found += slots
         if isinstance(doc.get(SAID_AGAIN), str):
             found.append(Slot(doc, SAID_AGAIN, SAID_AGAIN, SAID_AGAIN))
@@ -105,13 +108,13 @@ class Responses:
         doc["code"] = Code.RESPONSE_FILTERED.name
         if slot.where == SAID_AGAIN:
             return
-        _, index, *path = slot.where.split(".")
+        _, index, *steps = place(slot.where).split(".")
         output = doc["output"]
         item = output[int(index)]
         del output[int(index) + 1 :]
-        if len(path) == 3 and item.get("type") in ("message", "reasoning"):
-            holder, place = path[:2]
-            del item[holder][int(place) + 1 :]
+        if len(steps) == 3 and item.get("type") in ("message", "reasoning"):
+            holder, number = steps[:2]
+            del item[holder][int(number) + 1 :]
             if holder == "summary" and item.get("content"):
                 item["content"] = []
             if isinstance(slot.trail, openai.TokenTrail):
@@ -135,34 +138,10 @@ def _item(item: Any, where: str) -> Message:
         raise openai.invalid("An input item must be an object.", where)
     kind = item.get("type", "message")
     if kind != "message":
-        _plain_arguments(item)
         author = ITEM_ROLES.get(kind, "user") if isinstance(kind, str) else "user"
-        return Message(where, author, block_texts(item, where))
+        return Message(where, author, part_texts(item, where))
     role = item.get("role")
     if not isinstance(role, str) or role not in ROLES:
-        raise openai.invalid(f"role must be one of {', '.join(sorted(ROLES))}.", f"{where}.role")
-    return Message(where, role, content_texts(item, where, where))
-
-
-def _plain_arguments(call: Json) -> None:
-    r"""Write a call's JSON arguments without ``\u`` escapes, which the model doesn't see either:
-    templates decode them, so a term spelled in escapes must be seen by the policy as well."""
-    text: Any = call.get("arguments")
-    if isinstance(text, str) and "\\u" in text:
-        try:
-            call["arguments"] = orjson.dumps(orjson.loads(text)).decode()
-        except orjson.JSONDecodeError:
-            return
-
-
-def _asides(body: Json) -> list[Message]:
-    """Texts beside the input."""
-    text = body.get("text")
-    return asides(
-        {
-            "tools": body.get("tools"),
-            "text.format": text.get("format") if isinstance(text, dict) else None,
-            "chat_template_kwargs": body.get("chat_template_kwargs"),
-            "previous_input_messages": body.get("previous_input_messages"),
-        }
-    )
+        known = ", ".join(sorted(ROLES))
+        raise openai.invalid(f"role must be one of {known}.", place((where, "role")))
+    return Message(where, role, content_texts(item, where, where) + other_texts(item, where))

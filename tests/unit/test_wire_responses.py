@@ -168,7 +168,7 @@ def test_escapes_in_arguments_hide_nothing() -> None:
         "arguments": r'{"q": "h\u0061te"}',
     }
     (message,) = Responses().messages({"input": [call]})
-    assert '{"q":"hate"}' in [slot.text for slot in message.slots]
+    assert '{"q": "hate"}' in [slot.text for slot in message.slots]
     assert json.loads(call["arguments"]) == {"q": "hate"}
 
 

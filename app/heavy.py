@@ -1,0 +1,66 @@
+"""Work that is too heavy for the event loop, in one thread beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+INLINE_BYTES = 16 * 1024  # of the worst JSON there is, the road reads so much in about 30 ms
+
+T = TypeVar("T")
+
+
+class Heavy:
+    """One thread for all large bodies and answers, one after the other in the order they came.
+
+    The interpreter lets the event loop have its turn every few milliseconds meanwhile
+    (``sys.getswitchinterval``), and no more than one of them takes its memory at a time.
+    """
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, "heavy")
+        self._turn = asyncio.Lock()
+
+    async def run(self, size: int, work: Callable[[], T]) -> T:
+        """Do work: in place where it is small, else in the thread.
+
+        Args:
+            size: bytes that the work is about.
+            work: must not use the event loop.
+
+        Raises:
+            Exception: what ``work`` raises.
+            asyncio.CancelledError: cancelled while it waited for its turn, or while it ran; then
+                once it has ended, so that nothing goes on behind its caller's back.
+        """
+        if size <= INLINE_BYTES:
+            return work()
+        async with self._turn:
+            future = asyncio.get_running_loop().run_in_executor(self._thread, _alone, work)
+            cancelled: asyncio.CancelledError | None = None
+            while not future.done():
+                try:
+                    await asyncio.wait([future])
+                except asyncio.CancelledError as error:
+                    cancelled = error
+            failure = future.exception()
+            if cancelled is not None:
+                raise cancelled
+            if failure is not None:
+                raise failure
+            return future.result()
+
+
+def _alone(work: Callable[[], T]) -> T:
+    """Do work without the garbage collector, which would walk through all that it builds, time and
+    again, in one piece: decoded JSON has no cycles."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        return work()
+    finally:
+        if collects:
+            gc.enable()

@@ -1,0 +1,56 @@
+"""A body's bytes to a valid request without active content: all that needs no event loop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from app.safety import input as incoming
+from app.settings import Tier
+from app.validation.request import validate
+from app.wire import strict_json
+from app.wire.dialect import Dialect, Json, Message
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request that was read.
+
+    Args:
+        body: decoded and sanitised, with the tier's defaults and caps.
+        messages: its texts.
+        content_hash: first 16 hex digits of SHA-256 over them.
+        affinity: the same for calls that share the beginning of their prompt.
+        input_length: characters of the messages' texts.
+    """
+
+    body: Json
+    messages: list[Message]
+    content_hash: str
+    affinity: str
+    input_length: int
+
+
+def read(
+    raw: bytes, dialect: Dialect, tier: Tier, max_depth: int, allowed: frozenset[str]
+) -> Request:
+    """Read a body.
+
+    Args:
+        raw: its bytes.
+        dialect: the route's protocol.
+        tier: bounds and defaults of the caller.
+        max_depth: how many arrays and objects may stand inside one another.
+        allowed: engine internals that the operator lets clients set.
+
+    Raises:
+        GatewayError: VALIDATION_ERROR with ``param`` naming the field.
+    """
+    body = strict_json.loads(raw, max_depth)
+    messages = dialect.messages(body)
+    incoming.sanitise(messages)
+    validate(dialect, body, messages, tier, allowed)
+    content_hash = affinity = incoming.content_hash(messages)
+    if len(messages) > 2:  # later turns of a conversation find the prefix of the earlier ones
+        affinity = incoming.content_hash(messages[:2])
+    length = sum(len(s.text) for m in messages if m.counts for s in m.slots)
+    return Request(body, messages, content_hash, affinity, length)

@@ -1,0 +1,109 @@
+"""Work beside the event loop: where it runs, in which order, and how it is cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+from functools import partial
+
+import pytest
+
+from app.heavy import INLINE_BYTES, Heavy
+
+LARGE = INLINE_BYTES + 1
+
+
+async def turns(count: int) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def test_small_work_stays_and_large_work_leaves_the_loop_free() -> None:
+    heavy, here = Heavy(), threading.get_ident()
+    assert await heavy.run(INLINE_BYTES, threading.get_ident) == here
+    assert await heavy.run(LARGE, threading.get_ident) != here
+    go = threading.Event()
+
+    def work() -> str:
+        return "done" if go.wait(30) else "the loop stood still"
+
+    asyncio.get_running_loop().call_soon(go.set)
+    assert await heavy.run(LARGE, work) == "done"
+
+
+@pytest.mark.parametrize("size", [0, LARGE])
+async def test_what_work_raises_is_raised(size: int) -> None:
+    heavy = Heavy()
+    with pytest.raises(ZeroDivisionError):
+        await heavy.run(size, lambda: 1 / 0)
+    assert await heavy.run(size, lambda: 7) == 7
+
+
+async def test_one_after_the_other_in_order() -> None:
+    heavy, go = Heavy(), threading.Event()
+    begun: list[int] = []
+
+    def work(number: int) -> int:
+        begun.append(number)
+        go.wait(30)
+        return number
+
+    tasks = [asyncio.create_task(heavy.run(LARGE, partial(work, n))) for n in range(3)]
+    while not begun:
+        await asyncio.sleep(0)
+    await turns(10)
+    assert begun == [0]
+    small = await heavy.run(1, lambda: "small work waits for nobody")
+    assert small
+    go.set()
+    assert await asyncio.gather(*tasks) == [0, 1, 2]
+    assert begun == [0, 1, 2]
+
+
+async def test_cancelled_while_it_waits() -> None:
+    heavy, go = Heavy(), threading.Event()
+    begun: list[str] = []
+    first = asyncio.create_task(heavy.run(LARGE, partial(go.wait, 30)))
+    await turns(3)
+    second = asyncio.create_task(heavy.run(LARGE, partial(begun.append, "second")))
+    await turns(3)
+    second.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await second
+    go.set()
+    assert await first
+    await heavy.run(LARGE, partial(begun.append, "third"))
+    assert begun == ["third"]
+
+
+async def test_cancelled_while_it_runs_ends_with_the_work() -> None:
+    heavy, go = Heavy(), threading.Event()
+    done: list[str] = []
+
+    def work() -> None:
+        go.wait(30)
+        done.append("work")
+        raise ValueError("nobody hears this")
+
+    task = asyncio.create_task(heavy.run(LARGE, work))
+    await turns(3)
+    for _ in range(3):  # however often
+        task.cancel()
+        await turns(3)
+    assert not task.done()
+    go.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert done == ["work"]
+    assert await heavy.run(LARGE, lambda: "and on it goes") == "and on it goes"
+
+
+async def test_the_collector_rests_meanwhile() -> None:
+    heavy = Heavy()
+    assert gc.isenabled()
+    assert not await heavy.run(LARGE, gc.isenabled)
+    assert gc.isenabled()
+    with pytest.raises(ZeroDivisionError):
+        await heavy.run(LARGE, lambda: 1 / 0)
+    assert gc.isenabled()
