@@ -13,6 +13,7 @@ from app.wire.content import asides, block_texts, content_texts
 from app.wire.dialect import Json, Message, Slot
 from app.wire.responses_events import read_finish, read_usage, texts
 from app.wire.responses_stream import ResponsesStream
+from app.wire.trails import TokenTrail, cut
 
 # Fields that would make the call depend on something that this gateway neither sees nor keeps.
 STATE = {
@@ -114,8 +115,8 @@ class Responses:
             del item[holder][int(place) + 1 :]
             if holder == "summary" and item.get("content"):
                 item["content"] = []
-            if isinstance(slot.trail, openai.TokenTrail):
-                openai.cut(slot.trail, slot.text)
+            if isinstance(slot.trail, TokenTrail):
+                cut(slot.trail, slot.text)
             if slot.container.get("annotations"):
                 slot.container["annotations"] = []
             item["status"] = "incomplete"
