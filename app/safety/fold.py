@@ -1,13 +1,18 @@
 """Text as the policy reads it: one fold for terms and for what is judged.
 
 ``FOLDS[c]`` is the fold of one character, and the fold of a text is the fold of its characters in
-a row, so cutting a text anywhere changes nothing. Folding takes case, compatibility forms, accents
-on Latin letters, invisible characters and look-alike letters away. ``unescape`` gives the second
-reading of a text with backslashes: what it says once a JSON or JavaScript reader has decoded it.
+a row. One rule looks further back: a mark that some script spells with (``MARKS``) stays on a
+letter of such a script and is dropped elsewhere. The scanner applies the same rule character by
+character, so cutting a text anywhere changes nothing. Folding takes case, compatibility forms,
+accents, invisible characters and look-alike letters away.
 
-Sources: Unicode NFKD and full case folding (``unicodedata``, ``str.casefold``); Unicode Standard
-Annex #44 (Default_Ignorable_Code_Point); Technical Standard #39, confusables.txt (letters of
-alphabetic scripts whose skeleton is one ASCII letter, accents aside); Annex #29 (word boundaries);
+``unescape`` gives the second reading of a text: what it says once a JSON or JavaScript reader has
+decoded its escapes, with what only may be meant for a letter read as one (``DOUBLE``): regional
+indicators, symbols, the ASCII that tag characters stand for.
+
+Sources: Unicode NFKD and full case folding (``unicodedata``, ``str.casefold``); ``lookalikes.txt``
+(names, categories, scripts, Default_Ignorable_Code_Point; Technical Standard #39, confusables.txt:
+skeletons that are ASCII letters, accents aside); Unicode Standard Annex #29 (word boundaries);
 RFC 8259 section 7 (escapes).
 """
 
@@ -16,59 +21,17 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from app.safety.lookalikes import BEARERS, DROPPED, LETTERS, MARKS, SECOND
+
 CACHED = 1 << 15  # characters remembered; far more than one call's text uses
 REPLACEMENT = "\ufffd"
+MARK, BEARER = 2, 4  # see _Joins
+_STAY, _DOUBT = "\0", "\1"  # notes in a folded text; folding drops them from the text itself
 
-_LOOKALIKES = {
-    "a": "ɑΑαАаᎪᴀꓮ𐊠🅐🅰",
-    "b": "ƀƂƃƄɓʙΒБВЬѢѣҌҍᏏᏴꓐꞴ𐊂𐊡𐌁🅑🅱",
-    "c": "ȼΣςСсҪҫᏟᴄⲤⲥꓚꮯ𐊢𐌂𐐕𐐽𐔜🅒🅲",
-    "d": "ĐđƉƌƊɖɗԁᎠᏧᴅꓒꓓ🅓🅳",
-    "e": "ɆɇɛΕεЕеЄєҽҿᎬᴇꓰꬲ𐊆𑢦𑢮🅔🅴",
-    "f": "ƑƒϜքᵮẝꜰꓝꞘꞙꬵ𐊇𐊥𐔥𑢢𑣂🅕🅵",
-    "g": "ƍǤǥɠɡɢԌցᏀᏳᶃꓖ🅖🅶",
-    "h": "ĦħɦʜΗНћҢһӇӉհᎻᏂᏲⱧⲎꓧꚕ𐋏🅗🅷",
-    "i": "ıƖɨɩɪΙιІіӀӏᎥᵻᵼꙇꭵ𑣃🅘🅸",
-    "j": "ɈɉͿϳЈјᎫᴊꓙꞲ🅙🅹",
-    "k": "ƙΚКҚҞᏦᴋⱩⲔꓗꝀ𐔘🅚🅺",
-    "l": "ŁłƗƚɫɭʟᏞⲒⳐꓡꓲ𐊊𐌉𐐛𐔦𑢣𑢲🅛🅻",
-    "m": "ΜϺМӍᎷᴍⲘꓟꭑ𐊰𐌑🅜🅼",
-    "n": "ƝƞɲɳɴΝηոռᵰⲚꓠ𐔓🅝🅽",
-    "o": "ØøƟɵΘΟθοσОоѲѳӨөՕօᎾᏫᴏᴑⲞⲟꓳꝊꝋꬽꬾꭴꮎꮻ𐊒𐊫𐐄𐐬𐓂𐓪𐔖𑢵𑣈𑣗🅞🅾",
-    "p": "ƥΡρРрᏢᴘᵽⲢⲣꓑ𐊕🅟🅿",
-    "q": "ʠԛգզ🅠🆀",
-    "r": "ƦɍɼɽгғʀᎡᏒᴦᵲⲅꓣꭇꭈꮁ𐒴🅡🆁",
-    "s": "ƽʂЅѕՏᏕᏚᵴꓢꜱꮪ𐊖𐐠𐑈𑣁🅢🆂",
-    "t": "ŦŧƫƭƮȾΤТҬᎢᴛᵵⲦꓔ𐊗𐊱𐌕𑢼🅣🆃",
-    "u": "ɄʋυՍսᏌᴜᵾꓴꞟꭎꭒꮜ𐓎𐓶𑢸𑣘🅤🆄",
-    "v": "νѴѵᏙᴠꓦꮩ𐔝𑢠𑣀🅥🆅",
-    "w": "ɯѡԜԝաᎳᏔᴡꓪꝡꮃ🅦🆆",
-    "x": "ΧХхҲⲬꓫꞳ𐊐𐊴𐌗𐔧🅧🆇",
-    "y": "ƴɎɏɣʏΥγУуҮүҰұᎩᎽᶌỿⲨꓬꭚ𐊲𑢤𑣜🅨🆈",
-    "z": "ƵƶȤȥʐΖᏃᴢᵶꓜꮓ𑢩𑣄🅩🆉",
-    "-": "‐‒–﹘−",
-    "'": "‘’ʼ′",
-    " ": "⠀",
-}
-_LATIN = {ord(shape): letter for letter, shapes in _LOOKALIKES.items() for shape in shapes}
+# Tag characters repeat ASCII. A backslash among them begins no escape.
+DOUBLE = {**{chr(0xE0000 + i): chr(i) for i in range(0x20, 0x7F) if i != 0x5C}, **SECOND}
+_DOUBLE = str.maketrans(DOUBLE)
 
-# Default-ignorable characters that are not of category Cf, and the accents of Latin letters.
-_DROPPED = (
-    (0x0300, 0x036F),
-    (0x115F, 0x1160),
-    (0x17B4, 0x17B5),
-    (0x180B, 0x180F),
-    (0x1AB0, 0x1AFF),
-    (0x1DC0, 0x1DFF),
-    (0x20D0, 0x20FF),
-    (0x2065, 0x2065),
-    (0x3164, 0x3164),
-    (0xFE00, 0xFE0F),
-    (0xFE20, 0xFE2F),
-    (0xFFA0, 0xFFA0),
-    (0xFFF0, 0xFFF8),
-    (0xE0000, 0xE0FFF),
-)
 # Scripts written without spaces between words: Thai and Lao, Myanmar, Khmer, Han and Kana.
 _SPACELESS = (
     (0x0E00, 0x0EFF),
@@ -99,40 +62,45 @@ def _letter(c: str) -> str:
     """One decomposed character, its case still on."""
     if c.isspace():
         return " "
-    category = unicodedata.category(c)
-    if category in ("Cf", "Cc") or _within(c, _DROPPED):
+    if c in DROPPED or unicodedata.category(c) in ("Cf", "Cc"):
         return ""
-    if category == "Cs":
+    if "\ud800" <= c <= "\udfff":
         return REPLACEMENT
-    return _LATIN.get(ord(c), c)
+    return LETTERS.get(c, c)
 
 
 class _Folds(dict[str, str]):
     """Character to its fold: nothing, one character or a few. Filled as characters turn up."""
 
     def __missing__(self, c: str) -> str:
-        first = (_letter(d) for d in unicodedata.normalize("NFKD", c))
-        lower = unicodedata.normalize("NFKD", "".join(first).casefold())
+        folded = LETTERS.get(c)
+        if folded is None:
+            first = (_letter(d) for d in unicodedata.normalize("NFKD", c))
+            lower = unicodedata.normalize("NFKD", "".join(first).casefold())
+            folded = "".join(map(_letter, lower))
         if len(self) >= CACHED:
             self.clear()
-        folded = self[c] = "".join(map(_letter, lower))
+        self[c] = folded
         return folded
 
 
 class _Joins(dict[str, int]):
     """Folded character to how it joins its neighbours into a word.
 
-    0: not at all; 1: with another 1 (letters and numbers); 2: with whatever stands before it (a
-    mark belongs to its base, UAX #29 rule WB4). Connector punctuation is 0: ``hate_speech`` holds
-    the word hate. Scripts without spaces are 0: there any place may be a boundary.
+    0: not at all; 1: with another 1 (letters and numbers); ``MARK``: with whatever stands before
+    it (a mark belongs to its base, UAX #29 rule WB4). ``BEARER`` is added for letters that marks
+    stay on. Connector punctuation is 0: ``hate_speech`` holds the word hate. Scripts without spaces
+    are 0: there any place may be a boundary.
     """
 
     def __missing__(self, c: str) -> int:
         kind = 0
-        if unicodedata.category(c)[0] == "M":
-            kind = 2
+        if c in MARKS or unicodedata.category(c)[0] == "M":
+            kind = MARK
         elif c.isalnum() or unicodedata.category(c)[0] in "LN":
             kind = 0 if _within(c, _SPACELESS) else 1
+        if c in BEARERS:
+            kind += BEARER
         if len(self) >= CACHED:
             self.clear()
         self[c] = kind
@@ -142,8 +110,29 @@ class _Joins(dict[str, int]):
 FOLDS = _Folds()
 JOINS = _Joins()
 
+
+class _Noted(dict[str, str]):
+    """Character to its fold with notes: ``_STAY`` before a mark that needs a letter to stay on,
+    ``_DOUBT`` before a character that has a second reading."""
+
+    def __missing__(self, c: str) -> str:
+        noted = "".join(_STAY + d if JOINS[d] == MARK else d for d in FOLDS[c])
+        if c in DOUBLE or c == "\\":
+            noted = _DOUBT + noted
+        if len(self) >= CACHED:
+            self.clear()
+        self[c] = noted
+        return noted
+
+
+NOTED = _Noted()
+
 _ASCII = bytes(ord(FOLDS[chr(i)] or "\0") if i < 128 else 0 for i in range(256))
 _ASCII_DROPPED = bytes(i for i in range(128) if not FOLDS[chr(i)])
+
+
+# A run of marks, each after its note, that no letter of a script with marks stands before.
+_STRAY = re.compile(f"\0(?<![{BEARERS.pattern}{MARKS.pattern}]\0).(?:\0.)*", re.S)
 
 
 def fold(text: str) -> str:
@@ -151,11 +140,26 @@ def fold(text: str) -> str:
 
     Time is linear: about 1 ns a character, 20 ns outside ASCII.
     """
+    return read(text)[0]
+
+
+def read(text: str) -> tuple[str, bool]:
+    """The folded text, and whether its second reading may say something else."""
     if text.isascii():
         folded = text.encode().translate(_ASCII, _ASCII_DROPPED).decode()
-    else:
-        folded = "".join(map(FOLDS.__getitem__, text))
-    return " ".join(folded.split()) if "  " in folded else folded
+        return " ".join(folded.split()) if "  " in folded else folded, "\\" in text
+    noted = "".join(map(NOTED.__getitem__, text))
+    doubtful = _DOUBT in noted
+    return settle(noted), doubtful
+
+
+def settle(noted: str) -> str:
+    """Characters of ``NOTED`` put together, as a folded text."""
+    if _DOUBT in noted:
+        noted = noted.replace(_DOUBT, "")
+    if _STAY in noted:
+        noted = _STRAY.sub("", noted).replace(_STAY, "")
+    return " ".join(noted.split()) if "  " in noted else noted
 
 
 SIMPLE = {"n": " ", "r": " ", "t": " ", "b": " ", "f": " ", '"': '"', "/": "/"}
@@ -177,9 +181,11 @@ def _decode(found: re.Match[str]) -> str:
 
 
 def unescape(text: str) -> str:
-    """The text with its JSON escapes decoded; linear time.
+    """The second reading of a text, before folding; linear time.
 
-    ``\\uXXXX`` (two of them where they are a surrogate pair), ``\\n \\r \\t \\b \\f`` as white
-    space, ``\\" \\/``. Any other run of backslashes is one backslash.
+    JSON escapes are decoded: ``\\uXXXX`` (two of them where they are a surrogate pair), ``\\n \\r
+    \\t \\b \\f`` as white space, ``\\" \\/``; any other run of backslashes is one backslash.
+    Characters of ``DOUBLE`` become what they may be meant for.
     """
-    return _ESCAPE.sub(_decode, text)
+    decoded = _ESCAPE.sub(_decode, text) if "\\" in text else text
+    return decoded if decoded.isascii() else decoded.translate(_DOUBLE)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from app.safety.lane import Held, Lane
 from app.safety.policy import Match, Policy
-from app.safety.trail import Tokens, drop_alternatives
+from app.safety.trail import Tokens, drop_alternatives, judge_trail
 from app.usage import Usage
 from app.wire.dialect import ALL, AnswerStream, Dialect, Event, Json, Slot
 from app.wire.large_json import LARGE_BYTES
@@ -271,7 +271,7 @@ def judge_answer(policy: Policy, dialect: Dialect, doc: Json) -> Verdict:
     for slots in channels.values():
         for slot in slots:
             if slot.trail is not None:
-                verdict.changed |= drop_alternatives(policy, slot.trail)
+                verdict.changed |= judge_trail(policy, slot.trail)
         if policy.flagging:
             verdict.flags |= policy.flags("".join(slot.text for slot in slots))
     for channel in list(channels):

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import re
 
-from app.safety.fold import FOLDS, JOINS, REPLACEMENT, fold, unescape
+from app.safety.fold import BEARER, DOUBLE, FOLDS, JOINS, MARK, REPLACEMENT, fold, read, unescape
 from app.safety.terms import Match, Terms
 
-MEMO_ENTRIES = 16_384  # tokens remembered for each of two states
+MEMO_ENTRIES = 16_384  # tokens remembered for each of four states
 MEMO_CHARS = 32  # longest remembered token
 LONG = 256  # characters from which a whole-text search in front pays
 
@@ -25,14 +25,14 @@ class Quiet(dict[str, "Quiet"]):
     then. A model's tokens come from one vocabulary, so nearly all are found here.
 
     Args:
-        joined: whether the last character joins a letter after it into a word.
+        last: ``JOINS`` of the last character that is no mark.
     """
 
-    __slots__ = ("joined",)
+    __slots__ = ("last",)
 
-    def __init__(self, joined: bool) -> None:
+    def __init__(self, last: int) -> None:
         super().__init__()
-        self.joined = joined
+        self.last = last
 
     def learn(self, text: str, after: Quiet) -> None:
         if len(text) <= MEMO_CHARS:
@@ -46,23 +46,24 @@ class Machine:
 
     def __init__(self, terms: Terms) -> None:
         self.terms = terms
-        self.quiet = (Quiet(False), Quiet(True))
+        self.quiet = {last: Quiet(last) for last in (0, 1, BEARER, BEARER + 1)}
 
 
 class Reading:
     """One way to read the text: the beginnings of terms that are alive in it.
 
     ``alive`` holds (place from which text may not leave, folded text so far, table that has it),
-    earliest place first. Places count the raw characters of the channel from 0.
+    earliest place first. Places count the raw characters of the channel from 0. ``last`` is the
+    ``JOINS`` of the last character that is no mark.
     """
 
-    __slots__ = ("alive", "joined", "parts", "spaced", "words")
+    __slots__ = ("alive", "last", "parts", "spaced", "words")
 
-    def __init__(self, terms: Terms, joined: bool) -> None:
+    def __init__(self, terms: Terms, last: int) -> None:
         self.words = terms.words
         self.parts = terms.parts
         self.alive: list[tuple[int, str, Table]] = []
-        self.joined = joined
+        self.last = last
         self.spaced = False
 
     def feed(self, c: str, at: int) -> Match | None:
@@ -73,13 +74,13 @@ class Reading:
         return None
 
     def _step(self, c: str, at: int) -> Match | None:
-        if c == " " and self.spaced:
-            return None
-        self.spaced = c == " "
         kind = JOINS[c]
-        boundary = kind == 0 or (kind == 1 and not self.joined)
-        if kind != 2:
-            self.joined = kind == 1
+        if (c == " " and self.spaced) or (kind == MARK and self.last < BEARER):
+            return None  # a mark with no letter that it stays on is dropped
+        boundary = kind != MARK and not kind & self.last & 1
+        if kind != MARK:
+            self.last = kind
+        self.spaced = c == " "
         words, parts = self.words, self.parts
         alive: list[tuple[int, str, Table]] = []
         since = at
@@ -117,11 +118,7 @@ class Reading:
         return self.alive[0][0] if self.alive else end
 
     def same(self, other: Reading) -> bool:
-        return (
-            self.joined == other.joined
-            and self.spaced == other.spaced
-            and self.alive == other.alive
-        )
+        return self.last == other.last and self.spaced == other.spaced and self.alive == other.alive
 
 
 _H = "[0-9a-fA-F]"
@@ -133,12 +130,12 @@ _WHOLE = re.compile(rf'\\(?:u{_H}{{4}}(?:\\u{_H}{{4}})?|[bfnrt"/])')
 
 
 class Decoding(Reading):
-    """The text as a JSON reader would decode it (see ``fold.unescape``)."""
+    """The text in its second reading (see ``fold.unescape``)."""
 
     __slots__ = ("pending", "places")
 
     def __init__(self, terms: Terms, plain: Reading) -> None:
-        super().__init__(terms, plain.joined)
+        super().__init__(terms, plain.last)
         self.alive = plain.alive
         self.spaced = plain.spaced
         self.pending = ""  # a beginning of an escape, runs of backslashes as one
@@ -146,7 +143,7 @@ class Decoding(Reading):
 
     def feed(self, c: str, at: int) -> Match | None:
         if not self.pending and c != "\\":
-            return super().feed(c, at)
+            return self._read(c, at)
         if c == "\\" and self.pending.endswith("\\"):
             return None
         self.pending += c
@@ -156,8 +153,14 @@ class Decoding(Reading):
         if _WHOLE.fullmatch(self.pending):
             decoded, since = unescape(self.pending), self.places[0]
             self._forget()
-            return super().feed(decoded, since)
+            return self._read(decoded, since)
         return self._give_up()
+
+    def _read(self, c: str, at: int) -> Match | None:
+        for meant in DOUBLE.get(c, c):
+            if (match := super().feed(meant, at)) is not None:
+                return match
+        return None
 
     def _give_up(self) -> Match | None:
         """No escape after all: what was pending is read as it stands."""
@@ -193,8 +196,8 @@ class Scanner:
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
-        self._quiet: Quiet | None = machine.quiet[False]
-        self._plain = Reading(machine.terms, False)
+        self._quiet: Quiet | None = machine.quiet[0]
+        self._plain = Reading(machine.terms, 0)
         self._decoding: Decoding | None = None
         self._end = 0
         self.held = ""
@@ -225,8 +228,8 @@ class Scanner:
         quiet, skipped = self._quiet, 0
         if quiet is not None:
             skipped = self._skip(text) if len(text) >= LONG else 0
-            joined = quiet.joined if not skipped else _joins_after(text[skipped - 1])
-            self._plain = Reading(self._machine.terms, joined)
+            last = JOINS[FOLDS[text[skipped - 1]][-1]] if skipped else quiet.last
+            self._plain = Reading(self._machine.terms, last)
             self._quiet = None
         buffered = self.held + text
         base = self._end - len(self.held)
@@ -241,14 +244,14 @@ class Scanner:
         kept = self._held(at) - base
         self.held = buffered[kept:]
         if not self.held and self._decoding is None:
-            self._quiet = self._machine.quiet[self._plain.joined]
+            self._quiet = self._machine.quiet[self._plain.last]
             if quiet is not None:
                 quiet.learn(text, self._quiet)
         return buffered[:kept]
 
     def _feed(self, c: str, at: int) -> Match | None:
         if self._decoding is None:
-            if c != "\\":
+            if c != "\\" and c not in DOUBLE:
                 return self._plain.feed(c, at)
             self._decoding = Decoding(self._machine.terms, self._plain)
         match = self._plain.feed(c, at) or self._decoding.feed(c, at)
@@ -279,7 +282,13 @@ class Scanner:
 def _settled(c: str) -> bool:
     """Whether both readings stand at the same place after this character, whatever came before."""
     folded = FOLDS[c]
-    return bool(folded) and JOINS[folded[-1]] != 2 and c not in '\\"/bnrtuU' and not _hex(c)
+    return (
+        bool(folded)
+        and JOINS[folded[-1]] != MARK
+        and c not in DOUBLE
+        and c not in '\\"/bnrtuU'
+        and not _hex(c)
+    )
 
 
 def _hex(c: str) -> bool:
@@ -287,9 +296,5 @@ def _hex(c: str) -> bool:
 
 
 def _readings(text: str) -> tuple[str, str]:
-    folded = fold(text)
-    return folded, fold(unescape(text)) if "\\" in text else folded
-
-
-def _joins_after(c: str) -> bool:
-    return JOINS[FOLDS[c][-1]] == 1
+    folded, doubtful = read(text)
+    return folded, fold(unescape(text)) if doubtful else folded

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ahocorasick_rs import AhoCorasick
 
-from app.safety.fold import FOLDS, JOINS, fold, unescape
+from app.safety.fold import JOINS, MARK, NOTED, fold, read, settle, unescape
 
 MAX_VARIANTS = 64
 
@@ -65,18 +65,20 @@ class Terms:
         self._search = AhoCorasick(self._patterns) if whole else None
 
     def find(self, text: str) -> Match | None:
-        """The first match of a whole text, as it stands or with its JSON escapes decoded."""
+        """The first match of a whole text, as it stands or in its second reading."""
         if self._search is None:
             return None
-        found = self._first(fold(text))
-        if found is None and "\\" in text:
+        folded, doubtful = read(text)
+        found = self._first(folded)
+        if found is None and doubtful:
             found = self._first(fold(unescape(text)))
         return found
 
     def all(self, text: str) -> set[Match]:
         """Every match of a whole text, in both readings."""
-        found = {match for _, _, match in self._matches(fold(text))}
-        if "\\" in text:
+        folded, doubtful = read(text)
+        found = {match for _, _, match in self._matches(folded)}
+        if doubtful:
             found.update(match for _, _, match in self._matches(fold(unescape(text))))
         return found
 
@@ -99,23 +101,20 @@ class Terms:
 def _alone(folded: str, start: int, end: int) -> bool:
     """Whether neither neighbour joins the text between two indexes into a longer word."""
     kind = JOINS[folded[start]]
-    if kind == 2:
+    if kind == MARK or (kind & 1 and _joined(folded, start)):
         return False
-    if start and kind == 1:
-        before = start - 1
-        while before and JOINS[folded[before]] == 2:
-            before -= 1
-        if JOINS[folded[before]] == 1:
-            return False
     if end == len(folded):
         return True
     after = JOINS[folded[end]]
-    if after != 1:
-        return after == 0
+    return after != MARK and not (after & 1 and _joined(folded, end))
+
+
+def _joined(folded: str, end: int) -> int:
+    """Whether a letter at ``end`` would go on with the word before it."""
     last = end - 1
-    while last and JOINS[folded[last]] == 2:
+    while last > 0 and JOINS[folded[last]] == MARK:
         last -= 1
-    return JOINS[folded[last]] != 1
+    return JOINS[folded[last]] & 1 if last >= 0 else 0
 
 
 def variants(term: str) -> set[str]:
@@ -127,7 +126,7 @@ def variants(term: str) -> set[str]:
     Raises:
         ValueError: nothing of the term is left.
     """
-    choices = [sorted({FOLDS[c], _fold_all(c.lower()), _fold_all(c.upper())}) for c in term]
+    choices = [sorted({NOTED[c], _fold_all(c.lower()), _fold_all(c.upper())}) for c in term]
     total = 1
     for choice in choices:
         total = min(total * len(choice), MAX_VARIANTS + 1)
@@ -135,11 +134,11 @@ def variants(term: str) -> set[str]:
         mixes: Iterable[str] = map("".join, itertools.product(*choices))
     else:
         mixes = map(_fold_all, (term, term.lower(), term.upper(), term.capitalize()))
-    folded = {" ".join(mix.split()) for mix in mixes}
+    folded = {settle(mix).strip() for mix in mixes}
     if "" in folded:
         raise ValueError("nothing of this term is left once case, accents and spaces are folded")
     return folded
 
 
 def _fold_all(text: str) -> str:
-    return "".join(map(FOLDS.__getitem__, text))
+    return "".join(map(NOTED.__getitem__, text))

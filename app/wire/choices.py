@@ -11,12 +11,9 @@ from collections.abc import Hashable
 from typing import Any
 
 from app.errors import Code, GatewayError
-from app.wire.dialect import ALL, Event, Json, Slot
+from app.wire.dialect import ALL, Event, Json, Slot, Trail
 from app.wire.openai import (
     DONE,
-    ArrayTrail,
-    TokenTrail,
-    cut,
     decode,
     error_object,
     event,
@@ -25,6 +22,7 @@ from app.wire.openai import (
     read_usage,
     short_name,
 )
+from app.wire.trails import ArrayTrail, TokenTrail, UnreadTrail, choice_trail, cut
 
 # What stands in a choice beside its texts. ``stop_reason`` is one of the client's own stop
 # strings, which were checked on their way in.
@@ -41,8 +39,8 @@ THOUGHT = frozenset({"reasoning", "reasoning_content", "thinking"})
 def choice_slots(choice: Json, place: int, where: str, prompt: Any = None) -> list[Slot]:
     """Every text of a choice, in the order in which a model writes them: thoughts, text, calls.
 
-    Logprobs run along all generated tokens. Beside one text they become its trail; beside several
-    nobody can tell which token belongs where, and no slot gets them.
+    Logprobs run along all generated tokens. Beside one text they become its trail. Beside several
+    nobody can tell which token belongs where: see ``_apart``.
 
     Args:
         choice: one entry of ``choices``.
@@ -53,22 +51,27 @@ def choice_slots(choice: Json, place: int, where: str, prompt: Any = None) -> li
     slots = leaves(choice, where, NO_TEXT, lambda path: (place, *path))
     slots.sort(key=_order)
     prompt = choice.get("prompt_logprobs") or prompt
-    logprobs = choice.get("logprobs")
-    logprobs = logprobs if isinstance(logprobs, dict) else {}
-    if not logprobs and not prompt:
+    if not choice.get("logprobs") and not prompt:
         return slots
     texts = [slot for slot in slots if slot.text]
-    if len(texts) > 1:
-        return slots
     if not texts:  # tokens without a text yet: half a character, a parser's markup
         texts = [_empty_text(choice, place, where)]
         slots = [*slots, *texts]
-    if "tokens" in logprobs or "text" in choice:
-        texts[0].trail = ArrayTrail(logprobs, prompt)
+    trail = choice_trail(choice, prompt)
+    if len(texts) == 1:
+        texts[0].trail = trail
     else:
-        key = "refusal" if logprobs.get("refusal") else "content"
-        texts[0].trail = TokenTrail(logprobs, key, prompt)
+        slots.append(_apart(choice, place, where, trail))
     return slots
+
+
+def _apart(choice: Json, place: int, where: str, trail: Trail) -> Slot:
+    """A slot without text for the trail of several texts: what the tokens of a whole answer spell
+    is judged for itself. In an event of a stream it can't be, as the tokens before it went along
+    with other texts."""
+    if isinstance(choice.get("delta"), dict) and choice.get("logprobs"):
+        trail = UnreadTrail(choice, choice.get("prompt_logprobs"))
+    return Slot([""], 0, f"{where}.logprobs", (place, "logprobs"), trail)
 
 
 def _order(slot: Slot) -> int:
@@ -113,8 +116,13 @@ def refuse_choice(doc: Json, slot: Slot) -> None:
     )
     for later in order[mine + 1 :]:
         later.put("")
+    call = _call(channel)
+    if call:  # half a call must not run
+        for part in order[: mine + 1]:
+            if _call(part.channel) == call:
+                part.put("")
     _drop_empty_calls(choice.get("message"))
-    if isinstance(slot.trail, TokenTrail | ArrayTrail):
+    if isinstance(slot.trail, TokenTrail | ArrayTrail) and not call:
         cut(slot.trail, slot.text)
     elif choice.get("logprobs"):
         choice["logprobs"] = None
@@ -123,6 +131,15 @@ def refuse_choice(doc: Json, slot: Slot) -> None:
             choice[name] = None
     choice["finish_reason"] = "content_filter"
     doc["code"] = Code.RESPONSE_FILTERED.name
+
+
+def _call(channel: Any) -> tuple[Hashable, ...]:
+    """The tool call that a channel belongs to, as the beginning of its path; empty: none."""
+    if "tool_calls" in channel:
+        return tuple(channel[: channel.index("tool_calls") + 2])
+    return (
+        tuple(channel[: channel.index("function_call") + 1]) if "function_call" in channel else ()
+    )
 
 
 def _drop_empty_calls(message: Any) -> None:
@@ -138,6 +155,9 @@ def _drop_empty_calls(message: Any) -> None:
     call = message.get("function_call")
     if isinstance(call, dict) and not any(slot.text for slot in leaves(call, "")):
         message["function_call"] = None
+    calls_left = message.get("tool_calls") or message.get("function_call")
+    if message.get("content") is None and not calls_left:
+        message["content"] = ""  # a message without calls has to say something
 
 
 class ChoiceStream(ABC):
@@ -181,15 +201,12 @@ class ChoiceStream(ABC):
         self._last = raw
         slots: list[Slot] = []
         closes: list[Hashable] = []
-        changed, finish = False, ""
+        finish = ""
         for place, choice in enumerate(choices):
             if not isinstance(choice, dict):
                 return Event(raw, doc, error=True)
             index = self._index(choice)
             found = choice_slots(choice, index, f"choices.{place}")
-            if choice.get("logprobs") and not any(slot.trail for slot in found):
-                choice["logprobs"] = None
-                changed = True
             slots += found
             seen = self._seen[index]
             seen.update((slot.channel, None) for slot in found)
@@ -198,7 +215,6 @@ class ChoiceStream(ABC):
                 finish = finish or short_name(choice["finish_reason"])
                 closes += seen
         hidden = not choices and usage is not None and self._hide_usage
-        raw = event(doc) if changed else raw
         return Event(raw, doc, slots, closes or None, usage=usage, finish=finish, hidden=hidden)
 
     def _index(self, choice: Json) -> int:

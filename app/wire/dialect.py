@@ -55,16 +55,18 @@ class Reading(Slot):
 class Trail(Protocol):
     """Token-wise lists beside a text (logprobs): they must not tell what the text doesn't say."""
 
-    def take(self) -> list[tuple[str, Any]]:
-        """Remove all entries and return them as (token text, entry)."""
+    def take(self) -> list[tuple[str | bytes, Any]]:
+        """Remove all entries and return them as (token text, entry); UTF-8 where a token is a part
+        of a character."""
         ...
 
-    def give(self, entries: list[tuple[str, Any]]) -> None:
+    def give(self, entries: list[tuple[str | bytes, Any]]) -> None:
         """Set the entries."""
         ...
 
-    def side_texts(self) -> Iterator[tuple[str, Any]]:
-        """Alternatives that were not chosen, as (token text, callable that removes it)."""
+    def side_texts(self) -> Iterator[tuple[str | None, Any]]:
+        """Alternatives that were not chosen, as (token text, callable that removes it); None for
+        what no one can read."""
         ...
 
 

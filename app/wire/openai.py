@@ -1,8 +1,8 @@
-"""What OpenAI's routes share: error bodies, server-sent events, text slots, token trails."""
+"""What OpenAI's routes share: error bodies, server-sent events, text slots."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import orjson
@@ -131,112 +131,3 @@ def ask_usage(body: Json) -> bool:
         return False
     body["stream_options"] = {**options, "include_usage": True}
     return True
-
-
-def _entries(holder: Json, key: str) -> list[Any]:
-    value = holder.get(key)
-    return value if isinstance(value, list) else []
-
-
-def _dropper(table: Any, item: Any) -> Callable[[], None]:
-    def drop() -> None:
-        if isinstance(table, dict):
-            table.pop(item, None)
-        else:  # by identity: equal alternatives may stand in one list
-            table[:] = [other for other in table if other is not item]
-
-    return drop
-
-
-class TokenTrail:
-    """Logprobs of chat and Responses: a list of {token, bytes, logprob, top_logprobs}.
-
-    Args:
-        holder: object that holds the list.
-        key: its field, such as ``content``.
-        prompt: vLLM's ``prompt_logprobs`` beside it, whose alternatives are side texts too.
-    """
-
-    def __init__(self, holder: Json, key: str, prompt: Any = None) -> None:
-        self._holder = holder
-        self._key = key
-        self._prompt = prompt
-
-    def take(self) -> list[tuple[str, Any]]:
-        entries = _entries(self._holder, self._key)
-        if entries:
-            self._holder[self._key] = []
-        return [(_token(entry), entry) for entry in entries]
-
-    def give(self, entries: list[tuple[str, Any]]) -> None:
-        if entries or self._key in self._holder:
-            self._holder[self._key] = [entry for _, entry in entries]
-
-    def side_texts(self) -> Iterator[tuple[str, Callable[[], None]]]:
-        for entry in _entries(self._holder, self._key):
-            table = _entries(entry, "top_logprobs") if isinstance(entry, dict) else []
-            for other in list(table):
-                yield _token(other), _dropper(table, other)
-        yield from prompt_alternatives(self._prompt)
-
-
-class ArrayTrail:
-    """Logprobs of completions: parallel arrays tokens, token_logprobs, top_logprobs, text_offset.
-
-    Source: vLLM's CompletionLogProbs; ``top_logprobs`` holds {token: logprob} or null.
-    """
-
-    ARRAYS = ("tokens", "token_logprobs", "top_logprobs", "text_offset")
-
-    def __init__(self, logprobs: Json, prompt: Any = None) -> None:
-        self._logprobs = logprobs
-        self._prompt = prompt
-
-    def take(self) -> list[tuple[str, Any]]:
-        tokens = _entries(self._logprobs, "tokens")
-        columns = [_entries(self._logprobs, name) for name in self.ARRAYS]
-        rows = [
-            tuple(column[i] if i < len(column) else None for column in columns)
-            for i in range(len(tokens))
-        ]
-        self.give([])
-        return [(str(row[0]), row) for row in rows]
-
-    def give(self, entries: list[tuple[str, Any]]) -> None:
-        for place, name in enumerate(self.ARRAYS):
-            if name in self._logprobs:
-                self._logprobs[name] = [row[place] for _, row in entries]
-
-    def side_texts(self) -> Iterator[tuple[str, Callable[[], None]]]:
-        for table in _entries(self._logprobs, "top_logprobs"):
-            if isinstance(table, dict):
-                for token in list(table):
-                    yield token, _dropper(table, token)
-        yield from prompt_alternatives(self._prompt)
-
-
-def prompt_alternatives(prompt: Any) -> Iterator[tuple[str, Callable[[], None]]]:
-    """Side texts of vLLM's ``prompt_logprobs``: a list of {token id: {decoded_token, ...}}."""
-    for table in prompt if isinstance(prompt, list) else ():
-        if isinstance(table, dict):
-            for token_id, entry in list(table.items()):
-                text = entry.get("decoded_token") if isinstance(entry, dict) else None
-                if isinstance(text, str):
-                    yield text, _dropper(table, token_id)
-
-
-def _token(entry: Any) -> str:
-    token = entry.get("token") if isinstance(entry, dict) else None
-    return token if isinstance(token, str) else ""
-
-
-def cut(trail: TokenTrail | ArrayTrail, text: str) -> None:
-    """Keep the entries whose tokens, put together, are the beginning of ``text``."""
-    kept: list[tuple[str, Any]] = []
-    length = 0
-    for token, entry in trail.take():
-        if not text.startswith(token, length):
-            break
-        length += len(token)
-        kept.append((token, entry))
-    trail.give(kept)

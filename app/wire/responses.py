@@ -10,6 +10,7 @@ from app.wire import openai
 from app.wire.dialect import Json, Message, Slot
 from app.wire.responses_events import read_finish, read_usage, texts
 from app.wire.responses_stream import ResponsesStream
+from app.wire.trails import TokenTrail, cut
 from app.wire.walk import Table, asides, content_texts, other_texts, part_texts, place
 
 # Fields that would make the call depend on something that this gateway neither sees nor keeps.
@@ -117,8 +118,8 @@ class Responses:
             del item[holder][int(number) + 1 :]
             if holder == "summary" and item.get("content"):
                 item["content"] = []
-            if isinstance(slot.trail, openai.TokenTrail):
-                openai.cut(slot.trail, slot.text)
+            if isinstance(slot.trail, TokenTrail):
+                cut(slot.trail, slot.text)
             if slot.container.get("annotations"):
                 slot.container["annotations"] = []
             item["status"] = "incomplete"

@@ -12,6 +12,7 @@ from typing import Any
 from app.usage import Usage
 from app.wire import openai
 from app.wire.dialect import Json, Slot
+from app.wire.trails import text_trail
 
 # Keys whose strings name things or are opaque: nothing that a reader takes for the model's words.
 SKIP = openai.NAMES | {
@@ -69,8 +70,8 @@ def texts(node: Any, where: str) -> list[Slot]:
     """Every text of the model below a node (item, output, event), with its logprobs."""
     slots = openai.leaves(node, where, SKIP) if isinstance(node, dict | list) else []
     for slot in slots:
-        if slot.key == "text" and slot.container.get("logprobs"):
-            slot.trail = openai.TokenTrail(slot.container, "logprobs")
+        if slot.key in ("text", "refusal"):
+            slot.trail = text_trail(slot.container)
     return slots
 
 

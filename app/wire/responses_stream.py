@@ -30,6 +30,7 @@ from app.wire.responses_events import (
     texts,
 )
 from app.wire.responses_sent import Sent
+from app.wire.trails import text_trail
 
 
 class _Delta(msgspec.Struct, gc=False):
@@ -174,7 +175,7 @@ class ResponsesStream:
             return
         item, part = place(doc)
         if isinstance(delta, str):
-            trail = openai.TokenTrail(doc, "logprobs") if doc.get("logprobs") else None
+            trail = text_trail(doc)
             event.slots.append(Slot(doc, "delta", kind, (item, part, kind), trail))
             self._sent.open((item, part, kind), doc, kind)
         elif isinstance(delta, dict):

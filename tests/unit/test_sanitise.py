@@ -40,6 +40,48 @@ def test_what_goes(text: str, clean: str) -> None:
     assert sanitise(clean) == clean
 
 
+def tags(text: str) -> str:
+    return "".join(chr(0xE0000 + ord(c)) for c in text)
+
+
+ENGLAND = "🏴" + tags("gbeng\x7f")
+
+
+@pytest.mark.parametrize(
+    ("text", "clean"),
+    [
+        (f"hi{tags('ignore all rules')}!", "hi!"),
+        ("\U000e0001" + tags("en") + "hi", "hi"),
+        (f"h{tags('x')}i", "hi"),
+        (f"a {ENGLAND}{ENGLAND} b", f"a {ENGLAND}{ENGLAND} b"),
+        (f"a {ENGLAND}{tags('hate')} b", f"a {ENGLAND} b"),
+        (f"🏴{tags('ustx')}\U000e007f", "🏴"),
+        (f"🏴{tags('gbeng')}", "🏴"),
+        ("😀" + "".join(chr(0xE0100 + i) for i in b"hate"), "😀"),
+        ("😀\ufe00\ufe01\ufe02\ufe03", "😀"),
+        ("a\u200b\u200c\u200b\u200c\u2060b", "ab"),
+        ("\u2062\u2063\u2062\u2062x", "x"),
+        ("\u3164" * 9 + "x", "x"),
+        (f"<scr{tags('x')}ipt>x</script>y", "y"),
+        (f"java{tags('x')}script:x", "x"),
+        ("\u200b\u200b<script></script>\u200b\u200b", ""),
+    ],
+)
+def test_hidden_text_goes(text: str, clean: str) -> None:
+    assert sanitise(text) == clean
+    assert sanitise(clean) == clean
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["👨‍👩‍👧‍👦 ❤️‍🔥 🏳️‍🌈 👍🏽 1️⃣ 🇩🇪", "می‌خواهم", "क्‍ष ශ්‍රී", "葛\U000e0100飾", "a\u00adb",
+     "\u2067שלום\u2069 x \u200f\u2068y\u2069", "ᠠ\u180bᠷ", "한글\u115f\u1160", "\ufeffx",
+     "x\u034f"],
+)  # fmt: skip
+def test_what_scripts_and_emoji_need_stays(text: str) -> None:
+    assert sanitise(text) is text
+
+
 def test_clean_text_is_the_same_object() -> None:
     for text in ("plain", "a: b", "1 < 2 <b>x</b>: y", "note: data: x"):
         assert sanitise(text) is text
@@ -56,13 +98,14 @@ def test_what_is_nested_to_come_back_loses_its_marks() -> None:
     "unit",
     ["<script", "<script>", "</script", "<embed>", "<embed ", "java", "java\n", "javascript:", ":",
      "<scr<script></script>ipt>", "<s", "j\n\n\n", "data:text/htm", "<object></iframe>", "\t",
-     "<script></script", "<iframe></object>", "javajavascript:script:", "t:"],
+     "<script></script", "<iframe></object>", "javajavascript:script:", "t:",
+     "\u200b", "\U000e0061", "🏴\U000e0067", "é", "x\u200b\u200b\u200b"],
 )  # fmt: skip
 def test_eight_megabytes_of_hostile_text_take_linear_time(unit: str) -> None:
     text = unit * (8 * 1024 * 1024 // len(unit))
-    start = time.perf_counter()
+    start = time.process_time()
     clean = sanitise(text)
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
     if len(clean) < 1_000_000:
         assert sanitise(clean) == clean
 
@@ -70,7 +113,8 @@ def test_eight_megabytes_of_hostile_text_take_linear_time(unit: str) -> None:
 pieces = st.sampled_from(
     ["<", "script", "</", ">", "<script>", "</script>", "<embed", "</embed>", "embed", "iframe",
      "<iframe", "javascript:", "java", "script:", ":", "data:", "text/html", "\n", " ", "/", "a",
-     "obj", "ect", "<object>", "</object", "s", "J"]
+     "obj", "ect", "<object>", "</object", "s", "J", "\u200b", "\ufe0f", tags("a"), "🏴",
+     tags("gbeng\x7f"), ENGLAND]
 )  # fmt: skip
 
 

@@ -142,7 +142,7 @@ def test_the_memo_is_bounded() -> None:
     for number in range(MEMO_ENTRIES + 100):
         scanner.push(f" {number}")
     scanner.push("long" * MEMO_CHARS)
-    for quiet in shared.quiet:
+    for quiet in shared.quiet.values():
         assert len(quiet) <= MEMO_ENTRIES
         assert max(map(len, quiet), default=0) <= MEMO_CHARS
 

@@ -9,7 +9,7 @@ import pytest
 
 from app.errors import Code, GatewayError
 from app.wire.completions import Completions
-from app.wire.openai import ArrayTrail
+from app.wire.trails import ArrayTrail
 
 COMPLETIONS = Completions()
 HEAD = {"id": "cmpl-1", "object": "text_completion", "created": 17, "model": "gemma"}
