@@ -27,6 +27,7 @@ from app.settings import Settings
 from app.telemetry.log import AccessLog
 from app.telemetry.metrics import CallMeters, Metrics
 from app.usage import Usage
+from app.validation import fields
 from app.validation.request import validate
 from app.wire import strict_json
 
@@ -158,6 +159,8 @@ class Gateway:
         call.enter("validation")
         body = strict_json.loads(call.raw, self.settings.max_json_depth)
         dialect = call.dialect
+        if ignored := fields.select(dialect, body, self._allowed):
+            call.headers["x-gateway-ignored"] = fields.header(ignored)
         messages = dialect.messages(body)
         incoming.sanitise(messages)
         validate(dialect, body, messages, principal.tier, self._allowed)
