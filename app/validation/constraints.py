@@ -31,14 +31,15 @@ MAX_TEXTS = 2000  # enum values or choices
 MAX_TEXT_CHARS = 1000  # one of them
 MAX_TEXTS_CHARS = 30_000  # all of them
 MAX_LENGTH = 100_000  # of strings
-MAX_ITEMS = 20_000  # all counts of items and properties
-MAX_RANGES = 300  # numbers with a least or greatest value
+MAX_ITEMS = 5000  # all counts of items and properties
+MAX_RANGES = 200  # numbers with a least or greatest value
+MAX_FORMATS = 200
 
 _LENGTHS = ("minLength", "maxLength")
 _ITEMS = ("minItems", "maxItems", "minProperties", "maxProperties", "minContains", "maxContains")
 _RANGES = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
 _BRANCHES = ("anyOf", "oneOf", "allOf", "prefixItems")
-_STRUCTURED = frozenset(
+STRUCTURED = frozenset(
     {
         *("json", "regex", "choice", "grammar", "json_object", "structural_tag"),
         *("disable_any_whitespace", "disable_additional_properties", "whitespace_pattern"),
@@ -74,8 +75,8 @@ def _structured(value: Any, tier: Tier) -> None:
     _small(value, where, MAX_BYTES)
     for name, item in value.items():
         at = f"{where}.{name}"
-        if name not in _STRUCTURED:
-            raise invalid(f"{where} takes {', '.join(sorted(_STRUCTURED))}.", where)
+        if name not in STRUCTURED:
+            raise invalid(f"{where} takes {', '.join(sorted(STRUCTURED))}.", where)
         if item is None or item.__class__ is bool:
             continue
         if name == "json":
@@ -231,6 +232,8 @@ class _Count:
         self._add(items, MAX_ITEMS, "items and properties by its least or most counts")
         if any(name in node for name in _RANGES):
             self._add(1, MAX_RANGES, "numbers within bounds")
+        if node.get("format").__class__ is str:
+            self._add(1, MAX_FORMATS, "formats")
         for name in _BRANCHES:
             if (branches := node.get(name)).__class__ is list:
                 self._add(len(branches), MAX_BRANCHES, "alternatives")

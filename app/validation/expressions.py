@@ -121,7 +121,7 @@ def _times(mark: str) -> int:
     if count is None:
         return 1
     # six digits are past every bound, and int() takes its time with thousands
-    return max(1, *(int(digits[:6]) for digits in count.groups() if digits))
+    return max([1, *(int(digits[:6]) for digits in count.groups() if digits)])
 
 
 def _bound(weight: int) -> int:

@@ -73,6 +73,7 @@ FIELDS: dict[str, frozenset[str]] = {
         *("messages", "max_completion_tokens", "top_logprobs", "reasoning_effort"),
         *("include_reasoning", "tools", "tool_choice", "parallel_tool_calls", "documents"),
         *("chat_template_kwargs", "add_generation_prompt", "continue_final_message"),
+        "metadata",  # of OpenAI: labels for whoever reads the server's log
     },
     # OpenAI documents best_of; vLLM has dropped it
     "completions": _GENERATION | {"prompt", "suffix", "best_of"},
