@@ -33,6 +33,7 @@ from app.settings import Settings
 from app.telemetry.log import AccessLog
 from app.telemetry.metrics import CallMeters, Metrics
 from app.usage import Usage
+from app.validation import fields
 
 __all__ = ["Gateway", "UsageReport"]
 
@@ -207,6 +208,8 @@ class Gateway:
         request = await self.heavy.run(
             len(raw), lambda: read(raw, call.dialect, principal.tier, depth, self._allowed)
         )
+        if request.ignored:
+            call.headers["x-gateway-ignored"] = fields.header(request.ignored)
         body = call.body = request.body
         call.stream = body.get("stream") is True
         call.model = body["model"] = self._route(body.get("model"), principal)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from app.safety import input as incoming
 from app.settings import Tier
+from app.validation import fields
 from app.validation.request import validate
 from app.wire import strict_json
 from app.wire.dialect import Dialect, Json, Message
@@ -17,6 +18,7 @@ class Request:
 
     Args:
         body: decoded and sanitised, with the tier's defaults and caps.
+        ignored: names of the fields that were left out.
         messages: its texts.
         content_hash: first 16 hex digits of SHA-256 over them.
         affinity: the same for calls that share the beginning of their prompt.
@@ -24,6 +26,7 @@ class Request:
     """
 
     body: Json
+    ignored: list[str]
     messages: list[Message]
     content_hash: str
     affinity: str
@@ -46,6 +49,7 @@ def read(
         GatewayError: VALIDATION_ERROR with ``param`` naming the field.
     """
     body = strict_json.loads(raw, max_depth)
+    ignored = fields.select(dialect, body, allowed)
     messages = dialect.messages(body)
     incoming.sanitise(messages)
     validate(dialect, body, messages, tier, allowed)
@@ -53,4 +57,4 @@ def read(
     if len(messages) > 2:  # later turns of a conversation find the prefix of the earlier ones
         affinity = incoming.content_hash(messages[:2])
     length = sum(len(s.text) for m in messages if m.counts for s in m.slots)
-    return Request(body, messages, content_hash, affinity, length)
+    return Request(body, ignored, messages, content_hash, affinity, length)

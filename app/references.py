@@ -13,12 +13,13 @@ from urllib.parse import parse_qsl, urlsplit
 from app.engines import weights
 from app.settings import Settings
 from app.storage.redis import Store
-from app.validation.parameters import CHECKS, INTERNALS
+from app.validation.fields import FIELDS, INTERNALS
+from app.validation.parameters import CHECKS
 from app.yamlfile import Place
 
 Told = Iterator[tuple[Place, str]]
 
-PARAMETER = re.compile(r"[A-Za-z_]\w{0,63}")
+PARAMETER = re.compile(r"[A-Za-z_]\w{0,63}(\.\w{1,64})?", re.ASCII)  # chat_template_kwargs.NAME
 MISSPELT = 0.85  # similarity from which on another name was meant
 # Query parameters of the store's URL that something reads; redis-py knows more of them.
 QUERY = frozenset(
@@ -62,9 +63,6 @@ def doubts(settings: Settings) -> Told:
     for name in settings.prices if (served := _served(settings)) else ():
         if name not in served:
             yield ("prices", name), "no model of this name is served"
-    for n, name in enumerate(settings.allow_engine_parameters):
-        if name not in INTERNALS and _meant(name) is None and PARAMETER.fullmatch(name):
-            yield ("allow_engine_parameters", n), f"vLLM has no parameter {name!r} to allow"
     for name, tier in settings.tiers.items():
         if not 0 < tier.max_in_flight < settings.max_in_flight:
             why = f"one key may take all {settings.max_in_flight} places of GATEWAY_MAX_IN_FLIGHT"
@@ -87,7 +85,7 @@ def _store(url: str) -> Iterator[str]:
 
 def _meant(name: str) -> str | None:
     """The parameter that a name is most likely a misspelling of."""
-    known = INTERNALS | CHECKS.keys()
+    known = INTERNALS.union(CHECKS, *FIELDS.values())
     if name in known:
         return None
     close = difflib.get_close_matches(name, known, 1, MISSPELT)

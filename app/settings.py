@@ -103,6 +103,21 @@ class Tier(Strict):
     too_long: Literal["reject", "truncate"] = Field(
         "reject", description="What happens to a longer message"
     )
+    grammars: bool = Field(
+        False,
+        description=(
+            "Take regular expressions and grammars that bind an answer, within bounds "
+            "(docs/constraints.md)"
+        ),
+    )
+    prompt_logprobs_tokens: int = Field(
+        0,
+        ge=0,
+        description=(
+            "Longest prompt with prompt_logprobs or echo, tokens; each takes 3.7 MB of the "
+            "engine's memory with Gemma's vocabulary; 0: refused"
+        ),
+    )
     quality_sample: float = Field(
         0.0, ge=0, le=1, description="Share of the calls whose answers are judged: 0 none, 1 all"
     )

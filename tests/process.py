@@ -157,6 +157,7 @@ class Gateway(Process):
         port = free_port()
         settings.setdefault("api_keys", KEY)
         settings.setdefault("requests_per_hour", 1_000_000)
+        settings.setdefault("allow_engine_parameters", "loopback")  # scripts of tests.loopback
         env = {k: v for k, v in os.environ.items() if not k.startswith("GATEWAY_")}
         env |= {"GATEWAY_PORT": str(port), "GATEWAY_DATA_DIR": str(data_dir)}
         env |= {f"GATEWAY_{k.upper()}": str(v) for k, v in settings.items()}

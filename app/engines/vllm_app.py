@@ -25,6 +25,7 @@ from app.engines.base import EngineRequest
 CPU_MODEL_LEN = 2048  # tokens of context on a CPU, where a start should not take the machine's RAM
 LOOK_EVERY = 0.1  # seconds between two looks at the engine core
 WARM_UP_SECONDS = 120.0  # longest silence of the first generation
+GUIDANCE = {"lenient": True, "coerce_one_of": True}  # llguidance's options for JSON schemas
 SHUTDOWN_SECONDS = 5.0  # from SIGTERM to SIGKILL for the engine core
 
 
@@ -118,6 +119,7 @@ class VllmApp:
 
             _quiet_client_errors()
             _count_requests(engine)
+            _take_schemas_as_written(engine)
             await engine.reset_mm_cache()
             tasks = await engine.get_supported_tasks()
             app = build_app(args, tasks, engine.model_config)
@@ -169,11 +171,37 @@ def _count_requests(engine: Any) -> None:
     processor.add_request = add
 
 
+def _take_schemas_as_written(engine: Any) -> None:
+    """Let llguidance pass over the words of a JSON schema that it can't enforce (``uniqueItems``,
+    ``format: password``), and take ``oneOf`` for ``anyOf``, as other libraries do: ordinary schemas
+    hold them. Its options stand in the schema itself."""
+    generate = engine.generate
+
+    def generating(prompt: Any, sampling_params: Any, *args: Any, **kwargs: Any) -> Any:
+        bound = getattr(sampling_params, "structured_outputs", None)
+        if bound is not None and bound.json is not None:
+            bound.json = _with_options(bound.json)
+        return generate(prompt, sampling_params, *args, **kwargs)
+
+    engine.generate = generating
+
+
+def _with_options(schema: Any) -> Any:
+    """A schema with llguidance's options; unchanged where it is none (vLLM says so)."""
+    try:
+        found = json.loads(schema) if isinstance(schema, str) else schema
+    except ValueError:
+        return schema
+    return {**found, "x-guidance": GUIDANCE} if isinstance(found, dict) else schema
+
+
 async def _warm_up(app: AsgiApp, engine: Any, model: str) -> None:
-    """One token, so that the first client does not wait for what vLLM prepares at its first use,
-    and an engine that can't generate never counts as ready."""
+    """One token, so that the first client does not wait for what vLLM prepares at its first use
+    (for the first schema it sorts the vocabulary while every stream stands still), and an engine
+    that can't generate never counts as ready."""
     messages = [{"role": "user", "content": "Hello"}]
     body = {"model": model, "messages": messages, "max_tokens": 1, "logprobs": True}
+    body["response_format"] = {"type": "json_object"}
     request = EngineRequest("warm-up", "/v1/chat/completions", json.dumps(body).encode(), model)
     reply = AsgiReply(app, request, Work(engine), WARM_UP_SECONDS)
     await reply.begin()
@@ -273,6 +301,9 @@ def _flags(options: VllmOptions) -> list[str]:
     """Command line of vLLM's server, without the command."""
     folder = Path(options.model)
     flags = ["--model", options.model, "--served-model-name", options.served_model_name]
+    # xgrammar, vLLM's own choice, takes seconds of CPU to compile an ordinary pattern with Gemma's
+    # vocabulary, and has no bound on a step; llguidance takes milliseconds and gives up in time.
+    flags += ["--structured-outputs-config.backend", "guidance"]
     flags += ["--enable-auto-tool-choice", "--tool-call-parser", weights.tool_parser(folder)]
     if weights.needs_chat_template(folder):
         flags += ["--chat-template", str(weights.CHAT_TEMPLATE)]

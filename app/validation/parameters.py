@@ -1,4 +1,4 @@
-"""What clients may ask of an engine, field by field: refused, bounded, or passed on untouched."""
+"""Bounds on the plain fields of a request: numbers, switches, and lists of short things."""
 
 from __future__ import annotations
 
@@ -6,46 +6,10 @@ from collections.abc import Callable
 from math import isfinite
 from typing import Any
 
-import orjson
-
 from app.errors import Code, GatewayError
 
-# Fields that act on other callers, on the machine, or past the policy. They go through only where
-# the operator names them in ``allow_engine_parameters``. Source: the request models of vLLM 0.32
-# (entrypoints/openai/*/protocol.py, entrypoints/anthropic/protocol.py).
-INTERNALS = frozenset(
-    {
-        # Jinja from outside: runs in the server, and can build prompts that the policy never saw
-        "chat_template",
-        # jumping the queue; whole-batch search that multiplies the cost of a call
-        *("priority", "use_beam_search"),
-        # identities and caches that callers share: collisions abort or time other calls
-        *("request_id", "session_id", "cache_salt"),
-        # transfer of caches between servers: addresses and block ids of the cluster
-        *("kv_transfer_params", "ec_transfer_params"),
-        *("bootstrap_host", "bootstrap_port", "bootstrap_room"),  # the same in SGLang
-        # arguments of plugins and decoders: code paths that nobody bounded
-        *("vllm_xargs", "mm_processor_kwargs", "media_io_kwargs", "logits_processors"),
-        *("custom_logit_processor", "custom_params", "lora_path", "lora_request"),
-        # prompts that no text policy can read
-        *("prompt_embeds", "prompt_token_ids", "input_ids", "input_embeds"),
-        *("previous_input_messages",),
-        # answers in other words than text: ids and raw turns carry it past the policy
-        *("return_token_ids", "return_tokens_as_token_ids", "logprob_token_ids"),
-        *("return_prompt_text", "return_token_offsets", "enable_response_messages"),
-        # the inside of the model, and what its operator decided
-        *("routed_experts_prompt_start", "return_routed_experts", "return_hidden_states"),
-        *("watermarking", "mm_payload", "return_mm_kwargs"),
-        # other servers that may stand upstream: loaded models, slots and templates of Ollama and
-        # llama.cpp
-        *("keep_alive", "options", "template", "raw", "id_slot", "slot_id", "cache_prompt"),
-    }
-)
-
-MAX_CONSTRAINT_BYTES = 64 * 1024  # a schema or grammar, as JSON
-MAX_PATTERN_CHARS = 2048  # a regex is compiled to an automaton before the call can begin
 MAX_STRING_CHARS = 256  # a stop string or bad word
-_PATTERNS = ("regex", "whitespace_pattern")
+_STREAM_OPTIONS = frozenset({"include_usage", "continuous_usage_stats", "include_obfuscation"})
 
 Check = Callable[[str, Any], None]
 
@@ -120,9 +84,11 @@ def logit_bias(key: str, value: Any) -> None:
 def stream_options(key: str, value: Any) -> None:
     if value.__class__ is not dict:
         raise invalid(f"{key} must be an object.", key)
-    for name in ("include_usage", "continuous_usage_stats"):
-        if value.get(name) is not None:
-            boolean(f"{key}.{name}", value[name])
+    for name, item in value.items():
+        if name not in _STREAM_OPTIONS:
+            raise invalid(f"{key} takes {', '.join(sorted(_STREAM_OPTIONS))}.", key)
+        if item is not None:
+            boolean(f"{key}.{name}", item)
 
 
 def repetition_detection(key: str, value: Any) -> None:
@@ -131,26 +97,6 @@ def repetition_detection(key: str, value: Any) -> None:
         raise invalid(f"{key} must be an object.", key)
     for name, item in value.items():
         integer(0, 256)(f"{key}.{name}", item)
-
-
-def constraint(key: str, value: Any) -> None:
-    """Schemas and grammars are compiled before a call begins, so their size is bounded.
-
-    Repeats such as ``a{20000}`` are not: xgrammar compiles them in milliseconds.
-    """
-    if value.__class__ is not dict:
-        raise invalid(f"{key} must be an object.", key)
-    if len(orjson.dumps(value)) > MAX_CONSTRAINT_BYTES:
-        raise invalid(f"{key} is larger than {MAX_CONSTRAINT_BYTES} bytes.", key)
-    for name in _PATTERNS:
-        pattern = value.get(name)
-        if pattern is not None and (
-            pattern.__class__ is not str or len(pattern) > MAX_PATTERN_CHARS
-        ):
-            where = f"{key}.{name}"
-            raise invalid(
-                f"{where} must be a string of at most {MAX_PATTERN_CHARS} characters.", where
-            )
 
 
 # Bounds of OpenAI's and vLLM's documentation; where vLLM takes "all" (-1 logprobs: the whole
@@ -179,8 +125,6 @@ CHECKS: dict[str, Check] = {
     "stream": boolean,
     "stream_options": stream_options,
     "repetition_detection": repetition_detection,
-    "response_format": constraint,
-    "structured_outputs": constraint,
     "ignore_eos": boolean,
     "echo": boolean,
     "skip_special_tokens": boolean,

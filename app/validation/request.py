@@ -1,4 +1,4 @@
-"""One validation for every dialect: bounds, defaults, and which engine internals may be set."""
+"""One validation for every dialect: bounds and defaults."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from app.settings import Tier
-from app.validation.parameters import CHECKS, INTERNALS, integer, invalid
+from app.validation.constraints import check_constraints
+from app.validation.parameters import CHECKS, integer, invalid
+from app.validation.prompt_logprobs import check_prompt_logprobs
 from app.wire.dialect import Dialect, Json, Message, Reading
 
 # Names of hub models, folders and adapters; nothing that means something in a URL or a log line.
@@ -17,6 +19,12 @@ _MAX_TOKENS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 _WITHIN_MAX = ("min_tokens", "thinking_token_budget")
 _CHOICES = ("n", "best_of")
 _ANY_LENGTH = 2**31 - 1
+_TEMPLATE = "chat_template_kwargs"
+_SWITCHES = frozenset(
+    {"enable_thinking", "thinking", "thinking_mode", "thinking_budget", "preserve_thinking"}
+    | {"clear_thinking", "reasoning_effort", "add_vision_id", "enable_tools"}
+)
+_WORD = re.compile(r"[a-z0-9_-]{1,32}")
 
 
 def validate(
@@ -29,25 +37,28 @@ def validate(
         body: decoded request; afterwards with the tier's defaults and caps.
         messages: what ``dialect.messages`` gave, already sanitised.
         tier: bounds and defaults of the caller.
-        allow: engine internals that the operator lets clients set.
+        allow: what the operator lets clients set beside the usual; here template variables, as
+            ``chat_template_kwargs.NAME``.
 
     Raises:
         GatewayError: VALIDATION_ERROR with ``param`` naming the field.
     """
     _check_model(body.get("model"))
-    if not INTERNALS.isdisjoint(body):
-        _check_internals(body, allow)
     for key, value in body.items():
         if value is not None:
             check = CHECKS.get(key)
             if check is not None:
                 check(key, value)
+    if body.get(_TEMPLATE) is not None:
+        _check_template(body[_TEMPLATE], allow)
     _bound_messages(messages, tier)
     if not dialect.generates:
         if body.get("stream"):
             raise invalid("This route does not stream.", "stream")
         return
+    check_constraints(body, tier)
     _bound_choices(dialect, body, messages, tier)
+    check_prompt_logprobs(dialect, body, tier)
     _bound_tokens(dialect, body, tier)
     for key in dialect.sampling:
         if body.get(key) is None:
@@ -62,11 +73,22 @@ def _check_model(model: Any) -> None:
         raise invalid("model must be a model's name of at most 256 characters.", "model")
 
 
-def _check_internals(body: Json, allow: frozenset[str]) -> None:
-    for key in body:
-        # clients that send every field of their own model send these as null, false or 0
-        if key in INTERNALS and key not in allow and body[key] not in (None, False):
-            raise invalid(f"{key} is an engine internal that this server does not take.", key)
+def _check_template(variables: Any, allow: frozenset[str]) -> None:
+    """Variables of the chat template: switches that templates are known for. Others could rewrite
+    the prompt behind the policy's back (``bos_token``, ``messages``)."""
+    if variables.__class__ is not dict:
+        raise invalid(f"{_TEMPLATE} must be an object.", _TEMPLATE)
+    for name, value in variables.items():
+        if f"{_TEMPLATE}.{name}" in allow:
+            continue
+        if name not in _SWITCHES:
+            raise invalid(f"{_TEMPLATE} takes {', '.join(sorted(_SWITCHES))}.", _TEMPLATE)
+        word = value.__class__ is str and _WORD.fullmatch(value)
+        if not (word or value is None or value.__class__ in (bool, int)):
+            raise invalid(
+                f"{_TEMPLATE}.{name} must be a switch, a whole number or a short word.",
+                f"{_TEMPLATE}.{name}",
+            )
 
 
 def _bound_messages(messages: Sequence[Message], tier: Tier) -> None:
@@ -113,7 +135,8 @@ def _bound_choices(dialect: Dialect, body: Json, messages: Sequence[Message], ti
 
 
 def _bound_tokens(dialect: Dialect, body: Json, tier: Tier) -> None:
-    """Absent: the default. Above the cap: the cap. Each name of it, in case several are sent."""
+    """Absent: the default. Above the cap: the cap. Chat sends both of its names with one value:
+    vLLM goes by the newer one, Ollama knows only the older."""
     for key in _MAX_TOKENS:
         wanted = body.get(key)
         if wanted is not None:
@@ -123,6 +146,8 @@ def _bound_tokens(dialect: Dialect, body: Json, tier: Tier) -> None:
     own = dialect.max_tokens_key(body)
     if body.get(own) is None:
         body[own] = tier.max_tokens_default
+    if dialect.name == "chat":
+        body["max_tokens"] = body["max_completion_tokens"] = body[own]
     for key in _WITHIN_MAX:
         wanted = body.get(key)
         if wanted is not None:

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from app.errors import Code, GatewayError
 from app.settings import Tier
-from app.validation.parameters import CHECKS, INTERNALS
+from app.validation import fields
+from app.validation.fields import FIELDS, INTERNALS
+from app.validation.parameters import CHECKS
 from app.validation.request import validate
 from app.wire.chat import Chat
 from app.wire.completions import Completions
@@ -30,6 +32,7 @@ def checked(
     dialect = dialect or Chat()
     if dialect.name == "chat":
         body = {"messages": [{"role": "user", "content": "hi"}], **body}
+    fields.select(dialect, body, allow)
     validate(dialect, body, dialect.messages(body), tier, allow)
     return body
 
@@ -55,7 +58,6 @@ def test_the_clients_own_values_stay() -> None:
         "top_p": 1,
         "repetition_penalty": 1.0,
         "max_tokens": 7,
-        "odd": {"a": 1},
     }
     body = checked(dict(sent))
     assert {key: body[key] for key in sent} == sent
@@ -64,12 +66,26 @@ def test_the_clients_own_values_stay() -> None:
 def test_max_tokens_is_capped_under_each_of_its_names() -> None:
     body = checked({"max_tokens": 5000, "max_completion_tokens": 9000})
     assert (body["max_tokens"], body["max_completion_tokens"]) == (1024, 1024)
-    body = checked({"max_completion_tokens": 5})
-    assert body["max_completion_tokens"] == 5
-    assert "max_tokens" not in body
     tier = Tier(max_tokens_default=10, max_tokens_cap=20)
     assert checked({"prompt": "x"}, Completions(), tier)["max_tokens"] == 10
     assert checked({"prompt": "x", "max_tokens": 21}, Completions(), tier)["max_tokens"] == 20
+
+
+@pytest.mark.parametrize(
+    ("sent", "bound"),
+    [
+        ({}, 512),
+        ({"max_tokens": 5}, 5),
+        ({"max_completion_tokens": 5}, 5),
+        ({"max_completion_tokens": None, "max_tokens": 7}, 7),
+        ({"max_completion_tokens": 9000}, 1024),
+        ({"max_completion_tokens": 6, "max_tokens": 5000}, 6),
+        ({"max_completion_tokens": 5000, "max_tokens": 6}, 1024),
+    ],
+)
+def test_chat_sends_one_bound_under_both_names(sent: dict[str, Any], bound: int) -> None:
+    body = checked(dict(sent))
+    assert (body["max_tokens"], body["max_completion_tokens"]) == (bound, bound)
 
 
 def test_tokens_that_run_along_stay_within_max_tokens() -> None:
@@ -138,6 +154,14 @@ def test_tokens_that_run_along_stay_within_max_tokens() -> None:
         ("repetition_detection", {"max_pattern_size": 10_000}),
         ("structured_outputs", "x"),
         ("structured_outputs", {"regex": "a" * 3000}),
+        ("structured_outputs", {"regex": "a"}),
+        ("structured_outputs", {"_backend": "outlines"}),
+        ("stream_options", {"odd": True}),
+        ("chat_template_kwargs", {"bos_token": "x"}),
+        ("chat_template_kwargs", {"messages": []}),
+        ("chat_template_kwargs", {"enable_thinking": "<start_of_turn>"}),
+        ("chat_template_kwargs", {"enable_thinking": [True]}),
+        ("chat_template_kwargs", [1]),
         ("structured_outputs", {"regex": 5}),
         ("structured_outputs", {"choice": ["x" * 70_000]}),
         ("response_format", {"type": "json_schema", "json_schema": {"x": "y" * 70_000}}),
@@ -155,7 +179,14 @@ def test_engine_internals_need_the_operators_word(field: str) -> None:
     value = "x" if field in ("chat_template", "cache_salt") else 5
     assert refusal({field: value}) == field
     assert checked({field: value}, allow=frozenset({field}))[field] == value
-    assert checked({field: None})[field] is None
+    assert field not in checked({field: None})
+
+
+def test_template_variables_need_the_operators_word() -> None:
+    sent = {"chat_template_kwargs": {"date_string": "26 July 2027", "enable_thinking": None}}
+    assert refusal(sent) == "chat_template_kwargs"
+    allow = frozenset({"chat_template_kwargs.date_string"})
+    assert checked(dict(sent), allow=allow)["chat_template_kwargs"] == sent["chat_template_kwargs"]
 
 
 def test_what_vllm_knows_passes_untouched() -> None:
@@ -171,17 +202,17 @@ def test_what_vllm_knows_passes_untouched() -> None:
         "stop": ["\n", "END"],
         "stream": True,
         "stream_options": {"include_usage": True},
-        "structured_outputs": {"regex": "[a-z]{1,20000}"},
+        "structured_outputs": {"choice": ["yes", "no"]},
         "chat_template_kwargs": {"enable_thinking": True},
         "logit_bias": {"5": -100},
         "top_k": -1,
         "min_p": 0.1,
         "user": "u",
-        "metadata": {"a": "b"},
         "temperature": 0.2,
         "top_p": 0.5,
         "repetition_penalty": 1.0,
         "max_tokens": 5,
+        "max_completion_tokens": 5,
     }
     body = checked(dict(sent))
     assert {key: body[key] for key in sent} == sent
@@ -231,10 +262,7 @@ def test_routes_that_generate_nothing_get_no_generation_fields() -> None:
     assert refusal({"prompt": "a", "chat_template": "x"}, dialect=Tokenize()) == "chat_template"
 
 
-FIELDS = sorted(
-    {*CHECKS, *INTERNALS, "model", "n", "max_tokens", "min_tokens", "prompt", "suffix", "tokens"}
-    | {"tools", "documents", "chat_template_kwargs", "tool_choice"}
-)
+NAMED = sorted({*CHECKS, *INTERNALS, "n_predict", "guided_json", "odd"}.union(*FIELDS.values()))
 NAMES = ["role", "content", "type", "text", "name", "function", "arguments", "tool_calls"]
 names = st.sampled_from([*NAMES, "image_url", "file", "url", "user", "assistant"])
 values = st.recursive(
@@ -260,7 +288,7 @@ entries = st.lists(
 )
 bodies = st.builds(
     lambda body, found: {**body, "messages": found},
-    st.dictionaries(st.sampled_from(FIELDS), values, max_size=6),
+    st.dictionaries(st.sampled_from(NAMED), values, max_size=6),
     entries | values,
 )
 
@@ -269,6 +297,7 @@ bodies = st.builds(
 def test_hostile_shapes_are_refused_and_never_crash(body: dict[str, Any]) -> None:
     for dialect in (Chat(), Completions(), Tokenize(), Detokenize()):
         try:
+            fields.select(dialect, body, frozenset())
             messages = dialect.messages(body)
             validate(dialect, body, messages, TIER, frozenset())
         except GatewayError as error:
