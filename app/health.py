@@ -62,7 +62,9 @@ class Health:
 
     async def ready(self) -> bool:
         """Whether new calls should come here: not where each would be refused."""
-        if self.draining or (self._settings.store_failure == "deny" and not self._store_available()):
+        if self.draining or (
+            self._settings.store_failure == "deny" and not self._store_available()
+        ):
             return False
         return (await self._engine.health()).ready
 

@@ -28,7 +28,11 @@ def watch(
 ) -> None:
     """Have the state of the parts shown among the metrics."""
     show = metrics.watch
-    show("gateway_store_available", "1 while the limiter's script works on Redis.", lambda: store.available)
+    show(
+        "gateway_store_available",
+        "1 while the limiter's script works on Redis.",
+        lambda: store.available,
+    )
     show(
         "gateway_store_failures_total",
         "Commands that Redis did not answer, or refused.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import secrets
 import shutil
@@ -114,7 +115,10 @@ async def store(server: Server) -> AsyncIterator[Store]:
     """A connected client; its time-out is long, for a busy machine."""
     client = Store(server.url, 5)
     await client.start()
-    assert client.available, client.last_error
+    end = time.monotonic() + 30
+    while not client.available:
+        assert time.monotonic() < end, client.last_error
+        await asyncio.sleep(0.05)
     yield client
     await client.stop()
 

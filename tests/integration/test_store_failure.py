@@ -43,6 +43,19 @@ async def until(condition: Callable[[], bool], seconds: float = 30) -> float:
     return time.monotonic() - start
 
 
+async def answering(store: Store) -> None:
+    """Wait until what has time is answered, too: it has a connection of its own."""
+    end = time.monotonic() + 30
+    while True:
+        try:
+            await store.call("PING")
+        except StoreError:
+            assert time.monotonic() < end, "the store does not answer"
+            await asyncio.sleep(0.01)
+        else:
+            return
+
+
 async def served(limiter: Limiter, key: Principal) -> Admission:
     """Call until the store decides again; what it decided."""
     end = time.monotonic() + 30
