@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from os import urandom
 from typing import Any
 
@@ -47,7 +47,7 @@ class Health:
     """Health of one gateway process.
 
     Args:
-        store_available: whether the limit store answers.
+        store_available: whether the limiter's script works on the store.
         memory: what the process and its engine weigh.
     """
 
@@ -68,16 +68,25 @@ class Health:
         self.draining = False
 
     async def ready(self) -> bool:
-        """Whether new calls should come here."""
-        return not self.draining and (await self._engine.health()).ready
+        """Whether new calls should come here: not where each would be refused."""
+        if self.draining or (
+            self._settings.store_failure == "deny" and not self._store_available()
+        ):
+            return False
+        return (await self._engine.health()).ready
 
     async def report(self) -> dict[str, Any]:
-        """The report; a generation is made at most once in ``health_cache_seconds``."""
+        """The report; a generation is made at most once in ``health_cache_seconds``, the rest is
+        as it is now."""
         async with self._lock:
             if self._report is None or time.monotonic() >= self._expires:
                 self._report = await self._examine()
                 self._expires = time.monotonic() + self._settings.health_cache_seconds
-            return asdict(self._report)
+            report = replace(self._report, errors=[*self._report.errors])
+        if not self._store_available():
+            report.store = "away"
+            report.worsen("degraded", "the limit store is away, or refuses the limiter's script")
+        return asdict(report)
 
     async def _examine(self) -> Report:
         state = await self._engine.health()
@@ -89,9 +98,6 @@ class Health:
             report.worsen("unhealthy", "no engine is ready")
         else:
             await self._generate(report, state.models)
-        if not self._store_available():
-            report.store = "away"
-            report.worsen("degraded", "the limit store is away")
         return report
 
     async def _generate(self, report: Report, models: tuple[str, ...]) -> None:

@@ -46,6 +46,7 @@ from app.monitoring.prices import Prices
 from app.quality.service import Quality
 from app.safety.policy import Policy
 from app.settings import Settings
+from app.storage import embedded
 from app.storage.embedded import EmbeddedStore
 from app.storage.redis import Store
 from app.telemetry import tracing
@@ -95,8 +96,12 @@ class Parts:
             self.key_file = data_dir / "api_key"
             further = (first_key(self.key_file),)
         self.embedded = None if settings.redis_url else EmbeddedStore(data_dir / "store")
-        url = self.embedded.url if self.embedded else settings.redis_url
-        self.store = Store(url, settings.store_timeout)
+        if self.embedded is None:
+            self.store = Store(settings.redis_url, settings.store_timeout)
+        else:
+            given = "store_timeout" in settings.model_fields_set
+            timeout = settings.store_timeout if given else embedded.ANSWER_SECONDS
+            self.store = Store(self.embedded.url, timeout)
         table = KeyTable(self.store, settings.redis_prefix)
         self.runtime_keys = RuntimeKeys(table, settings)
         keys = KeyRing.from_settings(settings, further, self.runtime_keys)

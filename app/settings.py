@@ -246,7 +246,12 @@ class Settings(BaseSettings):
         "local", description=("When the store is away: limit in process, deny all, or allow all")
     )
     store_timeout: float = Field(
-        0.05, gt=0, le=5, description=("Longest wait for the store, in seconds")
+        0.05,
+        gt=0,
+        le=5,
+        description=(
+            "Longest wait of a call for the store, seconds; 1 for the embedded one unless set"
+        ),
     )
     key_stale_seconds: Seconds = Field(
         3600.0,

@@ -73,7 +73,7 @@ class KeyTable:
             StoreError: the store is away, or what it holds is no key.
         """
         call = prepare(FIND, (self._digests, self._records), (digest,))
-        raw = await self._store.run(call)
+        raw = await self._store.promptly(call)
         return None if raw is None else _decode(raw).key
 
     async def get(self, ids: Iterable[str]) -> list[Row | None]:

@@ -30,9 +30,21 @@ def watch(
 ) -> None:
     """Have the state of the parts shown among the metrics."""
     show = metrics.watch
-    show("gateway_store_available", "1 while Redis answers.", lambda: store.available)
-    show("gateway_store_failures_total", "Commands without an answer.", lambda: store.failures)
-    show("gateway_store_outages_total", "Times that Redis went away.", lambda: store.outages)
+    show(
+        "gateway_store_available",
+        "1 while the limiter's script works on Redis.",
+        lambda: store.available,
+    )
+    show(
+        "gateway_store_failures_total",
+        "Commands that Redis did not answer, or refused.",
+        lambda: store.failures,
+    )
+    show(
+        "gateway_store_outages_total",
+        "Times that the limiter's script stopped to work on Redis.",
+        lambda: store.outages,
+    )
     show(
         "gateway_rate_limit_degraded_total",
         "Calls decided without the store.",

@@ -116,7 +116,7 @@ KINDS: dict[KindName, Kind] = {
     ),
     # Measured by app.alerts.outage in each process: where there is no store, there are no records.
     "store_away": Kind(
-        "time that Redis has not answered this gateway", "",
+        "time that Redis has not served this gateway", "",
         "s", "above", lambda r: False, lambda r: None,
     ),
 }  # fmt: skip

@@ -60,6 +60,7 @@ class Alerts:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings
+        self._store = store
         self._clock = clock
         self._book = Book(store, prefix, settings.lease_seconds)
         self._webhooks = Webhooks(settings.webhooks, settings.timeout_seconds)
@@ -114,7 +115,7 @@ class Alerts:
         elif not self._away and started > self._lease_ends:
             self.leads = False  # another process may lead by now: see Outage.look's ``first``
         self._away = look is None
-        await self._look_at_the_store(now)
+        await self._look_at_the_store(now, away=look is None or not self._store.available)
         if look is None:
             return
         if not look.leads:
@@ -135,18 +136,18 @@ class Alerts:
             if changes.deliveries:
                 self._postman.wake()
 
-    async def _look_at_the_store(self, now: float) -> None:
+    async def _look_at_the_store(self, now: float, away: bool) -> None:
         seen = self._seen
         silenced = silenced_until(seen.silences if seen else (), now)
         for name, outage in self._outages.items():
             await outage.look(
-                self._away,
+                away,
                 first=self.leads or seen is None,
                 silenced=name in silenced,
                 nonce=seen.generation if seen else self._book.token,
                 now=now,
             )
-            if not self._away:
+            if not away:
                 with contextlib.suppress(StoreError):
                     if await outage.write_down(now):
                         self._postman.wake()

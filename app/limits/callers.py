@@ -6,6 +6,7 @@ them; a report on everybody needs to know who there is.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from datetime import date
@@ -37,9 +38,11 @@ class Callers:
         self._store = store
         self._prefix = prefix
         self._days = days
-        self._epoch: tuple[str, int, float] = ("", 0, 0.0)
+        self._epoch: tuple[str, float] = ("", 0.0)
         self._known: set[str] = set()  # noted in this epoch, or about to be
         self._new: dict[tuple[str, str], list[str]] = {}  # by day and shard
+        self._last: dict[str, str] = {}  # the caller that was last written, by shard
+        self._losses = 0  # of the store's connections, when the index was last looked at
 
     def note(self, key_id: str, day: str) -> None:
         """A caller is used.
@@ -48,8 +51,7 @@ class Callers:
             key_id: hex digest of its key.
             day: ISO date.
         """
-        # A store that went away may come back empty.
-        epoch = (day, self._store.outages, time.monotonic() // NOTED_SECONDS)
+        epoch = (day, time.monotonic() // NOTED_SECONDS)
         if epoch != self._epoch or len(self._known) >= MOST_KNOWN:
             self._epoch = epoch
             self._known.clear()
@@ -59,6 +61,13 @@ class Callers:
 
     async def flush(self) -> None:
         """Write what is new. Returns at once when the store is away; it is tried again then."""
+        losses = self._store.losses
+        if losses != self._losses:
+            try:
+                await self._look()
+            except StoreError:
+                return
+            self._losses = losses
         for (day, shard), callers in list(self._new.items()):
             number = date.fromisoformat(day).toordinal()
             fixed = (number, number - self._days, (self._days + 1) * 86_400)
@@ -70,7 +79,17 @@ class Callers:
                 except StoreError:
                     return
                 del callers[: len(page)]  # others may have come meanwhile
+                self._last[shard] = page[-1]
             del self._new[day, shard]
+
+    async def _look(self) -> None:
+        """A store that went away may come back empty, or without the last of what it had: then
+        all callers are new."""
+        last = list(self._last.items())
+        calls = (self._store.call("ZSCORE", self._name(s), bytes.fromhex(key)) for s, key in last)
+        if None in await asyncio.gather(*calls):
+            self._known.clear()
+            self._last.clear()
 
     async def since(self, day: date) -> AsyncIterator[list[str]]:
         """Callers that were used on ``day`` or later, in the order of their ids, a page at a time.

@@ -10,7 +10,7 @@ from app.call import Principal
 from app.errors import Code, GatewayError
 from app.limits.admission import Admission
 from app.limits.local import MAX_KEYS, LocalWindows
-from app.limits.script import Calls
+from app.limits.script import Calls, trial
 from app.settings import Tier
 from app.storage.batch import StoreError
 from app.storage.redis import Store
@@ -35,7 +35,8 @@ class Limiter:
     """Decides on each request with one round trip to the store.
 
     Args:
-        store: where all gateway processes count.
+        store: where all gateway processes count; from now on it counts as available when this
+            script works on it.
         prefix: first part of the store's key names.
         on_failure: what to do while the store is away: ``local`` counts in this process (see
             :class:`app.limits.local.LocalWindows`), ``deny`` refuses, ``allow`` lets through.
@@ -46,6 +47,7 @@ class Limiter:
 
     def __init__(self, store: Store, prefix: str, on_failure: StoreFailure = "local") -> None:
         self._store = store
+        store.trial = trial(prefix)
         self._prefix = prefix
         self._on_failure = on_failure
         self._local = LocalWindows()
@@ -60,7 +62,7 @@ class Limiter:
         """
         calls = self._prepared(principal)
         try:
-            reply = await self._store.run(calls.admit)
+            reply = await self._store.promptly(calls.admit)
         except StoreError:
             self.degraded_calls += 1
             return self._without_store(principal.key_id, calls)

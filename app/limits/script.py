@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.resources import files
 
 from app.limits.admission import Admission, WindowState
@@ -14,6 +17,8 @@ SCRIPT = Script(files("app.limits").joinpath("window.lua").read_text("utf-8"))
 GIVE_BACK = Script(files("app.limits").joinpath("give_back.lua").read_text("utf-8"))
 HOUR = 3600  # seconds; /v1/usage tells the requests of the last hour
 MAX_ENTRIES = 1_000_000  # the largest limit of the settings; 8 MB in the store
+TRIALS = 100  # requests a second that a scratch key lets through; there are two
+TRIAL_LIFE = 10  # seconds
 _HEX = re.compile(r"[0-9a-f]{64}")
 
 
@@ -37,6 +42,23 @@ def entries(windows: tuple[Window, ...]) -> int:
     """
     in_an_hour = min(w.limit * -(-HOUR // w.seconds) for w in windows)
     return max(*(w.limit for w in windows), min(in_an_hour, MAX_ENTRIES))
+
+
+def trial(prefix: str) -> Callable[[int], Prepared]:
+    """What shows whether the store works: a request that is always admitted, so that it is
+    written, too, on a scratch key that lives for some seconds.
+
+    Returns:
+        Makes one for each number from 0 on; their keys are all over the slots of a Redis Cluster.
+    """
+    token = secrets.token_hex(8)  # each process has its own: others' requests would fill the window
+
+    @lru_cache
+    def make(number: int) -> Prepared:
+        key = f"{prefix}:{{trial-{token}-{number}}}:log"
+        return prepare(SCRIPT, [key], [1, TRIALS, TRIAL_LIFE, TRIALS, 1])
+
+    return make
 
 
 @dataclass(frozen=True, slots=True)

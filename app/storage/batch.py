@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, cast
 
 import hiredis
 from redis.crc import key_slot
 
 GRACE = 0.001  # seconds: a loop that was busy reads what has arrived before it gives up on it
+SILENCE = (
+    0.5  # seconds after a reply was due: a connection that stays silent for so long is given up
+)
 
 
 class StoreError(Exception):
@@ -84,6 +89,10 @@ def prepare(script: Script, keys: Iterable[str], args: Iterable[Argument]) -> Pr
 class Link(asyncio.Protocol):
     """An open connection. It never waits: :meth:`send` returns a future.
 
+    A reply that is late fails its own command and makes new ones fail at once, until the server
+    is heard of again; commands that are not late yet go on waiting. Only a server that stays
+    silent for ``SILENCE`` loses the connection.
+
     Args:
         timeout: longest wait for a reply, in seconds. One timer watches the oldest command, so
             a call costs no timer of its own.
@@ -101,6 +110,8 @@ class Link(asyncio.Protocol):
         self._batches: deque[tuple[int, float]] = deque()  # number of the last command, deadline
         self._sent = 0
         self._answered = 0
+        self._late = ""  # a reply is overdue: what to say of it
+        self._end = 0.0  # then: when the connection is given up, loop time
         self._timer: asyncio.TimerHandle | None = None
         self.lost = ""  # why the connection is gone
 
@@ -111,14 +122,22 @@ class Link(asyncio.Protocol):
             A future of its reply; it fails with StoreError.
         """
         future: asyncio.Future[Any] = self._loop.create_future()
-        if self.lost:
-            future.set_exception(StoreError(self.lost))
+        if self.lost or self._late:
+            future.set_exception(StoreError(self.lost or self._late))
             return future
         if not self._out:
             self._loop.call_soon(self._flush)
         self._out.append(command)
         self._waiting.append(future)
         return future
+
+    def within(self, timeout: float) -> None:
+        """Change the time-out of a link that waits for nothing."""
+        self._timeout = timeout
+        self._batches.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def close(self, reason: str = "closed") -> None:
         """End the connection; every caller that waits gets StoreError."""
@@ -131,9 +150,7 @@ class Link(asyncio.Protocol):
             self._transport.abort()
         waiting, self._waiting = self._waiting, deque()
         self._out.clear()
-        for future in waiting:
-            if not future.done():
-                future.set_exception(StoreError(reason))
+        _fail(waiting, reason)
         self._on_lost(self, reason)
 
     def _flush(self) -> None:
@@ -147,25 +164,34 @@ class Link(asyncio.Protocol):
             self._timer = self._loop.call_at(deadline, self._watch)
         self._transport.write(b"".join(out))
 
-    def _watch(self, overdue: int = 0) -> None:
-        """The timer: forget answered batches, give up when the oldest other one is overdue.
+    def _watch(self, overdue: float = 0.0) -> None:
+        """The timer: forget answered batches, and give up what is overdue.
 
         Args:
-            overdue: the batch that was overdue a moment ago and got its grace.
+            overdue: the moment that had passed a moment ago and got its grace.
         """
         batches = self._batches
         while batches and batches[0][0] <= self._answered:
             batches.popleft()
-        if not batches:
+        due = batches[0][1] if batches else math.inf
+        if self._late:
+            due = min(due, self._end)
+        if due == math.inf:
             self._timer = None
-            return
-        number, deadline = batches[0]
-        if self._loop.time() < deadline:
-            self._timer = self._loop.call_at(deadline, self._watch)
-        elif number != overdue:
-            self._timer = self._loop.call_later(GRACE, self._watch, number)
+        elif self._loop.time() < due:
+            self._timer = self._loop.call_at(due, self._watch)
+        elif due != overdue:
+            self._timer = self._loop.call_later(GRACE, self._watch, due)
+        elif self._late and due == self._end:
+            self.close(self._late)
         else:
-            self.close(f"no answer within {self._timeout:g} s")
+            number, _ = batches.popleft()
+            if not self._late:
+                self._late = f"no answer within {self._timeout:g} s"
+                self._end = due + SILENCE
+            # Their replies are still to come; the futures keep their places until then.
+            _fail(islice(self._waiting, number - self._answered), self._late)
+            self._watch()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
@@ -179,7 +205,7 @@ class Link(asyncio.Protocol):
                     raise StoreError("an answer that nobody asked for")
                 future = waiting.popleft()
                 self._answered += 1
-                if future.done():  # its caller has left
+                if future.done():  # its caller has left, or was told that it is late
                     continue
                 if isinstance(reply, Exception):
                     future.set_exception(reply)
@@ -187,6 +213,17 @@ class Link(asyncio.Protocol):
                     future.set_result(reply)
         except StoreError as error:  # not Redis' protocol: nothing after this can be trusted
             self.close(str(error))
+        if self._late and not self.lost:  # it is slow, not away
+            self._late = ""
+            if self._timer is not None:
+                self._timer.cancel()
+            self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.close(f"connection lost: {exc}" if exc else "connection lost")
+
+
+def _fail(futures: Iterable[asyncio.Future[Any]], reason: str) -> None:
+    for future in futures:
+        if not future.done():
+            future.set_exception(StoreError(reason))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any
@@ -12,8 +11,8 @@ from typing import Any
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
 from app.background import cancelled
-from app.storage.batch import Argument, ReplyError, StoreError, pack
-from app.storage.endpoint import FIRST_PAUSE, LAST_PAUSE, REDIRECTIONS, REFUSALS, Endpoint
+from app.storage.batch import Argument, Prepared, ReplyError, StoreError, pack
+from app.storage.endpoint import ELSEWHERE, FIRST_PAUSE, LAST_PAUSE, REDIRECTIONS, Endpoint
 from app.storage.target import Several, Target
 
 MAP_SECONDS = 1.0  # longest wait for the map of slots; only background tasks wait for it
@@ -21,18 +20,19 @@ AGAIN = 0.005  # seconds between two redirections of one call, while nodes disag
 MAP = pack("CLUSTER", "SLOTS")
 ASKING = pack("ASKING")
 KEY_AT = {"EVAL": 3, "EVALSHA": 3}  # place of the first key, where it isn't the first argument
+MOST_PROBES = 1000  # numbers tried for a key in a slot of each master
 
-log = logging.getLogger(__name__)
 Ranges = list[tuple[int, int, str, int]]  # first slot, last slot, host and port of their master
 
 
 class Node(Endpoint):
     """A master of the cluster."""
 
-    def __init__(self, target: Target, timeout: float, on_away: Callable[[str], None]) -> None:
+    def __init__(
+        self, target: Target, timeout: float, patience: float, on_lost: Callable[[], None]
+    ) -> None:
+        super().__init__(target.open, timeout, patience, on_lost)
         self.target = target
-        name = f"store node {target.host}:{target.port}"
-        super().__init__(target.open, timeout, name=name, refusals=REFUSALS, on_away=on_away)
 
     async def ask(self, packed: bytes) -> Any:
         """Send one command for a slot that is on its way to this node."""
@@ -51,15 +51,16 @@ class Cluster:
     Args:
         seeds: nodes to ask for the map, one at least; the first one tells how to speak to all.
         timeout: longest wait for an answer, redirections included, in seconds.
+        patience: for how long after a loss commands wait for the new connection, in seconds.
 
     Attributes:
-        outages: how often a node went away, since the start.
-        last_error: why a node last failed or refused.
+        losses: connections to nodes lost, since the start.
     """
 
-    def __init__(self, seeds: Sequence[Target], timeout: float) -> None:
+    def __init__(self, seeds: Sequence[Target], timeout: float, patience: float = 0.0) -> None:
         self._seeds = list(seeds)
         self._timeout = timeout
+        self._patience = patience
         self._nodes: dict[tuple[str, int], Node] = {}
         self._slots: list[Node | None] = [None] * REDIS_CLUSTER_HASH_SLOTS
         self._masters: set[Node] = set()
@@ -68,17 +69,18 @@ class Cluster:
         self._turn = count()
         self._task: asyncio.Task[None] | None = None
         self._closed = False
-        self.outages = 0
-        self.last_error = ""
+        self._trouble = "the map of slots has gaps"  # or why it isn't known
+        self.losses = 0
 
     @classmethod
-    def parse(cls, url: str, scheme: str, timeout: float) -> Cluster:
+    def parse(cls, url: str, scheme: str, timeout: float, patience: float = 0.0) -> Cluster:
         """Read ``redis+cluster://user:password@host:port,host:port/?query``; one host will do.
 
         Args:
             url: the URL.
             scheme: ``redis`` or ``rediss``, for each of the connections.
             timeout: longest wait for an answer, in seconds.
+            patience: for how long after a loss commands wait for the new connection, in seconds.
 
         Raises:
             ValueError: it can't be used.
@@ -87,12 +89,7 @@ class Cluster:
         if parts.path not in {"", "0"}:
             raise ValueError("store URL: a Redis Cluster has only database 0")
         seeds = [Target.parse(f"{scheme}://{parts.login}{h}?{parts.query}") for h in parts.hosts]
-        return cls(seeds, timeout)
-
-    @property
-    def available(self) -> bool:
-        """Whether all slots are being served."""
-        return self._whole and all(node.available for node in self._masters)
+        return cls(seeds, timeout, patience)
 
     async def start(self) -> None:
         """Read the map and connect to all masters; what fails is tried again in the background."""
@@ -100,9 +97,7 @@ class Cluster:
         try:
             await self._learn()
         except StoreError as error:
-            self.outages += 1
-            self.last_error = str(error)
-            log.warning("store away: %s", error)
+            self._trouble = str(error)
         if not self._served():
             self._refresh_soon()
 
@@ -129,6 +124,18 @@ class Cluster:
             return key_slot(key if isinstance(key, bytes) else str(key).encode())
         return next((n for n, node in enumerate(self._slots) if node and node.link), 0)
 
+    def probes(self, make: Callable[[int], Prepared]) -> list[tuple[str, Prepared]]:
+        """One call for each master; see :meth:`app.storage.endpoint.Endpoint.probes`."""
+        if not self._whole:
+            raise StoreError(self._trouble)
+        found: dict[Node | None, Prepared] = {}
+        for number in range(MOST_PROBES):
+            call = make(number)
+            found.setdefault(self._slots[call.slot], call)
+            if len(found) == len(self._masters):
+                break
+        return [(f"{n.target.host}:{n.target.port}: ", c) for n, c in found.items() if n]
+
     async def send(self, packed: bytes, slot: int) -> Any:
         """Send one packed command to the node of its slot, and after it where that moves.
 
@@ -143,8 +150,7 @@ class Cluster:
         try:
             return await node.send(packed)
         except ReplyError as error:
-            if not node.available:  # it refuses
-                self.last_error = node.last_error
+            if ELSEWHERE.search(str(error)):
                 self._refresh_soon()
             if not str(error).startswith(REDIRECTIONS):
                 raise
@@ -184,15 +190,15 @@ class Cluster:
         """The node of an address; a new one begins to connect."""
         node = self._nodes.get((host, port))
         if node is None:
-            node = Node(self._seeds[0].at(host, port), self._timeout, self._node_away)
+            target = self._seeds[0].at(host, port)
+            node = Node(target, self._timeout, self._patience, self._node_lost)
             self._nodes[host, port] = node
             if not self._closed:
                 node.begin()
         return node
 
-    def _node_away(self, reason: str) -> None:
-        self.outages += 1
-        self.last_error = reason
+    def _node_lost(self) -> None:
+        self.losses += 1
         self._refresh_soon()
 
     def _served(self) -> bool:
@@ -205,17 +211,15 @@ class Cluster:
 
     async def _refresh(self) -> None:
         """Read the map until every slot is served and nothing happened meanwhile."""
-        pause, served = FIRST_PAUSE, self._served()
+        pause = FIRST_PAUSE
         while self._stale or not self._served():
             self._stale = False
             try:
                 await self._learn()
             except StoreError as error:
-                self.last_error = str(error)
+                self._trouble = str(error)
             await asyncio.sleep(pause)
             pause = min(2 * pause, LAST_PAUSE)
-        if not served:
-            log.warning("store back: every slot is served")
 
     async def _learn(self) -> None:
         """Read the map once, and let every node of it try to connect."""
@@ -250,6 +254,7 @@ class Cluster:
         self._slots = slots
         self._masters = {node for node in slots if node is not None}
         self._whole = None not in slots
+        self._trouble = "the map of slots has gaps"
         # A former master stays as long as it is connected: slots may be on their way to or from it.
         for address, node in list(self._nodes.items()):
             if node not in self._masters and node.link is None and node.tried.is_set():

@@ -19,6 +19,9 @@ START_SECONDS = 15.0  # longest wait for the first answer (it loads its log firs
 STOP_SECONDS = 5.0
 WATCH_SECONDS = 0.25
 LAST_PAUSE = 5.0  # seconds between restarts of a server that keeps dying
+# Longest wait for an answer, in seconds, where the settings name none. It shares the machine with
+# the gateway and perhaps an engine that keeps every core busy: late is not away there.
+ANSWER_SECONDS = 1.0
 LONGEST_SOCKET = 103  # bytes of a socket's path that every Unix takes (macOS: 104 with its NUL)
 
 # Runs before the server, in its process: on Linux it gets SIGTERM when the gateway dies, however

@@ -4,79 +4,62 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from app.storage.batch import Argument, Link, ReplyError, StoreError
+from app.storage.batch import Argument, Link, Prepared, ReplyError, StoreError
 from app.storage.target import OnLost
 
 FIRST_PAUSE = 0.05  # seconds between two attempts, doubled up to LAST_PAUSE
-LAST_PAUSE = 0.5
-TELL_SECONDS = 60.0  # a server that goes on refusing is logged once in so many
-# The server is there but doesn't serve us: starting, a replica, out of memory or disk, no rights.
-REFUSALS = (
-    *("LOADING", "BUSY", "READONLY", "MASTERDOWN", "NOREPLICAS", "MISCONF", "OOM"),
-    *("NOAUTH", "NOPERM", "CLUSTERDOWN"),
-)
+LAST_PAUSE = 0.25
+REDIAL_SECONDS = 1.0  # at most one new connection in so many, while servers say ELSEWHERE
+# What a server says that isn't the one to ask, or not any more, though the connection works: the
+# address may lead to another one by now. Redis 6.2 wraps it where a script hears it.
+ELSEWHERE = re.compile(r"\b(READONLY|MASTERDOWN|CLUSTERDOWN|NOREPLICAS|LOADING)\b")
 REDIRECTIONS = ("MOVED", "ASK", "TRYAGAIN")  # by a node of a Redis Cluster
 
 Open = Callable[[float, OnLost], Awaitable[Link]]  # see app.storage.target.Target.open
 
-log = logging.getLogger(__name__)
-
 
 class Endpoint:
-    """Commands for one server at a time. None waits longer than ``timeout``.
+    """Commands for one server at a time. None waits longer than ``timeout`` for its answer.
 
-    After a failure calls fail at once, while one background task reconnects (pauses of at most
-    half a second).
+    After a failure calls fail at once, while one background task reconnects (pauses of at most a
+    quarter of a second).
 
     Args:
         way: opens a link to the right server, or raises StoreError.
         timeout: longest wait for an answer, in seconds.
-        name: what the log calls it.
-        refusals: beginnings of error replies by which a server says that it doesn't serve us.
-        wrong: the same for a server that isn't the right one any more: find the way anew.
-        on_away: told when it goes away, with the reason.
+        patience: for how long after a loss commands wait for the new connection, in seconds.
+        on_lost: told when a connection is lost.
 
     Attributes:
         link: the open connection, if there is one.
         tried: set once the first attempt to connect has ended, well or not.
-        outages: how often it went away, since the start.
-        last_error: why it last failed.
+        losses: connections lost, since the start.
     """
 
     def __init__(
         self,
         way: Open,
         timeout: float,
-        *,
-        name: str = "store",
-        refusals: tuple[str, ...] = REFUSALS + REDIRECTIONS,
-        wrong: tuple[str, ...] = (),
-        on_away: Callable[[str], None] = lambda reason: None,
+        patience: float = 0.0,
+        on_lost: Callable[[], None] = lambda: None,
     ) -> None:
         self._way = way
         self._timeout = timeout
-        self._name = name
-        self._refusals = refusals
-        self._wrong = wrong
-        self._on_away = on_away
+        self._patience = patience
+        self._on_lost = on_lost
         self._task: asyncio.Task[None] | None = None
-        self._down = False
         self._closed = False
-        self._refusing = False
-        self._told = float("-inf")  # when the log last heard of a refusal
+        self._opened = 0.0  # when the link was, loop time
+        self._waiting_ends = 0.0  # of commands that wait for a new one, loop time
+        self._settled = asyncio.Event()  # there is a link, or nobody is to wait for one
+        self._trouble = StoreError("away")  # why there is no link
         self.link: Link | None = None
         self.tried = asyncio.Event()
-        self.outages = 0
-        self.last_error = ""
-
-    @property
-    def available(self) -> bool:
-        """Whether commands are being answered."""
-        return self.link is not None and not self._refusing
+        self.losses = 0
 
     async def start(self) -> None:
         """Connect; where that fails, go on trying in the background. Never raises StoreError."""
@@ -100,6 +83,7 @@ class Endpoint:
     def close(self) -> None:
         """The same, without waiting for the background task's end."""
         self._closed = True
+        self._settled.set()
         if self._task is not None:
             self._task.cancel()
         link, self.link = self.link, None
@@ -110,49 +94,51 @@ class Endpoint:
         """The hash slot of a command: one server has all of them."""
         return 0
 
+    def probes(self, make: Callable[[int], Prepared]) -> list[tuple[str, Prepared]]:
+        """One call for each server that has to work, and the server's name for error texts.
+
+        Args:
+            make: makes a call for each number from 0 on, with keys all over the slots.
+
+        Raises:
+            StoreError: a server is missing.
+        """
+        return [("", make(0))]
+
     async def send(self, packed: bytes, slot: int = 0) -> Any:
         """Send one packed command.
 
         Raises:
-            ReplyError: an error answer.
+            ReplyError: an error answer, perhaps to the greeting of a new connection.
             StoreError: no answer in time.
         """
-        link = self.link
-        if link is None:
-            raise StoreError("away")
+        link = self.link or await self._next_link()
         try:
-            reply = await link.send(packed)
+            return await link.send(packed)
         except ReplyError as error:
-            self._judge(link, str(error))
+            long_ago = asyncio.get_running_loop().time() - self._opened > REDIAL_SECONDS
+            if long_ago and ELSEWHERE.search(str(error)):
+                link.close(str(error))
             raise
-        self._refusing = False
-        return reply
 
-    def _judge(self, link: Link, error: str) -> None:
-        self._refusing = error.startswith(self._refusals)
-        if self._refusing:
-            self.last_error = error
-            now = asyncio.get_running_loop().time()
-            if now - self._told > TELL_SECONDS:
-                self._told = now
-                log.warning("%s refuses: %s", self._name, error)
-        if error.startswith(self._wrong):
-            link.close(error)
+    async def _next_link(self) -> Link:
+        left = self._waiting_ends - asyncio.get_running_loop().time()
+        if left > 0 and not self._closed:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._settled.wait(), left)
+        if self.link is None:
+            raise type(self._trouble)(str(self._trouble))
+        return self.link
 
     def _lost(self, link: Link, reason: str) -> None:
         if link is self.link and not self._closed:
             self.link = None
-            self._away(reason)
+            self.losses += 1
+            self._trouble = StoreError(reason)
+            self._waiting_ends = asyncio.get_running_loop().time() + self._patience
+            self._settled.clear()
+            self._on_lost()
             self._seek_soon(FIRST_PAUSE)
-
-    def _away(self, reason: str) -> None:
-        self.last_error = reason
-        if self._down:
-            return
-        self._down = True
-        self.outages += 1
-        log.warning("%s away: %s", self._name, reason)
-        self._on_away(reason)
 
     def _seek_soon(self, pause: float) -> None:
         if self._task is None or self._task.done():
@@ -165,14 +151,12 @@ class Endpoint:
             try:
                 link = await self._way(self._timeout, self._lost)
             except StoreError as error:
-                self._away(str(error))
+                self._trouble = error.with_traceback(None)
                 self.tried.set()
                 pause = min(max(2 * pause, FIRST_PAUSE), LAST_PAUSE)
             else:
                 break
         self.link = link
-        self._refusing = False
+        self._opened = asyncio.get_running_loop().time()
+        self._settled.set()
         self.tried.set()
-        if self._down:
-            self._down = False
-            log.warning("%s back", self._name)

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from typing import Any, Protocol
+
+from redis.crc import key_slot
 
 from app.storage.batch import Argument, Prepared, ReplyError, StoreError, pack
 from app.storage.cluster import Cluster
 from app.storage.endpoint import Endpoint
-from app.storage.sentinel import REPLICA, Sentinels
+from app.storage.sentinel import Sentinels
 from app.storage.target import Target
+from app.storage.vigil import ABSENT_SECONDS, Vigil
+
+PING = pack("PING")
+Trial = Callable[[int], Prepared]  # a call for each number from 0 on, with keys all over the slots
 
 
 class Servers(Protocol):
     """What stands behind the URL: :class:`app.storage.endpoint.Endpoint` or
     :class:`app.storage.cluster.Cluster`, where the attributes and methods are described."""
 
-    outages: int
-    last_error: str
-
-    @property
-    def available(self) -> bool: ...
+    losses: int
 
     async def start(self) -> None: ...
 
@@ -27,15 +31,21 @@ class Servers(Protocol):
 
     def slot(self, command: tuple[Argument, ...]) -> int: ...
 
+    def probes(self, make: Trial) -> list[tuple[str, Prepared]]: ...
+
     async def send(self, packed: bytes, slot: int) -> Any: ...
 
 
 class Store:
-    """A client that never makes a caller wait longer than ``timeout``.
+    """A client that never makes a call of the road wait longer than ``timeout``.
 
     After a failure the store (of a Redis Cluster: the slots of the node that failed) counts as
-    away: calls fail at once, while a background task brings it back (pauses of at most half a
-    second).
+    away: calls fail at once, while a background task brings it back (pauses of at most a quarter
+    of a second).
+
+    There are two connections to each server: what a call of the road waits for has one of its own
+    (:meth:`promptly`), so that a large page, or ten thousand sums to write, make no call wait. All
+    else has time: it waits for ``ABSENT_SECONDS``, also for a connection that was just lost.
 
     Args:
         url: one of these; user, password and redis-py's ``ssl_*`` query parameters go with each,
@@ -46,9 +56,10 @@ class Store:
             - ``redis+sentinel://host:port,host:port/name/db``: the master that Redis Sentinel
               watches under this name; ``sentinel_username`` and ``sentinel_password`` as query
               parameters if sentinels have their own
-        timeout: longest wait for an answer, in seconds.
+        timeout: longest wait of the road for an answer, in seconds.
 
     Attributes:
+        trial: makes the calls that show whether it works; by default only PING.
         failures: commands that the store did not answer or refused, since the start.
 
     Raises:
@@ -56,31 +67,51 @@ class Store:
     """
 
     def __init__(self, url: str, timeout: float = 0.05) -> None:
-        self._servers = _servers(url, timeout)
+        self._road = _servers(url, timeout, 0.0)
+        self._rest = _servers(url, max(timeout, ABSENT_SECONDS), ABSENT_SECONDS)
+        self._vigil = Vigil(self._try)
+        self.trial: Trial = _ping
         self.failures = 0
 
     @property
     def available(self) -> bool:
-        """Whether commands are being answered; of a cluster: those for every key."""
-        return self._servers.available
+        """Whether the trial works; of a cluster: on every master. It follows within two seconds."""
+        return self._vigil.available
 
     @property
     def outages(self) -> int:
-        """How often it (or a node of it) went away, since the start."""
-        return self._servers.outages
+        """How often it stopped to be available, since the start."""
+        return self._vigil.outages
+
+    @property
+    def losses(self) -> int:
+        """Connections lost since the start; a server behind a new one may have forgotten all."""
+        return self._rest.losses
 
     @property
     def last_error(self) -> str:
-        """Why it last failed; for operators, never for clients."""
-        return self._servers.last_error
+        """Why the trial last failed; for operators, never for clients."""
+        return self._vigil.last_error
 
     async def start(self) -> None:
         """Connect; where that fails, keep trying in the background. Never raises StoreError."""
-        await self._servers.start()
+        await asyncio.gather(self._road.start(), self._rest.start())
+        await self._vigil.start()
 
     async def stop(self) -> None:
         """Close all connections. Idempotent."""
-        await self._servers.stop()
+        await self._vigil.stop()
+        await asyncio.gather(self._road.stop(), self._rest.stop())
+
+    async def promptly(self, call: Prepared) -> Any:
+        """Run a script that a call of the road waits for; see :meth:`run`."""
+        try:
+            return await _run(self._road, call)
+        except StoreError as error:
+            self.failures += 1
+            if isinstance(error, ReplyError):
+                self._vigil.refused(str(error))
+            raise
 
     async def run(self, call: Prepared) -> Any:
         """Run a script, loading it where the server doesn't have it yet.
@@ -92,15 +123,10 @@ class Store:
             StoreError: no answer in time, or an error answer.
         """
         try:
-            return await self._servers.send(call.by_sha, call.slot)
-        except ReplyError as error:
-            if not str(error).startswith("NOSCRIPT"):
-                self.failures += 1
-                raise
+            return await _run(self._rest, call)
         except StoreError:
             self.failures += 1
             raise
-        return await self._command(call.by_text, call.slot)
 
     async def call(self, *command: Argument) -> Any:
         """Run one command. In a cluster its key decides which node gets it, and one about the
@@ -109,26 +135,45 @@ class Store:
         Raises:
             StoreError: no answer in time, or an error answer.
         """
-        return await self._command(pack(*command), self._servers.slot(command))
-
-    async def _command(self, packed: bytes, slot: int) -> Any:
         try:
-            return await self._servers.send(packed, slot)
+            return await self._rest.send(pack(*command), self._rest.slot(command))
         except StoreError:
             self.failures += 1
             raise
 
+    async def _try(self) -> None:
+        probes = self._road.probes(self.trial)
+        await asyncio.gather(*(self._probe(where, call) for where, call in probes))
 
-def _servers(url: str, timeout: float) -> Servers:
+    async def _probe(self, where: str, call: Prepared) -> None:
+        try:
+            await _run(self._road, call)
+        except StoreError as error:
+            raise type(error)(f"{where}{error}") from error
+
+
+async def _run(servers: Servers, call: Prepared) -> Any:
+    try:
+        return await servers.send(call.by_sha, call.slot)
+    except ReplyError as error:
+        if not str(error).startswith("NOSCRIPT"):
+            raise
+    return await servers.send(call.by_text, call.slot)
+
+
+def _ping(number: int) -> Prepared:
+    return Prepared(PING, PING, key_slot(str(number).encode()))
+
+
+def _servers(url: str, timeout: float, patience: float) -> Servers:
     scheme, _, kind = url.partition("://")[0].lower().partition("+")
     match scheme, kind:
         case ("redis" | "rediss" | "unix", ""):
-            return Endpoint(Target.parse(url).open, timeout)
+            return Endpoint(Target.parse(url).open, timeout, patience)
         case ("redis" | "rediss", "cluster"):
-            return Cluster.parse(url, scheme, timeout)
+            return Cluster.parse(url, scheme, timeout, patience)
         case ("redis" | "rediss", "sentinel"):
-            sentinels = Sentinels.parse(url, scheme)
-            return Endpoint(sentinels.open, timeout, wrong=REPLICA)
+            return Endpoint(Sentinels.parse(url, scheme).open, timeout, patience)
     raise ValueError(
         "store URL: it begins with redis://, rediss://, unix://, or with redis or rediss and "
         "+cluster:// or +sentinel://"

@@ -11,7 +11,6 @@ from app.storage.target import OnLost, Several, Target
 
 PORT = 26379
 ANSWER_SECONDS = 0.5  # for a sentinel, once connected
-REPLICA = ("READONLY", "MASTERDOWN")  # beginnings of replies that no master gives
 ROLE = pack("ROLE")
 
 

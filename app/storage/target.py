@@ -12,7 +12,7 @@ from redis.asyncio.connection import SSLConnection, parse_url
 
 from app.storage.batch import Link, StoreError, pack
 
-CONNECT_TIMEOUT = 1.0  # seconds; only background tasks wait for it
+CONNECT_TIMEOUT = 1.0  # seconds, greeting included; only background tasks wait for it
 PORT = 6379
 OnLost = Callable[[Link, str], None]
 
@@ -82,24 +82,27 @@ class Target:
             on_lost: told when the link fails, see :class:`app.storage.batch.Link`.
 
         Raises:
-            StoreError: no connection, or the server refused the greeting.
+            ReplyError: the server refused the greeting.
+            StoreError: no connection.
         """
         link: Link | None = None
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
-                link = await self._connect(lambda: Link(timeout, on_lost))
+                link = await self._connect(lambda: Link(2 * CONNECT_TIMEOUT, on_lost))
                 for command in self.greeting:
                     await link.send(command)
             if link.lost:  # between the last answer and now
                 raise StoreError(link.lost)
-        except (OSError, ValueError, StoreError) as error:  # ValueError: not a host name
+        except BaseException as error:
             if link is not None:
                 link.close()
-            raise StoreError(str(error) or "no connection in time") from error
-        except BaseException:
-            if link is not None:
-                link.close()
+            if isinstance(error, TimeoutError):
+                what = "connection" if link is None else "answer"
+                raise StoreError(f"no {what} within {CONNECT_TIMEOUT:g} s") from None
+            if isinstance(error, OSError | ValueError):  # ValueError: not a host name
+                raise StoreError(str(error)) from error
             raise
+        link.within(timeout)
         return link
 
     async def _connect(self, link: Callable[[], Link]) -> Link:

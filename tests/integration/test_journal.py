@@ -19,7 +19,7 @@ from app.record import Record
 from app.storage.redis import Store
 from tests.integration.conftest import Server
 from tests.integration.proxy import Proxy
-from tests.integration.test_store_failure import TIMEOUT, until
+from tests.integration.test_store_failure import TIMEOUT, answering
 from tests.records import numbered
 
 STREAM = "{journal}:records"
@@ -220,7 +220,7 @@ async def test_a_lost_answer_counts_once(lossy: tuple[Proxy, Store], prefix: str
     assert kept.degraded
     assert {r.id for r in kept.records} == {r.id for r in (*made, late)}
     proxy.deaf = False
-    await until(lambda: client.available, 5)
+    await answering(client)
     found = await journal.look(10_000)
     assert not found.degraded
     assert sorted(r.id for r in found.records) == sorted(r.id for r in (*made, late))
@@ -234,7 +234,7 @@ async def test_a_stray_copy_counts_once(lossy: tuple[Proxy, Store], prefix: str)
     journal.add(now_record())
     await journal.flush()
     proxy.holding = False
-    await until(lambda: client.available, 5)
+    await answering(client)
     await journal.flush()  # the second copy arrives first
     journal.add(now_record())
     await journal.flush()
@@ -258,7 +258,7 @@ async def test_what_is_kept_is_bounded_and_loss_is_counted(own_server: Server, p
     assert look.records == made[:499:-1]
     assert (await journal.after("0-0", 10)) == ([], "0-0")
     own_server.signal(signal.SIGCONT)
-    await until(lambda: client.available, 5)
+    await answering(client)
     assert await journal.recent(5000) == made[:499:-1]
     found = await series(journal.rollups, "1h", time.time())
     assert sum(p.requests for p in found.points) == 2000  # sums are not lost

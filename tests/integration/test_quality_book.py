@@ -16,6 +16,7 @@ from app.quality.scores import Scores
 from app.quality.view import QualityView
 from app.storage.redis import Store
 from tests.integration.conftest import Server
+from tests.integration.test_store_failure import answering
 
 ALL = (0.0, math.inf)
 
@@ -123,9 +124,7 @@ async def test_while_the_store_is_away_entries_wait(own_server: Server, prefix: 
         book.rate(rating(f"x{n}", now))
     assert book.lost == 1
     own_server.start()
-    end = time.monotonic() + 10
-    while not store.available and time.monotonic() < end:
-        await asyncio.sleep(0.05)
+    await answering(store)
     await book.stop()
     fresh = Book(store, prefix)
     assert len((await fresh.ratings(9999, *ALL))[0]) == book_module.WAITING

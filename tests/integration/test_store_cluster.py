@@ -28,7 +28,7 @@ from app.usage import Usage
 from tests.integration.conftest import server_binary
 from tests.integration.redis_groups import HOST, PASSWORD, Authority, Cluster, Process, eventually
 from tests.integration.test_road import ask, post
-from tests.integration.test_store_failure import timed, until
+from tests.integration.test_store_failure import answering, served, timed, until
 from tests.process import KEY, Engine, Gateway, free_port
 
 Caller = Callable[..., Principal]
@@ -227,21 +227,22 @@ async def test_a_dead_master_takes_only_its_slots_and_a_replica_heals_them(
                 answer, seconds = await timed(limiter, callers[other])
                 slowest = max(slowest, seconds)
                 hurt += answer.degraded
-            if not mine.degraded and fragile.available:
+            if not mine.degraded:
                 break
             assert mine.allowed
             assert time.monotonic() - start < 30, fragile.last_error
             await asyncio.sleep(0.01)
         assert hurt == 0
         assert slowest < LONGEST
-        assert fragile.outages == 1
+        assert fragile.outages <= 1  # the replica takes over in one to three seconds
         assert fragile.failures >= 1
+        await answering(fragile)
         # The replica knows what its master knew; calls that were decided here aren't in it.
         assert (await limiter.look(callers[victim])).last_hour == 6
     finally:
         victim.start()
         await asyncio.to_thread(cluster.settle)
-    assert fragile.available
+    await until(lambda: fragile.available)
     await asyncio.sleep(0.6)  # longer than the pause between two attempts to connect
     assert f"{victim.port} back" not in caplog.text  # a replica now: nobody asks for it
 
@@ -262,11 +263,9 @@ async def test_a_frozen_master_makes_nobody_wait(
         assert [answer.degraded for answer, _ in answers] == [
             server is victim for server in callers for _ in range(20)
         ]
-        assert not fragile.available
     finally:
         victim.signal(signal.SIGCONT)
-    await until(lambda: fragile.available, 5)
-    assert not (await limiter.admit(callers[victim])).degraded
+    assert (await served(limiter, callers[victim])).allowed
     await asyncio.to_thread(cluster.settle)
 
 
@@ -298,9 +297,7 @@ async def test_a_key_on_its_way_is_followed_in_time(
         for server in (new, old):
             server.ask("CLUSTER", "SETSLOT", slot, "NODE", ids[new])
         await asyncio.to_thread(cluster.settle)
-    await until(lambda: fragile.available, 5)
-    answer = await limiter.admit(key)
-    assert not answer.degraded
+    answer = await served(limiter, key)
     assert 100 - answer.states[0].remaining >= 2
 
 
@@ -378,9 +375,14 @@ async def test_what_is_wrong_is_told(
     store = Store(f"{cluster.scheme}://{login}{HOST}:{port}/{cluster.query}", 5)
     await store.start()
     limiter = Limiter(store, prefix)
-    answers = [await limiter.admit(caller((5, 60), name=str(n))) for n in range(20)]
-    assert {answer.degraded for answer in answers} == {True, False}
-    assert "store refuses: MOVED" in caplog.text
+    degraded = set()
+    end = time.monotonic() + 30
+    while "store refuses: MOVED" not in caplog.text:
+        assert time.monotonic() < end
+        for n in range(20):
+            degraded.add((await limiter.admit(caller((500, 60), name=str(n)))).degraded)
+        await asyncio.sleep(0.05)
+    assert degraded == {True, False}
     await store.stop()
 
 
@@ -397,14 +399,19 @@ async def test_gateways_share_a_cluster_and_outlive_a_master(
         assert [status for status, _, _ in answers] == [200] * 20
         victim = cluster.owner(key_name(prefix, sha256(KEY.encode()).hexdigest(), "log"))
         await asyncio.to_thread(victim.replicated)
+        ports = {int(port) for _, port, _ in victim.ask("ROLE")[2]}
+        (replica,) = (server for server in cluster.servers if server.port in ports)
+        replica.signal(signal.SIGSTOP)  # or it may take over before that is an outage
         victim.kill()
         try:
             await seen(fleet, "gateway_store_available 0.0")
             assert (await post(fleet[0], "chat", body))[0] == 200  # it decides by itself
+            replica.signal(signal.SIGCONT)
             await seen(fleet, "gateway_store_available 1.0")
             answers = [await post(fleet[n % 2], "chat", body) for n in range(12)]
             assert Counter(status for status, _, _ in answers) == {200: 10, 429: 2}
         finally:
+            replica.signal(signal.SIGCONT)
             victim.start()
             await asyncio.to_thread(cluster.settle)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -25,7 +26,7 @@ from tests.integration.redis_groups import (
 )
 from tests.integration.test_road import ask, post
 from tests.integration.test_store_cluster import LONGEST, TIMEOUT, seen
-from tests.integration.test_store_failure import timed, until
+from tests.integration.test_store_failure import answering, timed, until
 from tests.process import Engine, Gateway
 
 Caller = Callable[..., Principal]
@@ -76,25 +77,27 @@ async def test_a_dead_master_is_replaced(
     await asyncio.to_thread(victim.replicated)
     victim.kill()
     start, slowest, local = time.monotonic(), 0.0, 0
-    while local == 0 or not fragile.available:
+    while True:
         answer, seconds = await timed(limiter, key)
         assert answer.allowed
+        if local and not answer.degraded:
+            break
         local += answer.degraded
         slowest = max(slowest, seconds)
         ledger.record(key.key_id, Usage(1, 1), "gemma")
         assert time.monotonic() - start < 30, fragile.last_error
         await asyncio.sleep(0.01)
     assert slowest < LONGEST
-    assert fragile.outages == 1
-    assert not (await limiter.admit(key)).degraded
+    assert fragile.outages <= 1  # Sentinel takes one to three seconds; under two is none
+    await answering(fragile)
     report = await ledger.usage(key)
     assert not report.degraded
     assert report.all_time.calls >= 1 + local  # each that was decided here, too
-    assert 6 <= report.requests_last_hour <= 7
+    assert report.requests_last_hour == 6
     victim.start()
     assert await asyncio.to_thread(group.settle) is not victim
     assert not (await limiter.admit(key)).degraded
-    assert fragile.outages == 1
+    assert fragile.outages <= 1
 
 
 async def test_a_planned_failover_is_followed(
@@ -107,8 +110,7 @@ async def test_a_planned_failover_is_followed(
     await asyncio.to_thread(old.replicated)
     group.sentinels[0].ask("SENTINEL", "FAILOVER", MASTER)
     start = time.monotonic()
-    while fragile.outages == 0 or not fragile.available:
-        assert (await limiter.admit(key)).allowed
+    while (await limiter.admit(key)).degraded or fragile.losses == 0:
         assert time.monotonic() - start < 30, fragile.last_error
         await asyncio.sleep(0.01)
     assert await asyncio.to_thread(group.settle) is not old
@@ -126,11 +128,11 @@ async def test_a_master_that_became_a_replica_is_left_at_once(
     master.ask("REPLICAOF", HOST, replica.port)
     try:
         assert (await limiter.admit(key)).degraded
-        await until(lambda: "is no master" in fragile.last_error, 5)
-        assert not fragile.available
+        await until(lambda: "is no master" in fragile.last_error)
+        await until(lambda: not fragile.available)
     finally:
         master.ask("REPLICAOF", "NO", "ONE")
-    await until(lambda: fragile.available, 5)
+    await until(lambda: fragile.available)
     assert not (await limiter.admit(key)).degraded
     await asyncio.to_thread(group.settle)
 
@@ -172,14 +174,21 @@ async def test_a_gateway_outlives_a_master(
             assert (await post(gateway, "chat", body))[0] == 200
         victim = await asyncio.to_thread(group.settle)
         await asyncio.to_thread(victim.replicated)
+        replicas = [server for server in group.data if server is not victim]
+        for server in replicas:  # or one may take over before that is an outage
+            server.signal(signal.SIGSTOP)
         victim.kill()
         try:
             await seen([gateway], "gateway_store_available 0.0")
             assert (await post(gateway, "chat", body))[0] == 200  # it decides by itself
+            for server in replicas:
+                server.signal(signal.SIGCONT)
             await seen([gateway], "gateway_store_available 1.0")
             statuses = [(await post(gateway, "chat", body))[0] for _ in range(7)]
             assert statuses == [200] * 6 + [429]
         finally:
+            for server in replicas:
+                server.signal(signal.SIGCONT)
             victim.start()
             await asyncio.to_thread(group.settle)
     log = gateway.text()
