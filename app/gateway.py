@@ -7,8 +7,6 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-import orjson
-
 from app import delivery
 from app.access.keys import KeyRing
 from app.call import Call, Client, Principal
@@ -22,6 +20,7 @@ from app.monitoring.capture import record_of
 from app.monitoring.journal import Journal
 from app.monitoring.memory import Memory
 from app.safety import input as incoming
+from app.safety.controls import ControlTokens
 from app.safety.policy import Policy
 from app.settings import Settings
 from app.telemetry.log import AccessLog
@@ -60,6 +59,7 @@ class Gateway:
         ledger: Ledger,
         journal: Journal,
         policy: Policy,
+        controls: ControlTokens,
         engine: Engine,
         metrics: Metrics,
         memory: Memory,
@@ -71,6 +71,7 @@ class Gateway:
         self.ledger = ledger
         self.journal = journal
         self.policy = policy
+        self.controls = controls
         self.engine = engine
         self.metrics = metrics
         self.memory = memory
@@ -195,10 +196,13 @@ class Gateway:
         """Hand the call to an engine, and its answer to the client. However this ends, nothing
         goes on generating, and what was generated is charged."""
         call.usage_hidden = call.stream and call.dialect.ask_usage(call.body)
+        data, call.control_tokens = await self.controls.write(call.body)
+        if call.control_tokens:
+            self.metrics.control_tokens.labels(call.path).inc(call.control_tokens)
         request = EngineRequest(
             id=call.engine_id,
             path=call.path,
-            body=orjson.dumps(call.body),
+            body=data,
             model=call.model,
             stream=call.stream,
             affinity=call.affinity,

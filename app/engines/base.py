@@ -113,6 +113,9 @@ class EngineFailed(Exception):
         self.detail = detail
 
 
+NONE_TOLD: frozenset[str] = frozenset()
+
+
 class Engine(Protocol):
     """Where calls go. ``send`` cancelled, or ``abort`` called: the generation is aborted."""
 
@@ -148,4 +151,9 @@ class Engine(Protocol):
 
     def serves(self, model: str) -> bool:
         """Whether a call for this model has anywhere to go; true while nothing is known."""
+        ...
+
+    def control_tokens(self) -> frozenset[str]:
+        """Texts that the model's tokenizer reads as control tokens, as far as the engine knows
+        them; the same object until that changes."""
         ...

@@ -20,7 +20,7 @@ from typing import Any
 
 from app.engines import footprint, weights
 from app.engines.asgi import AsgiApp, AsgiReply
-from app.engines.base import EngineRequest
+from app.engines.base import NONE_TOLD, EngineRequest
 
 CPU_MODEL_LEN = 2048  # tokens of context on a CPU, where a start should not take the machine's RAM
 LOOK_EVERY = 0.1  # seconds between two looks at the engine core
@@ -96,6 +96,7 @@ class VllmApp:
         self.engine = engine
         self.app = app
         self.footprint = footprint.of_vllm(engine)
+        self.control_tokens = _control_tokens(engine)
 
     @classmethod
     async def build(cls, options: VllmOptions) -> VllmApp:
@@ -167,6 +168,18 @@ def _count_requests(engine: Any) -> None:
             work.states.append(processor.request_states[request.request_id])
 
     processor.add_request = add
+
+
+def _control_tokens(engine: Any) -> frozenset[str]:
+    """What the tokenizer adds to its vocabulary and marks as special; none where the operator
+    starts vLLM without a tokenizer."""
+    tokenizer = engine.tokenizer
+    if tokenizer is None:
+        return NONE_TOLD
+    added = getattr(tokenizer, "added_tokens_decoder", {}).values()
+    return frozenset(tokenizer.all_special_tokens).union(
+        token.content for token in added if token.special
+    )
 
 
 async def _warm_up(app: AsgiApp, engine: Any, model: str) -> None:
