@@ -93,6 +93,7 @@ class Call:
     finish_reason: str = ""  # as the engine's protocol says it; empty: it didn't end
     queue_time: float | None = None  # seconds that it waited in the engine; None: not told
     upstream: str = ""  # host:port of the server that took it last; ``local``: in process
+    control_tokens: int = 0  # texts of control tokens that were broken in the request
     input_length: int = 0  # characters of the messages' texts
     held_characters: int = 0  # most text of a stream that the output guard held back at once
     held_seconds: float = 0.0  # longest time in which it held some back

@@ -8,8 +8,6 @@ from collections.abc import Callable
 from math import ceil
 from typing import Protocol
 
-import orjson
-
 from app import delivery
 from app.access.keys import KeyRing
 from app.buckets import Buckets
@@ -28,6 +26,7 @@ from app.monitoring.memory import Memory
 from app.monitoring.outcomes import UNSPENT, fault_of, status_of
 from app.reader import read
 from app.safety import input as incoming
+from app.safety.controls import ControlTokens
 from app.safety.policy import Policy
 from app.settings import Settings
 from app.telemetry.log import AccessLog
@@ -69,6 +68,7 @@ class Gateway:
         ledger: Ledger,
         journal: Journal,
         policy: Policy,
+        controls: ControlTokens,
         engine: Engine,
         metrics: Metrics,
         memory: Memory,
@@ -80,6 +80,7 @@ class Gateway:
         self.ledger = ledger
         self.journal = journal
         self.policy = policy
+        self.controls = controls
         self.engine = engine
         self.metrics = metrics
         self.memory = memory
@@ -244,10 +245,13 @@ class Gateway:
         """Hand the call to an engine, and its answer to the client. However this ends, nothing
         goes on generating, and what was generated is charged."""
         call.usage_hidden = call.stream and call.dialect.ask_usage(call.body)
+        data, call.control_tokens = await self.controls.write(call.body)
+        if call.control_tokens:
+            self.metrics.control_tokens.labels(call.path).inc(call.control_tokens)
         request = EngineRequest(
             id=call.engine_id,
             path=call.path,
-            body=orjson.dumps(call.body),
+            body=data,
             model=call.model,
             stream=call.stream,
             affinity=call.affinity,

@@ -44,6 +44,7 @@ from app.monitoring.journal import Journal
 from app.monitoring.memory import Memory
 from app.monitoring.prices import Prices
 from app.quality.service import Quality
+from app.safety.controls import ControlTokens
 from app.safety.policy import Policy
 from app.settings import Settings
 from app.storage import embedded
@@ -124,6 +125,7 @@ class Parts:
             self.ledger,
             self.journal,
             policy,
+            ControlTokens(settings.control_tokens, engine.control_tokens),
             engine,
             self.metrics,
             self.memory,

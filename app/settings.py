@@ -190,6 +190,16 @@ def _network(text: Any) -> Network:
     return network
 
 
+CONTROL_TEXT = r"\S{2,64}"
+
+
+def _tokens(tokens: tuple[str, ...]) -> tuple[str, ...]:
+    for token in tokens:
+        if not re.fullmatch(CONTROL_TEXT, token):
+            raise ValueError(f"{token!r} is not a token: 2 to 64 characters, none of them a space")
+    return tokens
+
+
 class Settings(BaseSettings):
     """The configuration of one gateway process."""
 
@@ -267,6 +277,13 @@ class Settings(BaseSettings):
     max_json_depth: int = Field(64, ge=8, le=512, description="Deepest nesting of a request body")
     policy_file: Path | None = Field(
         None, description=("Term policy in YAML; empty: the built-in four terms")
+    )
+    control_tokens: Annotated[Commas, AfterValidator(_tokens)] = Field(
+        (),
+        description=(
+            "Control tokens of the upstreams' tokenizers, beside those of Gemma 1 to 4, "
+            "comma-separated: in what callers send they stay plain text"
+        ),
     )
     allow_engine_parameters: Commas = Field(
         (),

@@ -113,6 +113,9 @@ class EngineFailed(Exception):
         self.detail = detail
 
 
+NONE_TOLD: frozenset[str] = frozenset()
+
+
 class Engine(Protocol):
     """Where calls go. ``send`` cancelled, or ``abort`` called: the generation is aborted."""
 
@@ -153,4 +156,9 @@ class Engine(Protocol):
     def known(self, model: str) -> bool:
         """Whether this is the name of a model that the engine serves or has served, for metrics
         and records: a name that a client made up is none."""
+        ...
+
+    def control_tokens(self) -> frozenset[str]:
+        """Texts that the model's tokenizer reads as control tokens, as far as the engine knows
+        them; the same object until that changes."""
         ...

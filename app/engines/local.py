@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from app.engines.asgi import AsgiReply
-from app.engines.base import EngineFailed, EngineHealth, EngineRequest
+from app.engines.base import NONE_TOLD, EngineFailed, EngineHealth, EngineRequest
 from app.engines.footprint import Footprint
 from app.engines.vllm_app import CURRENT, VllmApp, VllmOptions, Work, explain
 
@@ -124,6 +124,11 @@ class LocalEngine:
         vllm = self._vllm
         footprint = vllm.footprint if vllm is not None else self._footprint
         return footprint.resident(), footprint.gpu()
+
+    def control_tokens(self) -> frozenset[str]:
+        """Those of the model's own tokenizer; none while the engine is not ready."""
+        vllm = self._engine()
+        return vllm.control_tokens if vllm is not None else NONE_TOLD
 
     def serves(self, model: str) -> bool:
         """Whether the engine serves this name; true while it is not ready."""

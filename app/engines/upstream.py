@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from app.engines import discovery
-from app.engines.base import EngineFailed, EngineHealth, EngineReply, EngineRequest
+from app.engines.base import NONE_TOLD, EngineFailed, EngineHealth, EngineReply, EngineRequest
 from app.engines.google import GoogleToken
 from app.engines.http1 import Broken, ConnectFailed, Origin
 from app.engines.pool import Pool, Upstream, UpstreamState
@@ -327,6 +327,10 @@ class UpstreamEngine:
     def models(self) -> tuple[str, ...]:
         """Names that the upstreams list; empty while none tells."""
         return self.pool.models()
+
+    def control_tokens(self) -> frozenset[str]:
+        """None: servers don't tell."""
+        return NONE_TOLD
 
     def serves(self, model: str) -> bool:
         """Whether a call for this model has anywhere to go, were all upstreams well."""

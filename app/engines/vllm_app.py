@@ -20,7 +20,7 @@ from typing import Any
 
 from app.engines import footprint, weights
 from app.engines.asgi import AsgiApp, AsgiReply
-from app.engines.base import EngineRequest
+from app.engines.base import NONE_TOLD, EngineRequest
 
 CPU_MODEL_LEN = 2048  # tokens of context on a CPU, where a start should not take the machine's RAM
 LOOK_EVERY = 0.1  # seconds between two looks at the engine core
@@ -97,6 +97,7 @@ class VllmApp:
         self.engine = engine
         self.app = app
         self.footprint = footprint.of_vllm(engine)
+        self.control_tokens = _control_tokens(engine)
 
     @classmethod
     async def build(cls, options: VllmOptions) -> VllmApp:
@@ -193,6 +194,18 @@ def _with_options(schema: Any) -> Any:
     except ValueError:
         return schema
     return {**found, "x-guidance": GUIDANCE} if isinstance(found, dict) else schema
+
+
+def _control_tokens(engine: Any) -> frozenset[str]:
+    """What the tokenizer adds to its vocabulary and marks as special; none where the operator
+    starts vLLM without a tokenizer."""
+    tokenizer = engine.tokenizer
+    if tokenizer is None:
+        return NONE_TOLD
+    added = getattr(tokenizer, "added_tokens_decoder", {}).values()
+    return frozenset(tokenizer.all_special_tokens).union(
+        token.content for token in added if token.special
+    )
 
 
 async def _warm_up(app: AsgiApp, engine: Any, model: str) -> None:

@@ -12,12 +12,14 @@ import orjson
 
 from app.engines.base import Engine, EngineFailed, EngineRequest
 from app.quality.item import Unscored
+from app.safety.controls import ControlTokens
 
 Json = dict[str, Any]
 MAX_REPLY_BYTES = 32 * 2**20
 FIRST_PAUSE, LAST_PAUSE = 1.0, 30.0  # seconds before a refused question is asked again, doubling
 SHORTLY = 60.0  # seconds
 BUSY = "the engine had enough to do"
+CONTROLS = ControlTokens()  # Gemma's: what is judged can't speak as the judge
 NO_ANSWER = "the engine did not answer"
 
 
@@ -112,7 +114,7 @@ class Asker:
         request = EngineRequest(
             id="quality-" + urandom(8).hex(),
             path=path,
-            body=orjson.dumps(body),
+            body=(await CONTROLS.write(body))[0],
             model=str(body["model"]),
         )
         try:

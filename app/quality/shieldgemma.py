@@ -12,12 +12,11 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from app.quality.asker import Asker
+from app.quality.asker import CONTROLS, Asker
 from app.quality.item import Item, Unscored
 
 # The text models (2B, 9B, 27B); ShieldGemma 2 judges images.
 _NAME = re.compile(r"shieldgemma-(2b|9b|27b)", re.IGNORECASE)
-_CONTROL = re.compile(r"<(start_of_turn|end_of_turn|bos|eos|pad)>")
 NOT_READ = "ShieldGemma gave no verdict"
 MAX_TEXT = 4000  # characters of question and answer, each
 TOP = 20  # alternatives of the first token; Yes and No are among the likeliest
@@ -74,7 +73,7 @@ async def safety(asker: Asker, model: str, item: Item) -> float:
     Raises:
         Unscored: no answer, or one that holds neither Yes nor No.
     """
-    question, answer = (_CONTROL.sub("", t)[:MAX_TEXT] for t in (item.question, item.answer))
+    question, answer = (CONTROLS.text(t[:MAX_TEXT]) for t in (item.question, item.answer))
     body = {
         "model": model,
         "prompt": [PROMPT.format(question=question, answer=answer, policy=p) for p in POLICIES],

@@ -95,6 +95,8 @@ class AccessLog:
             line["tokens_per_second"] = round(usage.completion_tokens / seconds, 2)
             if usage.estimated:
                 line["usage_estimated"] = True
+        if call.control_tokens:
+            line["control_tokens"] = call.control_tokens
         if call.first_token:
             line["time_to_first_token"] = round(call.first_token - call.started, 6)
         if call.trace is not None:

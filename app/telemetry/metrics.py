@@ -189,6 +189,12 @@ class Metrics:
             ("direction", "category", "action"),
             registry=registry,
         )
+        self.control_tokens = Counter(
+            "gateway_control_tokens",
+            "Texts of control tokens in requests that were made plain text.",
+            ("route",),
+            registry=registry,
+        )
         self.limited = Counter(
             "gateway_rate_limit_decisions",
             "Decisions of the rate limiter; degraded: taken without the store.",
