@@ -5,20 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
+from urllib.parse import unquote
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import (
-    STATUS_LINE,
-    HttpToolsProtocol,
-    RequestResponseCycle,
-)
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from app.api import framing
-from app.api.endpoint import FAULT, request_id
-from app.api.errors import told
+from app.api import framing, refusal
+from app.api.endpoint import FAULT
 from app.errors import Code, GatewayError
-from app.telemetry.log import logger
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGISendEvent
@@ -86,25 +82,28 @@ class BoundedHttp(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse; what is still no whole head afterwards may only be so long, and take so long."""
-        self._unset_keepalive_if_required()
-        if self._deaf or self._refusal is not None or self._answered_early():
+        if self.timeout_keep_alive_task is not None:
+            self._unset_keepalive_if_required()
+        if not (self._inside or self._due) or self._deaf or self._refusal is not None:
             self._rest -= len(data)
             if self._rest < 0:
                 self.transport.close()
-            if self._deaf or self._rest < 0 or self._refusal is not None:
+            if self._rest < 0 or self._deaf or self._refusal is not None:
                 return
         self._extra += len(data)
         try:
-            self._parse(data)
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                self._ignore(upgrade, memoryview(data))
         except httptools.HttpParserError as error:
-            self._refuse(_reason(error))
+            self._refuse(refusal.reason(error))
             return
-        if self.transport.is_closing():
-            return
-        if self._extra > MAX_HEAD_BYTES:
-            self._refuse(GatewayError(Code.HEADERS_TOO_LARGE))
-        elif self._inside and self._extra and self._deadline is None:
-            self._deadline = self.loop.call_later(HEAD_SECONDS, self._late)
+        if self._extra and not self.transport.is_closing():
+            if self._extra > MAX_HEAD_BYTES:
+                self._refuse(GatewayError(Code.HEADERS_TOO_LARGE))
+            elif self._inside and self._deadline is None:
+                self._deadline = self.loop.call_later(HEAD_SECONDS, self._late)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A field of the head. Those behind a body are of no use here."""
@@ -124,61 +123,100 @@ class BoundedHttp(HttpToolsProtocol):
             return
         if self._due >= MAX_DUE:
             raise framing.refused(f"More than {MAX_DUE} requests wait on this connection.")
-        head = framing.check(method, self.url, version, self.headers)
-        self.url, self.expect_100_continue = head.target, head.waits
-        self._in_time()
-        self._unset_keepalive_if_required()
-        super().on_headers_complete()
+        target, waits = framing.check(method, self.url, version, self.headers)
+        raw_path, _, query = target.partition(b"?")
+        path = raw_path.decode("ascii")
+        if self._deadline is not None:
+            self._in_time()
+        if self.timeout_keep_alive_task is not None:
+            self._unset_keepalive_if_required()
         self._inside, self._extra = False, 0
-        cycle = self.cycle
-        cycle.transport = self._outlet  # type: ignore[assignment]
-        self._due += 1
-        if self._due == 1:
-            self._running = cycle
+        scope = self.scope
+        scope["method"], scope["http_version"] = method.decode("ascii"), version
+        scope["path"], scope["raw_path"] = unquote(path) if "%" in path else path, raw_path
+        scope["query_string"] = query
+        keeps = version == "1.1" and not self.leaving and parser.should_keep_alive()
+        self.cycle = cycle = RequestResponseCycle(
+            scope=scope,
+            transport=self._outlet,  # type: ignore[arg-type]
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=waits,
+            keep_alive=keeps and not waits,
+            on_response=self.on_response_complete,
+        )
+        self._expecting = waits and keeps
         if version == "1.0":
             cycle.chunked_encoding = False
             cycle.send = partial(_send_unframed, cycle)  # type: ignore[method-assign]
-        self._expecting = head.waits and cycle.keep_alive
-        if self.leaving or head.waits:
-            cycle.keep_alive = False
+        self._due += 1
+        if self._due == 1:
+            self._start(cycle)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((cycle, self.app))
 
     def on_body(self, body: bytes) -> None:
         """Content. A client that sends it unasked, or when asked, may go on after the answer; one
         that was refused while it waited needn't send it, so nobody could tell what comes next."""
-        self._extra = max(0, self._extra - (1 + CHUNK_LINE) * len(body))
+        if self._extra:
+            self._extra = max(0, self._extra - (1 + CHUNK_LINE) * len(body))
+        cycle = self.cycle
         if self._expecting:
             self._expecting = False
-            if not self.cycle.response_started:
-                self.cycle.keep_alive = not self.leaving
-        super().on_body(body)
+            if not cycle.response_started:
+                cycle.keep_alive = True
+        if not cycle.response_complete:
+            cycle.body += body
+            if len(cycle.body) > HIGH_WATER_LIMIT:
+                self.flow.pause_reading()
+            cycle.message_event.set()
 
     def on_message_complete(self) -> None:
         """The next thing to come is another head; what of it came already is not counted."""
         if self._again:
             return
-        if self._answered_early():
+        if self._due:
+            self.cycle.more_body = False
+            self.cycle.message_event.set()
+        else:  # the answer went out before
             self._in_time()
             self._rest = LINGER_BYTES
-            self.timeout_keep_alive_task = self.loop.call_later(
-                self.timeout_keep_alive, self.timeout_keep_alive_handler
-            )
+            self._keep()
         self._inside, self._extra = True, 0
-        super().on_message_complete()
 
     def on_response_complete(self) -> None:
         """An answer is out: now the next, or the last words, or what is left of the request."""
         self._due -= 1
-        self._running = self.pipeline[-1][0] if self.pipeline else None
-        if self._deaf:
+        self._running = None
+        if self._deaf or self.transport.is_closing():
             return
-        super().on_response_complete()
-        if self._due or self.transport.is_closing():
-            return
-        if self._refusal is not None:
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start(self.pipeline.pop()[0])
+        elif self._refusal is not None:
             self._end(self._refusal)
-        elif not self._inside:
+        elif self._inside:
+            self._keep()
+        else:
             self._in_time()
             self._deadline = self.loop.call_later(LINGER_SECONDS, self.transport.close)
+
+    def _start(self, cycle: RequestResponseCycle) -> None:
+        self._running = cycle
+        task = self.loop.create_task(cycle.run_asgi(self.app))
+        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)
+
+    def _keep(self) -> None:
+        self._unset_keepalive_if_required()
+        self.timeout_keep_alive_task = self.loop.call_later(
+            self.timeout_keep_alive, self.timeout_keep_alive_handler
+        )
 
     def shutdown(self) -> None:
         """The server stops: what is due is still sent."""
@@ -187,21 +225,19 @@ class BoundedHttp(HttpToolsProtocol):
         else:
             self.transport.close()
 
-    def _parse(self, data: bytes) -> None:
-        rest: bytes | memoryview = data
-        while rest:
+    def _ignore(self, upgrade: httptools.HttpParserUpgrade, data: memoryview) -> None:
+        """Go on behind a head that asked for an upgrade, as if it hadn't."""
+        while True:
+            data = data[upgrade.args[0] :]
+            head, self._again = self._again, b""
+            self.parser = httptools.HttpRequestParser(self)  # behind "close" the old one is deaf
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+            self.parser.feed_data(head)
             try:
-                self.parser.feed_data(rest)
+                self.parser.feed_data(data)
                 return
-            except httptools.HttpParserUpgrade as upgrade:
-                rest = memoryview(rest)[upgrade.args[0] :]
-                head, self._again = self._again, b""
-                self.parser = httptools.HttpRequestParser(self)  # behind "close" the old is deaf
-                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
-                self.parser.feed_data(head)
-
-    def _answered_early(self) -> bool:
-        return not self._inside and not self._due
+            except httptools.HttpParserUpgrade as another:
+                upgrade = another
 
     def _refuse(self, error: GatewayError) -> None:
         """Read no further. The client is told why, after the answers to its earlier requests."""
@@ -220,24 +256,10 @@ class BoundedHttp(HttpToolsProtocol):
         elif not self._inside:
             self.transport.close()  # it has had its answer
             return
-        self._refusal = self._told(error)
+        more = self.server_state.default_headers
+        self._refusal = refusal.answer(error, self.url, self.headers or [], more)
         if not self._due:
             self._end(self._refusal)
-
-    def _told(self, error: GatewayError) -> bytes:
-        headers = self.headers or []
-        call_id = request_id({"headers": headers})
-        path = self.url.partition(b"?")[0].decode("latin-1")
-        body = told(path, error, call_id)
-        lines = [
-            *self.server_state.default_headers,
-            (b"content-type", b"application/json"),
-            (b"content-length", b"%d" % len(body)),
-            (b"x-request-id", call_id.encode()),
-            (b"connection", b"close"),
-        ]
-        head = b"".join(b"%s: %s\r\n" % line for line in lines)
-        return STATUS_LINE[error.status] + head + b"\r\n" + body
 
     def _finish(self) -> None:
         """Close after the last answer, but not while the client still sends what it answers."""
@@ -273,13 +295,3 @@ async def _send_unframed(cycle: RequestResponseCycle, message: ASGISendEvent) ->
     if message["type"] == "http.response.body":
         cycle.expected_content_length = len(message.get("body", b""))
     await RequestResponseCycle.send(cycle, message)
-
-
-def _reason(error: httptools.HttpParserError) -> GatewayError:
-    """What to tell the client: our own refusal, or that its bytes are no HTTP."""
-    cause: Any = error.__context__
-    if isinstance(cause, GatewayError):
-        return cause
-    if cause is not None and not isinstance(cause, (httptools.HttpParserError, UnicodeError)):
-        logger.error("a request's head was not understood", exc_info=cause)
-    return framing.refused(framing.MALFORMED)

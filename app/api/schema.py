@@ -149,6 +149,7 @@ ERRORS = {
     "401": "No valid key",
     "403": "Not for this key",
     "404": "No such model",
+    "408": "The body took too long",
     "413": "Body too large",
     "429": "Rate limit exceeded; see Retry-After",
     "503": "No engine is ready, or it failed; see Retry-After",
