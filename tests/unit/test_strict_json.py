@@ -131,15 +131,15 @@ BOMBS = {
 
 
 @pytest.mark.parametrize("name", BOMBS)
-def test_bombs_are_answered_within_100_ms(name: str) -> None:
+def test_bombs_cost_at_most_100_ms(name: str) -> None:
     best = math.inf
-    for _ in range(3):  # the machine may be busy; the code is what is measured
-        begun = time.perf_counter()
+    for _ in range(5):  # of CPU: the machine may be busy, and even then the best counts
+        begun = time.thread_time()
         try:
             loads(BOMBS[name], DEPTH)
         except GatewayError as error:
             assert error.code is Code.VALIDATION_ERROR  # noqa: PT017
-        best = min(best, time.perf_counter() - begun)
+        best = min(best, time.thread_time() - begun)
     assert best < 0.1
 
 
