@@ -120,7 +120,7 @@ VOLUME /data
 EXPOSE 8000
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30m --retries=3 \
-    CMD ["python", "-c", "import os, urllib.request as r; r.urlopen(f\"http://127.0.0.1:{os.environ.get('GATEWAY_PORT', 8000)}/health/ready\", timeout=4)"]
+    CMD ["python", "-P", "-c", "import os, urllib.request as r; r.urlopen(f\"http://127.0.0.1:{os.environ.get('GATEWAY_PORT', 8000)}/health/ready\", timeout=4)"]
 ENTRYPOINT ["tini", "--", "gemma-gateway"]
 CMD ["serve"]
 

@@ -15,6 +15,7 @@ Place = tuple[str | int, ...]
 # The safe loader, in C where there is one: ten times as fast.
 _Safe: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _MERGE = "tag:yaml.org,2002:merge"  # <<
+_UNREADABLE = (ValueError, OverflowError, TypeError)  # such as the 31st of June
 
 
 class ConfigError(ValueError):
@@ -22,15 +23,8 @@ class ConfigError(ValueError):
 
 
 class _Loader(_Safe):  # type: ignore[misc]
-    """The safe loader, which also knows the line of what YAML or Python can't make a value of, and
-    refuses a key that stands twice in a mapping: YAML forbids it, and PyYAML keeps the last."""
-
-    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
-        try:
-            return super().construct_object(node, deep)
-        except (ValueError, OverflowError, TypeError) as error:  # the 31st of June
-            why = f"{node.value!r} can't be read: {error}"
-            raise yaml.constructor.ConstructorError(None, None, why, node.start_mark) from None
+    """The safe loader, which refuses a key that stands twice in a mapping: YAML forbids it, and
+    PyYAML keeps the last."""
 
     def construct_mapping(self, node: yaml.Node, deep: bool = False) -> Any:
         if isinstance(node, yaml.MappingNode):
@@ -42,6 +36,17 @@ class _Loader(_Safe):  # type: ignore[misc]
                     raise yaml.constructor.ConstructorError(None, None, why, key.start_mark)
                 seen[name] = line
         return super().construct_mapping(node, deep)
+
+
+class _Searcher(_Loader):
+    """The same, slower: it knows the line of what Python can't make a value of."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except _UNREADABLE as error:
+            why = f"{node.value!r} can't be read: {error}"
+            raise yaml.constructor.ConstructorError(None, None, why, node.start_mark) from None
 
 
 class YamlFile:
@@ -67,7 +72,7 @@ class YamlFile:
             why = getattr(error, "strerror", None) or "not UTF-8"
             raise ConfigError(f"{file}: {why}") from None
         try:
-            self.values: Any = yaml.load(self._text, _Loader)  # noqa: S506 - a safe loader
+            self.values: Any = self._load()
         except yaml.MarkedYAMLError as error:
             line = error.problem_mark.line + 1 if error.problem_mark else 1
             raise ConfigError(f"{file}:{line}: {error.problem}") from None
@@ -75,6 +80,12 @@ class YamlFile:
             raise ConfigError(f"{file}: {error}") from None
         except RecursionError:
             raise ConfigError(f"{file}: nested too deeply") from None
+
+    def _load(self) -> Any:
+        try:
+            return yaml.load(self._text, _Loader)  # noqa: S506 - a safe loader
+        except _UNREADABLE:
+            return yaml.load(self._text, _Searcher)  # noqa: S506 - it raises, and says where
 
     def line(self, place: Place) -> int | None:
         """Line of a place, or of the nearest one around it that the file has."""

@@ -142,6 +142,7 @@ class Gateway(Process):
         cwd: where it runs, started as the installed command is (which finds nothing there); None:
             here.
         open_files: its soft and hard limit; None: as here.
+        ready: see :class:`Process`.
     """
 
     def __init__(
@@ -152,6 +153,7 @@ class Gateway(Process):
         environ: Mapping[str, str] | None = None,
         cwd: Path | None = None,
         open_files: tuple[int, int] | None = None,
+        ready: str = "/health/ready",
         **settings: object,
     ) -> None:
         port = free_port()
@@ -173,7 +175,7 @@ class Gateway(Process):
                 "-c",
                 limit + "import sys; from app.cli import main; sys.exit(main(['serve']))",
             ]
-        super().__init__(command, env, log, port, "/health/ready", wait, cwd)
+        super().__init__(command, env, log, port, ready, wait, cwd)
 
 
 class Engine(Process):

@@ -14,7 +14,7 @@ from app.errors import Code, GatewayError
 
 # A client with an old key in its settings fails some dozen times before somebody notices; who
 # guesses needs millions of tries.
-BURST = 30
+BURST = 80
 PER_SECOND = 0.5
 # What a throttled address still costs the store, since one of its keys may be good: an office with
 # a single address may hold both somebody who guesses and somebody with a new key.

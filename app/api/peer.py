@@ -12,6 +12,7 @@ from starlette.types import Scope
 Address = IPv4Address | IPv6Address
 
 MOST_HOPS = 32  # proxies in a row that are looked at
+LONGEST_HOP = 200  # characters of what one writes; no address is longer
 _FOR = re.compile(r'(?:^|;)\s*for\s*=\s*("[^"]*"|[^;\s]*)', re.IGNORECASE)
 
 
@@ -29,6 +30,7 @@ class Peers:
 
     def __init__(self, trusted: Sequence[IPv4Network | IPv6Network] = ()) -> None:
         self._trusted = tuple(trusted)
+        self._known = lru_cache(maxsize=4096)(self._read)  # networks are slow to look into
 
     def client(self, scope: Scope) -> tuple[str, int] | None:
         """ASGI's ``client`` with the client's own address; None where the connection has none
@@ -36,22 +38,22 @@ class Peers:
         peer: tuple[str, int] | None = scope.get("client")
         if peer is None or not (self._trusted or ":" in peer[0]):
             return peer
-        address = _parse(peer[0])
-        if address is None:
-            return peer
-        if not self._is_trusted(address):
-            return str(address), peer[1]
+        address, trusted = self._known(peer[0])
+        if not trusted:
+            return address or peer[0], peer[1]
         for hop in _hops(scope["headers"]):
-            found = _parse(hop)
-            if found is None:  # the proxy doesn't say: it is the last that is known
+            found, trusted = self._known(hop)
+            address = found or address  # a proxy that doesn't say is the last that is known
+            if not (found and trusted):
                 break
-            address = found
-            if not self._is_trusted(found):
-                break
-        return str(address), 0
+        return address, 0
 
-    def _is_trusted(self, address: Address) -> bool:
-        return any(address in network for network in self._trusted)
+    def _read(self, text: str) -> tuple[str, bool]:
+        """An address as it is shown, empty if it is none, and whether a trusted proxy has it."""
+        address = _parse(text)
+        if address is None:
+            return "", False
+        return str(address), any(address in network for network in self._trusted)
 
 
 def _hops(headers: Sequence[tuple[bytes, bytes]]) -> Iterator[str]:
@@ -62,14 +64,15 @@ def _hops(headers: Sequence[tuple[bytes, bytes]]) -> Iterator[str]:
         values = [value for name, value in headers if name == b"forwarded"]
     hops = b",".join(values).decode("latin-1").rsplit(",", MOST_HOPS)[-MOST_HOPS:]
     for hop in reversed(hops):
-        if forwarded:
+        if len(hop) > LONGEST_HOP:
+            yield ""
+        elif forwarded:
             found = _FOR.search(hop)
             yield found.group(1) if found else ""
         else:
             yield hop
 
 
-@lru_cache(maxsize=4096)
 def _parse(text: str) -> Address | None:
     """``192.0.2.1``, ``192.0.2.1:80``, ``2001:db8::1`` or ``[2001:db8::1]:80``, also in quotes;
     None: none of these. An IPv4 address in an IPv6 one is that IPv4 address."""

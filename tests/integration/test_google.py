@@ -90,13 +90,37 @@ async def test_a_token_is_replaced_before_it_ends(
     metadata: Metadata, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.engines.google.RETRY", 0.1)
-    metadata.life = 1  # below the margin: replaced as soon as possible
+    metadata.life = 299  # it is good for minutes, and yet within the margin
     token = GoogleToken()
     await token.start()
     try:
-        await eventually(lambda: token.header == "Bearer token-3", 5)
+        await eventually(lambda: token.header == "Bearer token-3", 60)
     finally:
         await token.stop()
+
+
+@pytest.mark.parametrize(
+    ("life", "least", "most"),
+    [
+        (3600, 3200, 3300),  # five minutes before its end
+        (400, 10, 100),
+        (320, 10, 20),
+        (309, 10, 10),  # never more often than after a failure
+        (1, 10, 10),
+    ],
+)
+async def test_when_a_token_is_replaced(
+    metadata: Metadata, life: int, least: float, most: float
+) -> None:
+    metadata.life = life
+    token = GoogleToken()
+    pause = await token._fetch()
+    assert least <= pause <= most  # the less, the longer this machine took
+    assert (token.header, metadata.tokens) == ("Bearer token-1", 1)
+
+
+async def test_after_a_failure_it_is_tried_again_soon_and_no_sooner() -> None:
+    assert await GoogleToken()._fetch() == 10  # nobody listens there
 
 
 async def test_an_identity_that_comes_late(monkeypatch: pytest.MonkeyPatch) -> None:

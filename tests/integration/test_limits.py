@@ -11,10 +11,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import date
 
 import pytest
 
 from app.call import Principal
+from app.limits import callers as callers_module
+from app.limits import limiter as limiter_module
+from app.limits.callers import Callers
 from app.limits.limiter import Limiter
 from app.limits.script import MAX_ENTRIES, SCRIPT, entries, key_name
 from app.storage.batch import Script, prepare
@@ -67,6 +71,25 @@ def hammer(url: str, key: str, tries: int, shape: list[int]) -> list[list[int]]:
     for worker in workers:
         replies += json.loads(worker.communicate(timeout=60)[0])
     return replies
+
+
+async def test_what_is_remembered_of_callers_is_bounded(
+    store: Store, prefix: str, caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limiter_module, "MAX_KEYS", 10)
+    monkeypatch.setattr(callers_module, "MOST_KNOWN", 10)
+    limiter, callers = Limiter(store, prefix), Callers(store, prefix, 40)
+    keys = [caller((1, 3600), name=str(n)) for n in range(35)]
+    for key in keys:
+        assert (await limiter.admit(key)).allowed
+        callers.note(key.key_id, "2026-01-01")
+        assert len(limiter._calls) <= 10
+        assert len(callers._known) <= 10
+    for key in keys:  # what is forgotten is made anew
+        assert not (await limiter.admit(key)).allowed
+    await callers.flush()
+    found = [key_id async for page in callers.since(date(2026, 1, 1)) for key_id in page]
+    assert sorted(found) == sorted(key.key_id for key in keys)
 
 
 async def test_decisions_counts_and_resets_equal_a_brute_force_reference(

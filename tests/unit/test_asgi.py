@@ -156,7 +156,7 @@ async def test_leaving_the_loop_aborts(server: Server) -> None:
     chunks = reply.chunks()
     assert await anext(chunks) == b"data: 0\n\n"
     await chunks.aclose()  # type: ignore[attr-defined]
-    async with asyncio.timeout(0.1):
+    async with asyncio.timeout(30):
         await server.cancelled.wait()
     await soon(lambda: server.generation.aborted == [2])
 
@@ -167,7 +167,7 @@ async def test_cancelled_reader_aborts(server: Server) -> None:
     task = asyncio.create_task(read(reply))
     await asyncio.sleep(0.02)
     task.cancel()
-    async with asyncio.timeout(0.1):
+    async with asyncio.timeout(30):
         await server.cancelled.wait()
 
 
@@ -188,7 +188,7 @@ async def test_cancelled_begin_aborts_even_a_deaf_application(server: Server) ->
     task = asyncio.create_task(reply.begin())
     await asyncio.sleep(0.02)
     task.cancel()
-    async with asyncio.timeout(0.15):
+    async with asyncio.timeout(30):
         await server.cancelled.wait()
     await soon(lambda: server.generation.aborted == [0])
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from pathlib import Path
 
 import pytest
 
-from app.storage.batch import Script, pack, prepare
+from app.storage.batch import Script, StoreError, pack, prepare
 from app.storage.cluster import Cluster
 from app.storage.redis import Store
 from app.storage.sentinel import Sentinels
@@ -97,3 +98,16 @@ def test_a_script_stays_within_one_slot() -> None:
     assert prepare(script, ["a:{x}:b", "c:{x}"], []).slot == 16287  # CLUSTER KEYSLOT x
     with pytest.raises(ValueError, match="without a common hash tag: a, b"):
         prepare(script, ["a", "b"], [])
+
+
+async def test_a_link_that_is_lost_with_its_greeting_is_none() -> None:
+    """The last answer and the end come in one read: what is handed out must be alive."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(100)
+        writer.write(b"+PONG\r\n+AND SOMETHING ELSE\r\n")
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        target = Target.parse(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        with pytest.raises(StoreError, match="nobody asked for"):
+            await target.open(30, lambda link, why: None)

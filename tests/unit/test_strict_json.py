@@ -133,14 +133,14 @@ BOMBS = {
 @pytest.mark.parametrize("name", BOMBS)
 def test_bombs_are_answered_soon(name: str) -> None:
     best = math.inf
-    for _ in range(3):
-        begun = time.process_time()
+    for _ in range(5):  # of CPU: the machine may be busy, and even then the best counts
+        begun = time.thread_time()
         try:
             loads(BOMBS[name], DEPTH)
         except GatewayError as error:
             assert error.code is Code.VALIDATION_ERROR  # noqa: PT017
-        best = min(best, time.process_time() - begun)
-    assert best < 0.5  # seconds of this process; some 0.02 to 0.1 on a quiet machine
+        best = min(best, time.thread_time() - begun)
+    assert best < 0.3  # seconds; some 0.02 to 0.1 on a quiet machine
 
 
 def listed(unit: bytes, count: int) -> bytes:
