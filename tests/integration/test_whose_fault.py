@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import aiohttp
+import anthropic
+import openai
 import pytest
 
 from tests.integration.test_road import PATHS, Json, ask, events, post
-from tests.process import AUTH, OPERATOR, Gateway
+from tests.process import AUTH, KEY, OPERATOR, Engine, Gateway
 
 TEXT = {"pieces": ["one ", "two ", "three ", "four ", "five "]}
 
@@ -156,3 +159,18 @@ async def test_a_time_out_is_not_to_be_repeated(gateway: Gateway) -> None:
     status, raw, headers = await post(gateway, "chat", body)
     assert (status, code_of(raw)) == (504, "ENGINE_TIMEOUT")
     assert headers["x-should-retry"] == "false"
+
+
+async def test_the_sdks_do_not_sleep_through_a_long_wait(engine: Engine, tmp_path: Path) -> None:
+    """Told to come back in an hour, each raises at once; its retries would come only then."""
+    with Gateway(tmp_path, upstreams=engine.url + "/v1", requests_per_hour=1) as gateway:
+        await post(gateway, "chat", ask("chat", "echo: hi"))
+        text: Any = [{"role": "user", "content": "hi"}]
+        async with openai.AsyncOpenAI(base_url=gateway.url + "/v1", api_key=KEY) as client:
+            with pytest.raises(openai.RateLimitError):
+                await client.chat.completions.create(model="", messages=text)
+        async with anthropic.AsyncAnthropic(base_url=gateway.url, api_key=KEY) as other:
+            with pytest.raises(anthropic.RateLimitError):
+                await other.messages.create(model="gemma-3-270m", max_tokens=9, messages=text)
+        metrics = await get(gateway, "/metrics")
+        assert re.search(r'rate_limit_decisions_total\{decision="denied".*\} 2\.0', metrics)
