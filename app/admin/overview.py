@@ -12,6 +12,7 @@ from app.engines.base import Engine
 from app.engines.upstream import UpstreamEngine
 from app.gateway import Gateway
 from app.monitoring.moments import iso
+from app.monitoring.outcomes import fault_of
 from app.monitoring.series import Plots
 from app.monitoring.summary import ID_CHARS, Group, summarise
 from app.monitoring.views import (
@@ -142,4 +143,6 @@ def _view(record: Record) -> CallView:
     row = msgspec.structs.asdict(record)
     row["time"] = iso(record.time)
     row["key_id"] = record.key_id[:ID_CHARS]
-    return CallView(**row, tokens_per_second=record.tokens_per_second)
+    return CallView(
+        **row, tokens_per_second=record.tokens_per_second, fault=fault_of(record.outcome)
+    )

@@ -124,6 +124,10 @@ class CallView(BaseModel):
     memory_mb: float
     gpu_memory_mb: float
     tokens_per_second: float
+    fault: str = Field(
+        description="Whose doing it was that there is no whole answer: caller, policy, engine or "
+        "gateway; else empty"
+    )
 
 
 class Calls(Degradable):

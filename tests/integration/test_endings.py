@@ -20,15 +20,17 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from app import serve
 from app.call import Principal
 from app.limits.ledger import Ledger
 from app.limits.limiter import Limiter
+from app.main import assemble
 from app.monitoring.journal import Journal
-from app.settings import Tier, Window
+from app.settings import Settings, Tier, Window
 from app.storage.redis import Store
 from tests.integration.conftest import Server
 from tests.integration.test_road import PATHS, Json, ask, events, post, state
-from tests.process import KEY, OPERATOR, Engine, Gateway
+from tests.process import KEY, OPERATOR, Engine, Gateway, free_port
 
 WORDS = {"pieces": ["word "] * 50, "stall": 20}
 HUGE = {"pieces": ["word " * 2000] * 1000, "stall": 1000}  # more than sockets hold, and no end
@@ -80,7 +82,13 @@ class Exchange:
 
     @classmethod
     async def begin(
-        cls, gateway: Gateway, name: str, dialect: str, body: bytes, length: int = 0, key: str = KEY
+        cls,
+        gateway: Gateway | Settings,
+        name: str,
+        dialect: str,
+        body: bytes,
+        length: int = 0,
+        key: str = KEY,
     ) -> Exchange:
         """Send a request, of whose body only the beginning may be given (``length``: of all)."""
         reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
@@ -317,3 +325,40 @@ async def test_a_call_that_is_over_in_time_ends_well(engine: Engine, tmp_path: P
         await until(works, "the call")
         assert await asyncio.to_thread(gateway.stop, PATIENCE) == 0
         assert (await call)[0] == 200
+
+
+async def test_the_metrics_say_it(
+    server: Server, engine: Engine, tmp_path: Path, prefix: str
+) -> None:
+    """The same server in this process, as nobody can ask a process that is gone."""
+    settings = Settings(
+        upstreams=(engine.url + "/v1",),
+        api_keys=(KEY,),
+        data_dir=tmp_path,
+        redis_url=server.url,
+        redis_prefix=prefix,
+        port=free_port(),
+        drain_seconds=300,
+        access_log=False,
+    )
+    parts = assemble(settings)
+    process = serve._server(settings, parts)
+    running = asyncio.create_task(serve._run(process, parts))
+    await until(lambda: process.started, "the server")
+    body = json.dumps(ask("chat", "x", stream=True, loopback=WORDS)).encode()
+    calls = [await Exchange.begin(settings, "stream", "chat", body)]
+    await calls[0].hear(b"word ")
+    calls += [await Exchange.begin(settings, "half", "chat", body[:9], len(body))]
+    await until(lambda: parts.gateway.in_flight == 2, "both calls")
+    os.kill(os.getpid(), signal.SIGTERM)
+    await until(lambda: parts.gateway.draining, "the drain")
+    os.kill(os.getpid(), signal.SIGTERM)
+    for call in calls:
+        assert told(call, (await call.rest())[2])["code"] == "SHUTTING_DOWN"
+    assert await running == 0
+    text = parts.metrics.render().decode()
+    counts = re.findall(r'^gateway_requests_total\{.*outcome="(\w+)".*\} (\S+)', text, re.MULTILINE)
+    assert counts == [("SHUTTING_DOWN", "1.0")] * 2  # of a model, and of none that is known yet
+    assert 'gateway_faults_total{fault="gateway",model="gemma-3-270m"} 1.0' in text
+    assert 'gateway_faults_total{fault="gateway",model="other"} 1.0' in text
+    assert "gateway_requests_in_flight 0.0" in text

@@ -237,6 +237,22 @@ async def test_the_whole_call_has_a_time_limit() -> None:
         assert failed.value.reason == "timeout"
 
 
+async def test_a_slow_reader_whose_time_is_up_is_not_the_upstreams_failure() -> None:
+    async with Loopback() as server, engine_over(server.url, request_timeout=0.4) as engine:
+        reply = await engine.send(request(stall=4))
+
+        async def read_slowly() -> None:
+            async for _ in reply.chunks():
+                while server.state.running:  # it reads nothing more until it is cut off
+                    await asyncio.sleep(0.01)
+
+        with pytest.raises(EngineFailed) as failed:
+            await read_slowly()
+        assert failed.value.reason == "timeout"
+        state = engine.upstreams()[0]
+        assert (state.failures, state.errors) == (0, 0)
+
+
 async def test_nothing_listens() -> None:
     url = f"http://127.0.0.1:{free_port()}/v1"
     async with engine_over(url) as engine:
