@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 
 from app.errors import Code, GatewayError
 from app.safety.policy import Match, Policy
@@ -87,10 +87,14 @@ def _sanitise(slot: Slot) -> bool:
     return True
 
 
-def _channels(message: Message) -> Iterator[list[Slot]]:
+def _channels(message: Message) -> Iterable[list[Slot]]:
     """The texts of a message that a reader sees side by side."""
+    return (message.slots,) if len(message.slots) == 1 else _grouped(message.slots)
+
+
+def _grouped(slots: list[Slot]) -> Iterator[list[Slot]]:
     groups: dict[Hashable, list[Slot]] = {}
-    for slot in message.slots:
+    for slot in slots:
         if slot.channel is None:
             yield [slot]
         else:

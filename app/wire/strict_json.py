@@ -58,8 +58,15 @@ def loads(raw: bytes, max_depth: int) -> Json:
         raise invalid("The body must be a JSON object.")
     if b"0" * 19 in raw.translate(_ZEROS):
         _check_integers(raw)
-    _check_shape(doc, max_depth)
-    _check_keys(raw, colons, doc)
+    if brackets > max_depth:
+        _check_shape(doc, max_depth)
+    try:
+        again = orjson.dumps(doc)
+    except TypeError:  # it writes half as deep as it reads
+        raise invalid("The body is nested too deeply.") from None
+    _check_keys(raw, colons, again)
+    if _may_have_long_key(again):
+        _check_shape(doc, max_depth)
     return doc
 
 
@@ -103,6 +110,18 @@ def _check_integers(raw: bytes) -> None:
             raise invalid("The body holds an integer that does not fit 64 bits.")
 
 
+def _may_have_long_key(again: bytes) -> bool:
+    """A quick look at our own JSON, where each key ends with a quote and a colon."""
+    if b'\\":' in again:  # in the midst of a string
+        return True
+    for piece in again.split(b'":'):
+        if len(piece) >= _MAX_KEY_CHARS:
+            start = piece.rfind(b'"')
+            if len(piece) - start > _MAX_KEY_CHARS or piece[start - 1 : start] == b"\\":
+                return True
+    return False
+
+
 def _check_shape(doc: Json, max_depth: int) -> None:
     """Bound nesting and the length of keys."""
     level: list[Any] = [doc]
@@ -128,9 +147,8 @@ def _check_long_keys(node: Json) -> None:
         raise invalid(message, longest[:_NAMED_CHARS])
 
 
-def _check_keys(raw: bytes, colons: int, doc: Json) -> None:
-    """A key that stands twice in one object costs the decoded body one colon or more."""
-    again = orjson.dumps(doc)
+def _check_keys(raw: bytes, colons: int, again: bytes) -> None:
+    """A key that stands twice in one object costs the body, written again, a colon or more."""
     if b"\\u003" in raw:  # a colon may be written as an escape: count outside of strings only
         twice = _bare(raw).count(b":") != _bare(again).count(b":")
     else:

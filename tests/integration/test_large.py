@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,15 @@ MIB = 1024 * 1024
 WIDE = b'{"' + b"k" * 100_000 + b'":[' + b",".join([b'"a"'] * 10_000) + b"]}"
 PART = b'[{"role":"user","content":[{"type":"text","text":"x","more":' + WIDE + b"}]}]"
 LEAST = b'{"max_tokens":5,'
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory, engine: Engine) -> Iterator[Gateway]:
+    """One that waits for a slow engine: megabytes of logprobs take this one a while."""
+    folder = tmp_path_factory.mktemp("large")
+    settings = {"upstreams": engine.url + "/v1", "idle_timeout": 120, "eject_after": 1000}
+    with Gateway(folder, wait=60, **settings) as process:
+        yield process
 
 
 def most(gateway: Gateway) -> int:
@@ -79,8 +89,7 @@ async def test_clients_that_leave_do_not_stop_the_next(gateway: Gateway) -> None
 
 
 @pytest.mark.parametrize("term", ["", " hate"])
-async def test_a_large_whole_answer(gateway: Gateway, engine: Engine, term: str) -> None:
-    del engine
+async def test_a_large_whole_answer(gateway: Gateway, term: str) -> None:
     choices = [[" word"] * 1000 for _ in range(8)]
     if term:
         choices[5][900] = term

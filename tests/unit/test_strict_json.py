@@ -101,6 +101,7 @@ def test_depth_is_exact() -> None:
     assert "at most 8 levels" in refusal(nested(9), 8).message
     braces = json.dumps({"a": "[{" * 500, "b": [[1], [2]] * 50}).encode()
     assert loads(braces, 8)
+    assert "deep" in refusal(nested(400), 512).message  # deeper than orjson writes
     refusal(nested(1000))
     refusal(nested(5000))
 
@@ -169,13 +170,18 @@ def test_structure_in_strings_is_not_counted() -> None:
 
 
 @pytest.mark.parametrize("start", [b"{", b'{"a":[{"b":{"c":1,'])
-@pytest.mark.parametrize("unit", [b"k", "é".encode(), rb"\n", rb"\"", rb"\u0041"])
+@pytest.mark.parametrize(
+    "unit", [b"k", "é".encode(), rb"\n", rb"\"", rb"\\", rb"\u0041", rb"\u003a", rb"\\\""]
+)
 def test_keys_are_bounded_in_length(start: bytes, unit: bytes) -> None:
     end = b"}" if start == b"{" else b"}}]}"
-    assert loads(start + b'"' + unit * 256 + b'":1' + end, DEPTH)
-    error = refusal(start + b'"' + unit * 257 + b'":1' + end)
+    size = len(json.loads(b'"' + unit + b'"'))
+    assert loads(start + b'"' + unit * (256 // size) + b'":1' + end, DEPTH)
+    error = refusal(start + b'"' + unit * (256 // size + 1) + b'":1' + end)
     assert "longer than 256" in error.message
-    assert error.param == json.loads(b'"' + unit * 64 + b'"')
+    assert error.param == json.loads(b'"' + unit * (64 // size) + b'"')
+    seam = json.dumps({("x" * 100 + '":') * 3: "y"}).encode()
+    assert "longer than 256" in refusal(seam).message
     many = {f"property {i}": {"type": "string"} for i in range(100)}
     assert loads(json.dumps(many).encode(), DEPTH) == many
 
