@@ -26,10 +26,14 @@ from app.safety.lookalikes import BEARERS, DROPPED, LETTERS, MARKS, SECOND
 CACHED = 1 << 15  # characters remembered; far more than one call's text uses
 REPLACEMENT = "\ufffd"
 MARK, BEARER = 2, 4  # see _Joins
-_STAY, _DOUBT = "\0", "\1"  # notes in a folded text; folding drops them from the text itself
+# Notes in a folded text; folding drops these characters from the text itself.
+_DOUBT = "\0"  # what follows has a second reading
+_BEARS = "\1"  # a mark stays on what stands before this
+_MARK = "\2"  # what follows is a mark
 
 # Tag characters repeat ASCII. A backslash among them begins no escape.
 DOUBLE = {**{chr(0xE0000 + i): chr(i) for i in range(0x20, 0x7F) if i != 0x5C}, **SECOND}
+DOUBTFUL = frozenset({*DOUBLE, "\\"})  # what the second reading may read otherwise
 _DOUBLE = str.maketrans(DOUBLE)
 
 # Scripts written without spaces between words: Thai and Lao, Myanmar, Khmer, Han and Kana.
@@ -112,13 +116,13 @@ JOINS = _Joins()
 
 
 class _Noted(dict[str, str]):
-    """Character to its fold with notes: ``_STAY`` before a mark that needs a letter to stay on,
-    ``_DOUBT`` before a character that has a second reading."""
+    """Character to its fold with notes, from which ``settle`` makes the fold of a text."""
 
     def __missing__(self, c: str) -> str:
-        noted = "".join(_STAY + d if JOINS[d] == MARK else d for d in FOLDS[c])
-        if c in DOUBLE or c == "\\":
-            noted = _DOUBT + noted
+        noted = _DOUBT if c in DOUBTFUL else ""
+        for d in FOLDS[c]:
+            kind = JOINS[d]
+            noted += (_MARK + d if kind == MARK else d) + (_BEARS if kind >= MARK else "")
         if len(self) >= CACHED:
             self.clear()
         self[c] = noted
@@ -131,8 +135,7 @@ _ASCII = bytes(ord(FOLDS[chr(i)] or "\0") if i < 128 else 0 for i in range(256))
 _ASCII_DROPPED = bytes(i for i in range(128) if not FOLDS[chr(i)])
 
 
-# A run of marks, each after its note, that no letter of a script with marks stands before.
-_STRAY = re.compile(f"\0(?<![{BEARERS.pattern}{MARKS.pattern}]\0).(?:\0.)*", re.S)
+_STRAY = re.compile(f"{_MARK}[^{_BEARS}]*{_BEARS}")  # marks that nothing bears
 
 
 def fold(text: str) -> str:
@@ -157,8 +160,11 @@ def settle(noted: str) -> str:
     """Characters of ``NOTED`` put together, as a folded text."""
     if _DOUBT in noted:
         noted = noted.replace(_DOUBT, "")
-    if _STAY in noted:
-        noted = _STRAY.sub("", noted).replace(_STAY, "")
+    if _BEARS in noted:
+        noted = noted.replace(_BEARS + _MARK, "")
+        if _MARK in noted:
+            noted = _STRAY.sub("", noted)
+        noted = noted.replace(_BEARS, "")
     return " ".join(noted.split()) if "  " in noted else noted
 
 

@@ -5,10 +5,11 @@ one (or to the end of the text where there is none; an ``embed`` without a closi
 tag, as HTML gives it no content), and the schemes ``javascript:`` and ``data:text/html``, with any
 tabs and line breaks in them, which browsers ignore (WHATWG URL Standard, basic URL parser).
 
-Characters that nobody sees and a model reads go too: tag characters, which repeat ASCII, except in
-the three flags that are spelled with them (England, Scotland, Wales: Unicode Technical Standard
-#51), and runs of ``RUN`` or more other invisible characters, which can spell anything. Shorter runs
-stay: emoji, Indic and Arabic scripts need joiners, selectors and marks of direction.
+Characters that nobody sees and a model reads go too: tag characters, which repeat ASCII (as JSON
+escapes as well), except in the three flags that are spelled with them (England, Scotland, Wales:
+Unicode Technical Standard #51), and runs of ``RUN`` or more other invisible characters, which can
+spell anything. Shorter runs stay: emoji, Indic and Arabic scripts need joiners, selectors and marks
+of direction.
 """
 
 from __future__ import annotations
@@ -30,14 +31,21 @@ _CLOSE = {
 _GAP = r"[\t\r\n]*+"
 _SCHEME = re.compile(_GAP.join("javascript:") + "|" + _GAP.join("data:text/html"), re.I | re.A)
 _UNSEEN = str.maketrans("", "", "\t\r\n")
-_FLAGS = "|".join(
-    "".join(chr(0xE0000 + ord(c)) for c in name) for name in ("gbeng", "gbsct", "gbwls")
-)
+_FLAGS = ("gbeng\x7f", "gbsct\x7f", "gbwls\x7f")
 _INVISIBLE = re.compile(f"[{IGNORABLE.pattern}]")
 _HIDDEN = re.compile(
-    f"(\U0001f3f4(?:{_FLAGS})\U000e007f)|[{IGNORABLE.pattern}]{{{RUN},}}|[\U000e0000-\U000e007f]+"
+    "(\U0001f3f4(?:"
+    + "|".join("".join(chr(0xE0000 + ord(c)) for c in flag) for flag in _FLAGS)
+    + f"))|[{IGNORABLE.pattern}]{{{RUN},}}|[\U000e0000-\U000e007f]+"
 )
-_MARKS = str.maketrans("", "", "<:")
+# Tag characters in JSON, as most writers put them: a pair of surrogates.
+_ESCAPED = re.compile(
+    r"((?:\U0001f3f4|(?<!\\)\\++ud83c\\++udff4)(?:"
+    + "|".join("".join(rf"\\++udb40\\++udc{ord(c):02x}" for c in flag) for flag in _FLAGS)
+    + r"))|(?<!\\)(?:\\++udb40\\++udc[0-7][0-9a-f])+",
+    re.I,
+)
+_MARKS = str.maketrans("", "", "<:\\")
 
 
 def sanitise(text: str) -> str:
@@ -45,12 +53,14 @@ def sanitise(text: str) -> str:
 
     Sanitising the result again changes nothing. Time is linear in the text's length: a removal
     that puts together new active content is followed up at most ``PASSES`` times, then the text
-    loses every ``<`` and ``:`` instead.
+    loses every ``<``, ``:`` and backslash instead.
     """
-    if "<" not in text and ":" not in text and text.isascii():
+    if "<" not in text and ":" not in text and "\\" not in text and text.isascii():
         return text
     for _ in range(PASSES):
         clean = _HIDDEN.sub(_flag, text) if _INVISIBLE.search(text) else text
+        if "\\" in clean:
+            clean = _ESCAPED.sub(_flag, clean)
         if _TAG.search(clean):
             clean = _without_elements(clean)
         if _COLON.search(clean) and _may_hold_scheme(clean):

@@ -10,7 +10,18 @@ from __future__ import annotations
 
 import re
 
-from app.safety.fold import BEARER, DOUBLE, FOLDS, JOINS, MARK, REPLACEMENT, fold, read, unescape
+from app.safety.fold import (
+    BEARER,
+    DOUBLE,
+    DOUBTFUL,
+    FOLDS,
+    JOINS,
+    MARK,
+    REPLACEMENT,
+    fold,
+    read,
+    unescape,
+)
 from app.safety.terms import Match, Terms
 
 MEMO_ENTRIES = 16_384  # tokens remembered for each of four states
@@ -251,7 +262,7 @@ class Scanner:
 
     def _feed(self, c: str, at: int) -> Match | None:
         if self._decoding is None:
-            if c != "\\" and c not in DOUBLE:
+            if c not in DOUBTFUL:
                 return self._plain.feed(c, at)
             self._decoding = Decoding(self._machine.terms, self._plain)
         match = self._plain.feed(c, at) or self._decoding.feed(c, at)
@@ -285,8 +296,8 @@ def _settled(c: str) -> bool:
     return (
         bool(folded)
         and JOINS[folded[-1]] != MARK
-        and c not in DOUBLE
-        and c not in '\\"/bnrtuU'
+        and c not in DOUBTFUL
+        and c not in '"/bnrtuU'
         and not _hex(c)
     )
 

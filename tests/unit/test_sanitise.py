@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import pytest
@@ -64,6 +65,14 @@ ENGLAND = "🏴" + tags("gbeng\x7f")
         ("\u3164" * 9 + "x", "x"),
         (f"<scr{tags('x')}ipt>x</script>y", "y"),
         (f"java{tags('x')}script:x", "x"),
+        (json.dumps({"a": f"hi{tags('hate')}!"}), '{"a": "hi!"}'),
+        (
+            json.dumps(json.dumps(f"x{tags('hate')}{ENGLAND}")),
+            json.dumps(json.dumps(f"x{ENGLAND}")),
+        ),
+        (r"\uDB40\uDC68\\udb40\\\udc61.", "."),
+        (r"\udb40\udb40\udc61\udc61", ""),
+        (r"x\udb40\udd00", r"x\udb40\udd00"),
         ("\u200b\u200b<script></script>\u200b\u200b", ""),
     ],
 )
@@ -99,7 +108,8 @@ def test_what_is_nested_to_come_back_loses_its_marks() -> None:
     ["<script", "<script>", "</script", "<embed>", "<embed ", "java", "java\n", "javascript:", ":",
      "<scr<script></script>ipt>", "<s", "j\n\n\n", "data:text/htm", "<object></iframe>", "\t",
      "<script></script", "<iframe></object>", "javajavascript:script:", "t:",
-     "\u200b", "\U000e0061", "🏴\U000e0067", "é", "x\u200b\u200b\u200b"],
+     "\u200b", "\U000e0061", "é", "x\u200b\u200b\u200b",
+     "\\", "\\udb40", "\\udb40\\udc61", "\\ud83c\\udff4", "\\\\u"],
 )  # fmt: skip
 def test_eight_megabytes_of_hostile_text_take_linear_time(unit: str) -> None:
     text = unit * (8 * 1024 * 1024 // len(unit))
@@ -114,7 +124,7 @@ pieces = st.sampled_from(
     ["<", "script", "</", ">", "<script>", "</script>", "<embed", "</embed>", "embed", "iframe",
      "<iframe", "javascript:", "java", "script:", ":", "data:", "text/html", "\n", " ", "/", "a",
      "obj", "ect", "<object>", "</object", "s", "J", "\u200b", "\ufe0f", tags("a"), "🏴",
-     tags("gbeng\x7f"), ENGLAND]
+     tags("gbeng\x7f"), ENGLAND, "\\", "udb40", "\\udc61", "\\ud83c\\udff4", "\\udb40\\udc67"]
 )  # fmt: skip
 
 
