@@ -28,7 +28,7 @@ from benchmarks.overhead import machine
 from tests.constraints import EXTREME, INVOICE, MCP, ORDINARY, Json
 
 BYSTANDER, ATTACKER, OPTED = "sk-bystander", "sk-attacker", "sk-opted-in"
-TOKENS = 60  # of the bystander's stream
+TOKENS = 30  # of the bystander's stream
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 SAY: Json = {"messages": [{"role": "user", "content": "Tell me of the sea."}]}
 LONG: Json = {**SAY, "max_tokens": 1000, "ignore_eos": True, "temperature": 0, "top_p": 1}

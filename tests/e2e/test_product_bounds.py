@@ -1,5 +1,7 @@
-"""Constraints and logprobs at the gateway's bounds, on the real engine: served, beside a stream that
-goes on. How much slower it goes on is measured by ``python -m benchmarks.bystander``."""
+"""Constraints and logprobs at the gateway's bounds, on the real engine: served, beside a stream.
+
+How much slower the stream goes on is measured by ``python -m benchmarks.bystander``.
+"""
 
 from __future__ import annotations
 
