@@ -58,8 +58,8 @@ ATTACKS: dict[str, tuple[str, Json, str]] = {
         CHAT, bound(EXTREME["5 objects of 200 optional properties"]), ATTACKER
     ),
     "schema, nested repeats": (CHAT, bound(EXTREME["nested repeats in patterns"]), ATTACKER),
-    "schema, 300 ranges": (CHAT, bound(EXTREME["300 ranges"]), ATTACKER),
-    "schema, 1,000 properties, n 8": (CHAT, bound(EXTREME["1,000 properties"], n=8), ATTACKER),
+    "schema, all at once": (CHAT, bound(EXTREME["all at once"]), ATTACKER),
+    "schema, all at once, n 8": (CHAT, bound(EXTREME["all at once"], n=8), ATTACKER),
     "1,500 choices": (CHAT, bound(EXTREME["1,500 choices"]), ATTACKER),
     "40 tools, required": (
         CHAT, {**SAY, "max_tokens": 300, "tools": MCP[:8], "tool_choice": "required"}, ATTACKER
