@@ -31,9 +31,9 @@ MAX_TEXTS = 2000  # enum values or choices
 MAX_TEXT_CHARS = 1000  # one of them
 MAX_TEXTS_CHARS = 30_000  # all of them
 MAX_LENGTH = 100_000  # of strings
-MAX_ITEMS = 5000  # all counts of items and properties
-MAX_RANGES = 200  # numbers with a least or greatest value
-MAX_FORMATS = 200
+MAX_ITEMS = 2500  # all counts of items and properties
+MAX_RANGES = 150  # numbers with a least or greatest value
+MAX_FORMATS = 150
 
 _LENGTHS = ("minLength", "maxLength")
 _ITEMS = ("minItems", "maxItems", "minProperties", "maxProperties", "minContains", "maxContains")
