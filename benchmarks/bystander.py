@@ -80,7 +80,7 @@ ATTACKS: dict[str, tuple[str, Json, str]] = {
         {
             **LONG,
             "repetition_detection": {
-                "max_pattern_size": 256, "min_pattern_size": 1, "min_count": 256
+                "max_pattern_size": 32, "min_pattern_size": 1, "min_count": 2
             },
         },
         ATTACKER,
