@@ -61,8 +61,8 @@ ATTACKS: dict[str, tuple[str, Json, str]] = {
     "schema, all at once": (CHAT, bound(EXTREME["all at once"]), ATTACKER),
     "schema, all at once, n 8": (CHAT, bound(EXTREME["all at once"], n=8), ATTACKER),
     "1,500 choices": (CHAT, bound(EXTREME["1,500 choices"]), ATTACKER),
-    "40 tools, required": (
-        CHAT, {**SAY, "max_tokens": 300, "tools": MCP[:8], "tool_choice": "required"}, ATTACKER
+    "tools, required": (
+        CHAT, {**SAY, "max_tokens": 300, "tools": MCP[:4], "tool_choice": "required"}, ATTACKER
     ),
     "stop strings": (CHAT, {**LONG, "stop": ["x" * 256] * 4}, ATTACKER),
     "bad words": (
