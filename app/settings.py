@@ -288,7 +288,8 @@ class Settings(BaseSettings):
     allow_engine_parameters: Commas = Field(
         (),
         description=(
-            "Engine internals that clients may set, such as chat_template, priority, cache_salt"
+            "Fields beside the usual that clients may send to the engine, such as priority, "
+            "cache_salt, chat_template_kwargs.date_string"
         ),
     )
 

@@ -28,7 +28,7 @@ from benchmarks.overhead import machine
 from tests.constraints import EXTREME, INVOICE, MCP, ORDINARY, Json
 
 BYSTANDER, ATTACKER, OPTED = "sk-bystander", "sk-attacker", "sk-opted-in"
-TOKENS = 60  # of the bystander's stream
+TOKENS = 30  # of the bystander's stream
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 SAY: Json = {"messages": [{"role": "user", "content": "Tell me of the sea."}]}
 LONG: Json = {**SAY, "max_tokens": 1000, "ignore_eos": True, "temperature": 0, "top_p": 1}
@@ -58,11 +58,11 @@ ATTACKS: dict[str, tuple[str, Json, str]] = {
         CHAT, bound(EXTREME["5 objects of 200 optional properties"]), ATTACKER
     ),
     "schema, nested repeats": (CHAT, bound(EXTREME["nested repeats in patterns"]), ATTACKER),
-    "schema, 300 ranges": (CHAT, bound(EXTREME["300 ranges"]), ATTACKER),
-    "schema, 1,000 properties, n 8": (CHAT, bound(EXTREME["1,000 properties"], n=8), ATTACKER),
+    "schema, all at once": (CHAT, bound(EXTREME["all at once"]), ATTACKER),
+    "schema, all at once, n 8": (CHAT, bound(EXTREME["all at once"], n=8), ATTACKER),
     "1,500 choices": (CHAT, bound(EXTREME["1,500 choices"]), ATTACKER),
-    "40 tools, required": (
-        CHAT, {**SAY, "max_tokens": 300, "tools": MCP[:8], "tool_choice": "required"}, ATTACKER
+    "tools, required": (
+        CHAT, {**SAY, "max_tokens": 300, "tools": MCP[:4], "tool_choice": "required"}, ATTACKER
     ),
     "stop strings": (CHAT, {**LONG, "stop": ["x" * 256] * 4}, ATTACKER),
     "bad words": (
@@ -80,7 +80,7 @@ ATTACKS: dict[str, tuple[str, Json, str]] = {
         {
             **LONG,
             "repetition_detection": {
-                "max_pattern_size": 256, "min_pattern_size": 1, "min_count": 256
+                "max_pattern_size": 32, "min_pattern_size": 1, "min_count": 2
             },
         },
         ATTACKER,

@@ -24,8 +24,8 @@ from app.settings import Tier
 from app.validation.constraints import check_constraints
 from tests.constraints import CALENDAR, EXTREME, HOSTILE, ORDINARY, Json
 
-STEPS = 150  # tokens of one walk
-PATIENCE = 4.0  # seconds of CPU after which a constraint is given up
+STEPS = 80  # tokens of one walk
+PATIENCE = 3.0  # seconds of CPU after which a constraint is given up
 
 
 class Walk(Protocol):

@@ -31,9 +31,9 @@ MAX_TEXTS = 2000  # enum values or choices
 MAX_TEXT_CHARS = 1000  # one of them
 MAX_TEXTS_CHARS = 30_000  # all of them
 MAX_LENGTH = 100_000  # of strings
-MAX_ITEMS = 5000  # all counts of items and properties
-MAX_RANGES = 200  # numbers with a least or greatest value
-MAX_FORMATS = 200
+MAX_ITEMS = 2500  # all counts of items and properties
+MAX_RANGES = 150  # numbers with a least or greatest value
+MAX_FORMATS = 150
 
 _LENGTHS = ("minLength", "maxLength")
 _ITEMS = ("minItems", "maxItems", "minProperties", "maxProperties", "minContains", "maxContains")
@@ -106,16 +106,29 @@ def _tools(tools: Any, choice: Any, tier: Tier) -> None:
         raise invalid(f"Send at most {MAX_TOOLS} tools, not {len(tools)}.", "tools")
     if len(orjson.dumps(tools)) > MAX_TOOLS_BYTES:
         raise invalid(f"tools are larger than {MAX_TOOLS_BYTES} bytes.", "tools")
-    for place, tool in enumerate(tools):
-        form = tool.get("format") if tool.__class__ is dict else None
-        if form.__class__ is dict and form.get("type") == "grammar":
-            _opted(f"tools.{place}.format", tier)
-            if form.get("syntax") == "lark":
-                raise invalid("Write the grammar as a regex.", f"tools.{place}.format.syntax")
-            weigh(form.get("definition"), f"tools.{place}.format.definition", weigh_regex)
+    _custom(tools, "tools", tier)
     kind = choice.get("type") if choice.__class__ is dict else choice
     if kind not in _FREE_CHOICES or any(map(_strict, tools)):  # their schemas bind the answer
         check_schema(tools, "tools")
+
+
+def _custom(tools: list[Any], where: str, tier: Tier) -> None:
+    """Tools whose input follows a grammar; a namespace holds further tools."""
+    for place, tool in enumerate(tools):
+        if tool.__class__ is not dict:
+            continue
+        if (inner := tool.get("tools")).__class__ is list:
+            _custom(inner, f"{where}.{place}.tools", tier)
+        holder = custom if (custom := tool.get("custom")).__class__ is dict else tool
+        form = holder.get("format")
+        if form.__class__ is dict and form.get("type") == "grammar":
+            at = f"{where}.{place}.format"
+            _opted(at, tier)
+            # OpenAI puts syntax and definition into an object of their own in chat
+            grammar = form["grammar"] if form.get("grammar").__class__ is dict else form
+            if grammar.get("syntax") != "regex":
+                raise invalid(f"{at}: of grammars for tools, only the syntax regex is taken.", at)
+            weigh(grammar.get("definition"), at, weigh_regex)
 
 
 def _strict(tool: Any) -> bool:

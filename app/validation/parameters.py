@@ -92,11 +92,12 @@ def stream_options(key: str, value: Any) -> None:
 
 
 def repetition_detection(key: str, value: Any) -> None:
-    """Each new token is compared with patterns up to that size, in the engine's own loop."""
+    """Each new token is compared with patterns up to that size, in the engine's own loop: with 32
+    that takes 0.4 ms a token at worst, with 256 it takes 6."""
     if value.__class__ is not dict:
         raise invalid(f"{key} must be an object.", key)
     for name, item in value.items():
-        integer(0, 256)(f"{key}.{name}", item)
+        integer(0, 32 if name.endswith("_size") else 256)(f"{key}.{name}", item)
 
 
 # Bounds of OpenAI's and vLLM's documentation; where vLLM takes "all" (-1 logprobs: the whole

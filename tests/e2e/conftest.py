@@ -57,6 +57,8 @@ def real(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         foreign = folder / "elsewhere" / name / "__init__.py"
         foreign.write_text(f"raise SystemExit('foreign {name}')\n")
     settings: dict[str, object] = {"model": model_folder, "operator_keys": OPERATOR}
+    settings["tiers__default__grammars"] = True
+    settings["tiers__default__prompt_logprobs_tokens"] = 128
     # For test_product_alerts.py: a seventeenth call at once has to wait.
     rule = "alerts__rules__queue_time__"
     settings |= {f"{rule}threshold": 0.005, f"{rule}seconds": 20, f"{rule}calls": 10}

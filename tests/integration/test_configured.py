@@ -16,7 +16,6 @@ CONFIG = """
 upstreams: [{url}]
 redis_prefix: configured
 policy_file: {policy}
-allow_engine_parameters: [priority]
 tiers:
   small:
     windows:
@@ -54,7 +53,8 @@ def configured(tmp_path_factory: pytest.TempPathFactory, engine: Engine) -> Iter
     names = ("narrow", "other", "old", "wide")
     digests = {name: hashlib.sha256(name.encode()).hexdigest() for name in names}
     config.write_text(CONFIG.format(url=engine.url + "/v1", policy=policy, **digests))
-    with Gateway(folder, config=config, api_keys="") as process:
+    allowed = "priority,loopback"
+    with Gateway(folder, config=config, api_keys="", allow_engine_parameters=allowed) as process:
         yield process
 
 

@@ -162,6 +162,7 @@ class Fleet:
             "config": config,
             "data_dir": self.folder / host.name,
             "api_keys": KEY,
+            "allow_engine_parameters": "loopback",  # scripts of tests.loopback
             "upstreams": ",".join(e.url + "/v1" for e in self.engines),
             "redis_url": f"redis://:sesame@{self.redis.host.address}:6379/0",
         }

@@ -16,6 +16,8 @@ from app.validation.expressions import MAX_WEIGHT, Refused, weigh_grammar, weigh
 from tests.constraints import EXTREME, HOSTILE, MCP, ORDINARY, WEATHER, text, thing, tool
 
 CLOSED = Tier()
+REGEX = {"type": "grammar", "syntax": "regex", "definition": "a+"}
+NESTED = {"type": "grammar", "grammar": {"syntax": "regex", "definition": "a+"}}
 OPEN = Tier(grammars=True)
 
 
@@ -98,8 +100,10 @@ def test_an_ordinary_schema_passes_wherever_it_stands(name: str) -> None:
          "response_format.type"),
         ({"response_format": {"type": "grammar", "grammar": "x"}}, "response_format.type"),
         ({"text": {"format": {"type": "grammar", "definition": "x"}}}, "text.format.type"),
-        ({"tools": [{"type": "custom", "format": {"type": "grammar", "syntax": "regex",
-                                                  "definition": "a"}}]}, "tools.0.format"),
+        ({"tools": [{"type": "custom", "format": REGEX}]}, "tools.0.format"),
+        ({"tools": [{"type": "custom", "custom": {"format": NESTED}}]}, "tools.0.format"),
+        ({"tools": [{"type": "namespace", "tools": [{"type": "custom", "format": REGEX}]}]},
+         "tools.0.tools.0.format"),
     ],
 )  # fmt: skip
 def test_grammars_and_expressions_need_the_operators_word(body: dict[str, Any], field: str) -> None:
@@ -116,6 +120,8 @@ def test_grammars_and_expressions_need_the_operators_word(body: dict[str, Any], 
         {"tools": "x"},
         {"tools": [tool(f"t{i}", {}) for i in range(257)]},
         {"tools": [tool("t", {"a": {"description": "x" * 600_000}})]},
+        {"tools": [{"type": "custom", "format": {**REGEX, "syntax": "lark"}}]},
+        {"tools": [{"type": "custom", "format": {**REGEX, "definition": "(a{40}){40}"}}]},
         {"structured_outputs": []},
         {"structured_outputs": {"json": "{"}},
         {"structured_outputs": {"choice": "x"}},

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from app.engines.vllm_app import Work, explain
+from app.engines.vllm_app import GUIDANCE, Work, _with_options, explain
 
 
 class GatedRepoError(Exception):
@@ -53,3 +53,13 @@ def test_counts_add_up_over_choices_and_prompts() -> None:
     work = Work(engine=None, states=[state(7, 3, parent), state(7, 4, parent), state(5, 2)])
     assert work.counts() == (12, 9)
     assert Work(engine=None).counts() == (0, 0)
+
+
+@pytest.mark.parametrize("schema", [{"type": "object"}, '{"type": "object"}'])
+def test_schemas_bring_the_librarys_options(schema: object) -> None:
+    assert _with_options(schema) == {"type": "object", "x-guidance": GUIDANCE}
+
+
+@pytest.mark.parametrize("schema", [True, "true", "{", "[]", 5])
+def test_what_is_no_schema_is_left_to_the_engine(schema: object) -> None:
+    assert _with_options(schema) == schema
