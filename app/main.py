@@ -126,7 +126,9 @@ class Parts:
             self.memory,
             self.log,
         )
-        self.health = Health(settings, engine, lambda: self.store.available)
+        self.health = Health(
+            settings, engine, lambda: self.store.available, lambda: self.store.serves_any
+        )
         scraped.watch(
             self.metrics, settings, self.store, limiter, self.journal, self.memory, engine
         )

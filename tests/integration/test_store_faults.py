@@ -27,6 +27,17 @@ from tests.process import AUTH, Engine, Gateway
 
 WAIT = 60.0  # seconds; of a busy machine, and only where something is wrong
 RIGHTS = "~gemma:* +@read +@write +eval +evalsha +ping +select +time"  # as the doctor advises
+ALERTS = json.dumps(
+    {
+        "interval_seconds": 1,
+        "resolve_seconds": 0,
+        "rules": {
+            "store_away": {"threshold": 0.5, "severity": "high"},
+            "success_rate": {"enabled": False},
+            "no_success": {"enabled": False},
+        },
+    }
+)
 USER = ("--user", "gateway", "on", ">pw", *RIGHTS.split())
 TOLD = re.compile(r"store (?:away|refuses): ")
 
@@ -71,6 +82,7 @@ def rigs(tmp_path_factory: pytest.TempPathFactory, engine: Engine) -> Iterator[l
                         redis_url=f"redis://gateway:pw@127.0.0.1:{server.port}",
                         store_failure=mode,
                         store_timeout=1,  # a busy machine
+                        alerts=ALERTS,
                     )
                 )
             found.append(rig)
@@ -136,7 +148,6 @@ def loading(rig: Rig) -> None:
 
 def loading_over(rig: Rig) -> None:
     with rig.admin as admin:
-        admin.config_set("key-load-delay", 0)
         _until(lambda: admin.info()["loading"] == 0)
         admin.flushall()
     (rig.folder / "dump.rdb").unlink()
@@ -192,6 +203,7 @@ class Told:
     errors: bool
     metric: float
     ready: bool
+    alerts: float
 
     @classmethod
     async def by(cls, gateway: Gateway) -> Told:
@@ -199,13 +211,18 @@ class Told:
             async with session.get(gateway.url + "/health") as reply:
                 report = await reply.json()
             async with session.get(gateway.url + "/metrics") as reply:
-                line = re.search(r"^gateway_store_available (\S+)", await reply.text(), re.M)
+                text = await reply.text()
             async with session.get(gateway.url + "/health/ready") as reply:
                 ready = reply.status == 200
-        assert line is not None
+        found = {}
+        for name in ("gateway_store_available", 'gateway_alerts_firing{severity="high"}'):
+            line = re.search(rf"^{re.escape(name)} (\S+)", text, re.M)
+            assert line is not None
+            found[name] = float(line[1])
         errors = any("store" in error for error in report["errors"])
         assert not errors or report["status"] != "healthy"
-        return cls(report["store"], errors, float(line[1]), ready)
+        available, alerts = found.values()
+        return cls(report["store"], errors, available, ready, alerts)
 
 
 async def answer(gateway: Gateway) -> tuple[int, str]:
@@ -231,8 +248,8 @@ def _until(condition: Callable[[], bool]) -> None:
     raise AssertionError("it does not happen")
 
 
-WELL = Told("available", False, 1.0, True)
-BROKEN = {"local": Told("away", True, 0.0, True), "deny": Told("away", True, 0.0, False)}
+WELL = Told("available", False, 1.0, True, 0.0)
+BROKEN = {"local": Told("away", True, 0.0, True, 1.0), "deny": Told("away", True, 0.0, False, 1.0)}
 ANSWERS = {"local": (200, ""), "deny": (503, "LIMIT_STORE_UNAVAILABLE")}
 
 
