@@ -150,13 +150,15 @@ class Store:
             raise
 
     async def _try(self) -> None:
-        self.timeout = timeout
-        self._some = False
-        calls = (self._probe(*probe) for probe in self._road.probes(self.trial))
-        errors = await asyncio.gather(*calls)
+        errors: list[StoreError | None]
+        try:
+            calls = (self._probe(*probe) for probe in self._road.probes(self.trial))
+            errors = await asyncio.gather(*calls)
+        except StoreError as error:
+            errors = [error]
         self._some = None in errors
-        for error in filter(None, errors):
-            raise error
+        for found in filter(None, errors):
+            raise found
 
     async def _probe(self, where: str, call: Prepared) -> StoreError | None:
         try:
