@@ -48,6 +48,7 @@ class Health:
 
     Args:
         store_available: whether the limiter's script works on the store.
+        store_serves_any: the same for some keys at least.
         memory: what the process and its engine weigh.
     """
 
@@ -56,11 +57,13 @@ class Health:
         settings: Settings,
         engine: Engine,
         store_available: Callable[[], bool],
+        store_serves_any: Callable[[], bool],
         memory: Memory,
     ) -> None:
         self._settings = settings
         self._engine = engine
         self._store_available = store_available
+        self._store_serves_any = store_serves_any
         self._memory = memory
         self._lock = asyncio.Lock()
         self._report: Report | None = None
@@ -69,9 +72,8 @@ class Health:
 
     async def ready(self) -> bool:
         """Whether new calls should come here: not where each would be refused."""
-        if self.draining or (
-            self._settings.store_failure == "deny" and not self._store_available()
-        ):
+        denies = self._settings.store_failure == "deny" and not self._store_serves_any()
+        if self.draining or denies:
             return False
         return (await self._engine.health()).ready
 

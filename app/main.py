@@ -131,7 +131,13 @@ class Parts:
             self.memory,
             self.log,
         )
-        self.health = Health(settings, engine, lambda: self.store.available, self.memory)
+        self.health = Health(
+            settings,
+            engine,
+            lambda: self.store.available,
+            lambda: self.store.serves_any,
+            self.memory,
+        )
         scraped.watch(
             self.metrics, settings, self.store, limiter, self.journal, self.memory, engine
         )

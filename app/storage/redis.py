@@ -59,6 +59,7 @@ class Store:
         timeout: longest wait of the road for an answer, in seconds.
 
     Attributes:
+        timeout: the same.
         trial: makes the calls that show whether it works; by default only PING.
         failures: commands that the store did not answer or refused, since the start.
 
@@ -70,6 +71,8 @@ class Store:
         self._road = _servers(url, timeout, 0.0)
         self._rest = _servers(url, max(timeout, ABSENT_SECONDS), ABSENT_SECONDS)
         self._vigil = Vigil(self._try)
+        self.timeout = timeout
+        self._some = False  # the last trial worked on a server
         self.trial: Trial = _ping
         self.failures = 0
 
@@ -77,6 +80,11 @@ class Store:
     def available(self) -> bool:
         """Whether the trial works; of a cluster: on every master. It follows within two seconds."""
         return self._vigil.available
+
+    @property
+    def serves_any(self) -> bool:
+        """Whether it works for some keys at least; only a Redis Cluster may serve but some."""
+        return self.available or self._some
 
     @property
     def outages(self) -> int:
@@ -142,14 +150,22 @@ class Store:
             raise
 
     async def _try(self) -> None:
-        probes = self._road.probes(self.trial)
-        await asyncio.gather(*(self._probe(where, call) for where, call in probes))
+        errors: list[StoreError | None]
+        try:
+            calls = (self._probe(*probe) for probe in self._road.probes(self.trial))
+            errors = await asyncio.gather(*calls)
+        except StoreError as error:
+            errors = [error]
+        self._some = None in errors
+        for found in filter(None, errors):
+            raise found
 
-    async def _probe(self, where: str, call: Prepared) -> None:
+    async def _probe(self, where: str, call: Prepared) -> StoreError | None:
         try:
             await _run(self._road, call)
         except StoreError as error:
-            raise type(error)(f"{where}{error}") from error
+            return type(error)(f"{where}{error}")
+        return None
 
 
 async def _run(servers: Servers, call: Prepared) -> Any:

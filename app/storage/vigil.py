@@ -86,6 +86,7 @@ class Vigil:
     def _failed(self, error: StoreError, began: float) -> None:
         now = asyncio.get_running_loop().time()
         self.last_error = str(error)
+        first = self._failing is None
         if self._failing is None:
             self._failing = began
         if not isinstance(error, ReplyError) or "LOADING" in str(error):  # it is on its way
@@ -93,6 +94,8 @@ class Vigil:
         elif self._refusing is None:
             self._refusing = began
         refuses = self._refusing is not None and now - self._refusing >= REFUSED_SECONDS
+        if first:  # a busy event loop may have been late itself: look again
+            return
         if self.available and (refuses or now - self._failing >= ABSENT_SECONDS):
             self.available = False
             self._away()

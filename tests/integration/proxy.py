@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
+import hiredis
+
 
 class Proxy:
     """Forwards connections to a server; to be used with ``async with``.
@@ -13,12 +15,15 @@ class Proxy:
         port: of the server.
 
     Attributes:
+        server: port that new connections lead to; old ones stay where they are.
+        most: commands that were in flight at once, on one connection.
         deaf: answers are thrown away.
         holding: what clients send is kept back, until :meth:`release`, even when they are gone.
     """
 
     def __init__(self, port: int) -> None:
-        self._server = port
+        self.server = port
+        self.most = 0
         self._listener: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._held: list[bytes] = []
@@ -45,7 +50,7 @@ class Proxy:
     async def release(self) -> None:
         """Deliver what was held, on a connection of its own, and wait for its last answer."""
         held, self._held, self.holding = b"".join(self._held), [], False
-        reader, writer = await asyncio.open_connection("127.0.0.1", self._server)
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.server)
         writer.write(held + b"PING\r\n")
         data = b""
         while not data.endswith(b"+PONG\r\n"):
@@ -53,10 +58,11 @@ class Proxy:
         writer.close()
 
     async def _connected(self, near: asyncio.StreamReader, out: asyncio.StreamWriter) -> None:
-        far, to_server = await asyncio.open_connection("127.0.0.1", self._server)
+        far, to_server = await asyncio.open_connection("127.0.0.1", self.server)
+        flying = _Flying()
         tasks = [
-            asyncio.create_task(self._pump(near, to_server, answers=False)),
-            asyncio.create_task(self._pump(far, out, answers=True)),
+            asyncio.create_task(self._pump(near, to_server, flying, answers=False)),
+            asyncio.create_task(self._pump(far, out, flying, answers=True)),
         ]
         self._tasks.update(tasks)
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -64,10 +70,16 @@ class Proxy:
             writer.close()
 
     async def _pump(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, answers: bool
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        flying: _Flying,
+        *,
+        answers: bool,
     ) -> None:
         with suppress(ConnectionError):
             while data := await reader.read(65536):
+                self.most = max(self.most, flying.count(data, answers=answers))
                 if answers and self.deaf:
                     continue
                 if not answers and self.holding:
@@ -75,3 +87,19 @@ class Proxy:
                     continue
                 writer.write(data)
                 await writer.drain()
+
+
+class _Flying:
+    """Counts commands that wait for their answer on one connection."""
+
+    def __init__(self) -> None:
+        self._readers = {answers: hiredis.Reader() for answers in (False, True)}
+        self._now = 0
+
+    def count(self, data: bytes, *, answers: bool) -> int:
+        """Take in what passed; how many are in flight after it."""
+        reader = self._readers[answers]
+        reader.feed(data)
+        while reader.gets() is not False:
+            self._now += -1 if answers else 1
+        return self._now

@@ -23,10 +23,21 @@ import redis
 
 from tests.integration.conftest import EVERY_SERVER, Server, server_binary
 from tests.integration.test_road import ask, post
-from tests.process import AUTH, Engine, Gateway
+from tests.process import AUTH, OPERATOR, Engine, Gateway
 
 WAIT = 60.0  # seconds; of a busy machine, and only where something is wrong
 RIGHTS = "~gemma:* +@read +@write +eval +evalsha +ping +select +time"  # as the doctor advises
+ALERTS = json.dumps(
+    {
+        "interval_seconds": 1,
+        "resolve_seconds": 0,
+        "rules": {
+            "store_away": {"threshold": 0.5, "severity": "high"},
+            "success_rate": {"enabled": False},
+            "no_success": {"enabled": False},
+        },
+    }
+)
 USER = ("--user", "gateway", "on", ">pw", *RIGHTS.split())
 TOLD = re.compile(r"store (?:away|refuses): ")
 
@@ -71,6 +82,8 @@ def rigs(tmp_path_factory: pytest.TempPathFactory, engine: Engine) -> Iterator[l
                         redis_url=f"redis://gateway:pw@127.0.0.1:{server.port}",
                         store_failure=mode,
                         store_timeout=1,  # a busy machine
+                        alerts=ALERTS,
+                        operator_keys=OPERATOR,
                     )
                 )
             found.append(rig)
@@ -118,7 +131,9 @@ def busy(rig: Rig) -> None:
 
 
 def busy_over(rig: Rig) -> None:
-    rig.ask("SCRIPT KILL", "CONFIG SET lua-time-limit 5000")
+    rig.ask("SCRIPT KILL")
+    with rig.admin as admin:
+        _until(lambda: admin.config_set("lua-time-limit", 5000))  # the script ends soon
 
 
 def loading(rig: Rig) -> None:
@@ -136,7 +151,6 @@ def loading(rig: Rig) -> None:
 
 def loading_over(rig: Rig) -> None:
     with rig.admin as admin:
-        admin.config_set("key-load-delay", 0)
         _until(lambda: admin.info()["loading"] == 0)
         admin.flushall()
     (rig.folder / "dump.rdb").unlink()
@@ -192,6 +206,7 @@ class Told:
     errors: bool
     metric: float
     ready: bool
+    alerts: float
 
     @classmethod
     async def by(cls, gateway: Gateway) -> Told:
@@ -199,13 +214,18 @@ class Told:
             async with session.get(gateway.url + "/health") as reply:
                 report = await reply.json()
             async with session.get(gateway.url + "/metrics") as reply:
-                line = re.search(r"^gateway_store_available (\S+)", await reply.text(), re.M)
+                text = await reply.text()
             async with session.get(gateway.url + "/health/ready") as reply:
                 ready = reply.status == 200
-        assert line is not None
+        found = {}
+        for name in ("gateway_store_available", 'gateway_alerts_firing{severity="high"}'):
+            line = re.search(rf"^{re.escape(name)} (\S+)", text, re.M)
+            assert line is not None
+            found[name] = float(line[1])
         errors = any("store" in error for error in report["errors"])
         assert not errors or report["status"] != "healthy"
-        return cls(report["store"], errors, float(line[1]), ready)
+        available, alerts = found.values()
+        return cls(report["store"], errors, available, ready, alerts)
 
 
 async def answer(gateway: Gateway) -> tuple[int, str]:
@@ -224,15 +244,15 @@ async def _eventually(look: Callable[[], Awaitable[object]], wanted: object) -> 
 def _until(condition: Callable[[], bool]) -> None:
     end = time.monotonic() + WAIT
     while time.monotonic() < end:
-        with suppress(redis.ConnectionError):  # it is being started
+        with suppress(redis.RedisError):  # not yet
             if condition():
                 return
         time.sleep(0.02)
     raise AssertionError("it does not happen")
 
 
-WELL = Told("available", False, 1.0, True)
-BROKEN = {"local": Told("away", True, 0.0, True), "deny": Told("away", True, 0.0, False)}
+WELL = Told("available", False, 1.0, True, 0.0)
+BROKEN = {"local": Told("away", True, 0.0, True, 1.0), "deny": Told("away", True, 0.0, False, 1.0)}
 ANSWERS = {"local": (200, ""), "deny": (503, "LIMIT_STORE_UNAVAILABLE")}
 
 
@@ -268,3 +288,47 @@ async def test_a_fault_is_told_and_its_end(rigs: list[Rig], fault: str) -> None:
         news = gateway.text()[length:]
         assert len(TOLD.findall(news)) == 1, news
         assert news.count("store back") == 1, news
+
+
+async def test_the_rights_that_are_advised_are_enough(rigs: list[Rig]) -> None:
+    """Every part of a gateway that uses the store does so: nothing is refused."""
+
+    async def use(gateway: Gateway) -> None:
+        await _eventually(lambda: Told.by(gateway), WELL)
+        before = await _failures(gateway)
+        headers = {"Authorization": f"Bearer {OPERATOR}"}
+        async with aiohttp.ClientSession(gateway.url, headers=headers) as session:
+            async with session.post("/v1/keys", json={"name": "team"}) as reply:
+                assert reply.status == 201
+                made = await reply.json()
+            assert (await session.patch(f"/v1/keys/{made['id']}", json={"name": "x"})).ok
+            call = ask("chat", "echo: hi")
+            auth = {"Authorization": f"Bearer {made['key']}"}
+            async with session.post("/v1/chat/completions", json=call, headers=auth) as reply:
+                assert reply.status == 200
+                said = {"response_id": reply.headers["x-request-id"], "score": 1}
+
+            async def rate() -> bool:  # the call is known a moment after its answer
+                return (await session.post("/v1/feedback", json=said, headers=auth)).ok
+
+            await _eventually(rate, True)
+            assert (await session.get("/v1/usage", headers=auth)).ok
+            silence = {"rule": "memory", "seconds": 1}
+            assert (await session.post("/v1/monitoring/alerts/silences", json=silence)).ok
+            for path in ("performance", "series", "calls", "usage", "export", "quality", "alerts"):
+                reply = await session.get(f"/v1/monitoring/{path}")
+                assert reply.ok, path
+                assert b'"degraded":true' not in await reply.read(), path
+            assert (await session.delete(f"/v1/keys/{made['id']}")).ok
+        await asyncio.sleep(1.2)  # every part writes twice a second
+        assert await _failures(gateway) == before
+
+    await asyncio.gather(*(use(gateway) for rig in rigs for gateway in rig.gateways.values()))
+
+
+async def _failures(gateway: Gateway) -> float:
+    async with aiohttp.ClientSession() as session:
+        text = await (await session.get(gateway.url + "/metrics")).text()
+    found = re.search(r"^gateway_store_failures_total (\S+)", text, re.M)
+    assert found is not None
+    return float(found[1])

@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
 
+from app.limits.script import trial
 from app.settings import Settings
 from app.storage import embedded
 from app.storage.batch import ReplyError, StoreError
@@ -20,7 +21,10 @@ from app.tools.doctor.machine import skew
 TIMEOUT = 3.0  # seconds; longer than a call would wait, so that slowness is told from absence
 PINGS = 20
 FULL = 0.9  # share of maxmemory
-RIGHTS = "give this user the gateway's keys and commands: ACL SETUSER NAME ~PREFIX:* +@all"
+RIGHTS = (
+    "give this user what the gateway needs: ACL SETUSER NAME ~PREFIX:* +@read +@write +eval "
+    "+evalsha +ping +select +time (Redis Cluster: +cluster +asking, too; Sentinel: +role)"
+)
 # Parts of what a server or the system says, and what to do about it.
 ADVICE = (
     ("WRONGPASS", "correct user and password in GATEWAY_REDIS_URL (percent-encoded)"),
@@ -37,6 +41,7 @@ ADVICE = (
     ("NOREPLICAS", "too few replicas (min-replicas-to-write): start them"),
     ("MASTERDOWN", "this is a replica without its primary: name the primary"),
     ("LOADING", "it is loading its data: wait, and try again"),
+    ("BUSY", "a script of somebody's doesn't end: see its log, SCRIPT KILL"),
     ("[SSL", "use rediss:// only with a server that speaks TLS; ssl_ca_certs= names its authority"),
 )
 
@@ -129,14 +134,12 @@ async def _examine(settings: Settings, store: Store, where: str) -> AsyncIterato
 
 
 async def _writes(settings: Settings, store: Store, where: str) -> AsyncIterator[Finding]:
-    name = f"{settings.redis_prefix}:doctor"
-    script = "return redis.call('SET', KEYS[1], '1', 'PX', 1000)"
     try:
-        await store.call("EVAL", script, 1, name)
+        await store.run(trial(settings.redis_prefix)(0))
     except StoreError as error:
-        yield _away(where, f"a script may not write {name}: {error}")
+        yield _away(where, f"the limiter's script doesn't work: {error}")
     else:
-        yield ok("redis", "takes scripts and writes")
+        yield ok("redis", "the limiter's script works")
 
 
 def _role(info: dict[str, str], url: str) -> Findings:
