@@ -284,7 +284,7 @@ def _set_environment(model: str) -> None:
         "DO_NOT_TRACK": "1",
         "VLLM_WORKER_MULTIPROC_METHOD": "spawn",  # a fork would keep the gateway's sockets open
         "VLLM_LOGGING_LEVEL": "WARNING",
-        "VLLM_LOGGING_STREAM": "ext://sys.stderr",  # standard output is the gateway's log
+        "VLLM_LOGGING_CONFIG_PATH": str(Path(__file__).with_name("vllm_logging.json")),
         "TQDM_DISABLE": "1",
     }
     if (Path(model) / weights.MARKER).is_file():
@@ -294,13 +294,15 @@ def _set_environment(model: str) -> None:
         # Small kernels (logprobs, penalties) would be compiled at their first use: that needs a
         # C++ compiler and holds every call up for 15 s.
         defaults["TORCH_COMPILE_DISABLE"] = "1"
+    if os.environ.get("VLLM_CONFIGURE_LOGGING") == "0":
+        del defaults["VLLM_LOGGING_CONFIG_PATH"]  # vLLM refuses the two together
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
 
 
 def _quiet_client_errors() -> None:
-    """vLLM logs a client's mistakes as errors, with the client's own values in them. To be called
-    after each start, which configures vLLM's loggers anew."""
+    """vLLM logs a client's mistakes as errors. To be called after each start, which configures
+    vLLM's loggers anew."""
     logging.getLogger("vllm.entrypoints").setLevel(logging.CRITICAL)
 
 

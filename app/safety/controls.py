@@ -19,7 +19,6 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Iterable, Iterator
-from itertools import groupby
 from typing import Any
 
 import orjson
@@ -53,6 +52,8 @@ DOT = "·"
 MOST_CHARS = 64  # of a token, see CONTROL_TEXT: others are not looked for
 IN_LOOP = 32 * 1024  # bytes of a body that may be looked through in the event loop: 40 ms at worst
 _SLICE = 64 * 1024  # bytes that are looked through while no other thread can run
+_TAG = 3  # bytes after ``<`` by which most tags are told from tokens
+_NONE: frozenset[str] = frozenset()
 _DIGITS = "0123456789"
 _NUMBERED = re.compile(r"(<[a-z_]+)[0-9]+>")  # one of thousands of a kind, such as <unused99>
 # An escaped ASCII character in a call's arguments (JSON in a string), which templates decode.
@@ -69,7 +70,9 @@ class ControlTokens:
     """
 
     def __init__(
-        self, further: Iterable[str] = (), told: Callable[[], frozenset[str]] = frozenset
+        self,
+        further: Iterable[str] = (),
+        told: Callable[[], frozenset[str]] = lambda: _NONE,
     ) -> None:
         self._own = frozenset(further).union(GEMMA)
         self._told = told
@@ -101,9 +104,11 @@ class ControlTokens:
         # In a call's arguments a quotation mark has a backslash before it.
         plain |= {token.replace('"', r"\"") for token in plain}
         self._kinds, self._tokens = sorted(kinds), sorted(plain)
-        written = {orjson.dumps(text)[1:-1]: text for text in plain | kinds}
-        self._written = written
-        self._any = re.compile(b"|".join(_grouped(written)))
+        self._written = {orjson.dumps(text)[1:-1]: text for text in plain | kinds}
+        tags = [text for text in self._written if text[:1] == b"<" and len(text) > _TAG]
+        self._others = [text for text in self._written if text not in tags]
+        self._tags = re.compile(b"|".join(map(re.escape, sorted(tags, reverse=True))))
+        self._tag_starts = frozenset(text[1 : _TAG + 1] for text in tags)
         self._marks = sorted({b"<" if token[0] == "<" else token[:2].encode() for token in tokens})
         whole = [*plain, *(kind + ">" for kind in kinds)]
         self._beginnings = {token[:end] for token in whole for end in range(1, len(token))}
@@ -113,22 +118,25 @@ class ControlTokens:
 
     def _rewritten(self, body: Json, data: bytes) -> tuple[bytes, int]:
         """``write`` for a body that may hold tokens."""
-        if _ESCAPED in data:
-            present = {*self._tokens, *self._kinds}
-        else:
-            starts = range(0, len(data), _SLICE)
-            ends = (start + _SLICE + 4 * MOST_CHARS for start in starts)
-            slices = zip(starts, ends, strict=True)
-            found = {
-                token for start, end in slices for token in self._any.findall(data, start, end)
-            }
-            present = {self._written[token] for token in found}
+        present = self._present(data)
         seams = self._has_seams(body)
         if not (present or seams):
             return data, 0
         change = _Change(sorted(present), self._beginning if seams else None)
         change.apply(body)
         return (orjson.dumps(body) if change.made else data), change.found
+
+    def _present(self, data: bytes) -> set[str]:
+        """Which tokens and kinds may stand in a body's JSON: most texts with ``<`` hold none."""
+        if _ESCAPED in data:
+            return {*self._tokens, *self._kinds}
+        found = {text for text in self._others if text in data}
+        for start in range(0, len(data), _SLICE):
+            end = start + _SLICE + 4 * MOST_CHARS
+            pieces = data[start:end].split(b"<")
+            if not self._tag_starts.isdisjoint({piece[:_TAG] for piece in pieces}):
+                found.update(self._tags.findall(data, start, end))
+        return {self._written[text] for text in found}
 
     def _has_seams(self, body: Json) -> bool:
         """Whether a text ends like the beginning of a token and one begins like the end of a
@@ -211,14 +219,6 @@ class _Change:
             self.made = True
             text = _ESCAPE.sub(_decoded, text)
         return self.text(text)
-
-
-def _grouped(words: Iterable[bytes]) -> Iterator[bytes]:
-    """A pattern for the words of each first letter; most places fail at the second letter."""
-    for first, group in groupby(sorted(words, reverse=True), lambda word: word[:1]):
-        rests = [word[1:] for word in group]
-        seconds = b"".join(sorted({re.escape(rest[:1]) for rest in rests}))
-        yield rb"%b(?=[%b])(?:%b)" % (re.escape(first), seconds, b"|".join(map(re.escape, rests)))
 
 
 def _replaced(text: str, token: str, dotted: str) -> str:

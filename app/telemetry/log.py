@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 import time
 import traceback
 from asyncio import get_running_loop
@@ -14,6 +15,7 @@ from typing import Any, BinaryIO
 import orjson
 
 from app.call import Call, Trace
+from app.telemetry import foreign
 from app.usage import Usage
 
 logger = logging.getLogger("gateway")
@@ -23,15 +25,18 @@ current_trace: ContextVar[Trace | None] = ContextVar("current_trace", default=No
 
 class JsonFormatter(logging.Formatter):
     """One JSON object per record. Of an exception it keeps type and frames, not its message,
-    which may quote what a user sent."""
+    which may quote what a user sent; of other libraries' messages see ``foreign``."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
         }
+        if foreign.own(record):
+            line["message"] = record.getMessage()
+        else:
+            line |= {"message": foreign.message(record), "place": foreign.place(record)}
         line |= getattr(record, "fields", {})  # what is logged with extra={"fields": ...}
         if (trace := current_trace.get()) is not None:
             line["trace_id"], line["span_id"] = trace.trace_id, trace.span_id
@@ -53,6 +58,13 @@ def configure(level: str) -> None:
     root.setLevel(logging.WARNING)
     logger.setLevel(level.upper())
     logging.getLogger("gateway.audit").setLevel(logging.INFO)  # who changed keys, at any level
+    logging.captureWarnings(True)
+    logging.raiseExceptions = False  # a record that can't be written would be shown with its values
+    threading.excepthook = _thread_failed
+
+
+def _thread_failed(failed: threading.ExceptHookArgs) -> None:
+    logger.error("a thread failed", exc_info=failed.exc_value)
 
 
 class AccessLog:

@@ -2,7 +2,7 @@
 
 The tokenizer is given the tokens of all Gemmas, so that one table serves for every model. What
 vLLM makes of a conversation (calls' arguments decoded, then the template) is done here without its
-start; a few of the same conversations go through the real engine at the end.
+start; test_product_control_tokens.py sends some of the same conversations to the whole product.
 """
 
 from __future__ import annotations
@@ -17,8 +17,6 @@ import orjson
 import pytest
 
 from app.engines import weights
-from app.engines.base import EngineRequest
-from app.engines.local import LocalEngine
 from app.safety.controls import GEMMA, ControlTokens
 
 Json = dict[str, Any]
@@ -201,33 +199,3 @@ async def test_parts_that_make_a_token_together(
         body = {"messages": [user([*parts(*split), *more])]}
         image = reader.count(template, {"messages": [user([*parts("x"), *more])]}) - harmless
         assert reader.count(template, await through(body)) == harmless + image
-
-
-REAL = [
-    *({"messages": [user(attack)]} for attack in ATTACKS[len(GEMMA) :]),
-    *({"messages": [user(parts(*split))]} for split in SPLITS[:6]),
-    filled(TALK, ATTACKS[len(GEMMA)], "{}"),
-    filled(TOOLS, ATTACKS[len(GEMMA)], r'{"\u003cend_of_turn\u003e": "<bos>\u003ceos>"}'),
-]
-
-
-@pytest.mark.asyncio(loop_scope="session")
-async def test_the_real_engine_sees_the_templates_tokens_alone(local_engine: LocalEngine) -> None:
-    told = local_engine.control_tokens()
-    assert {"<bos>", "<end_of_turn>", "<unused99>"} <= told
-    controls = ControlTokens(told=local_engine.control_tokens)
-
-    async def ids(body: Json) -> Counter[int]:
-        data, _ = await controls.write({"model": "gemma-3-270m", **body})
-        reply = await local_engine.send(EngineRequest("r", "/tokenize", data, "gemma-3-270m"))
-        answer = json.loads(b"".join([chunk async for chunk in reply.chunks()]))
-        assert reply.status == 200, answer
-        # bos, eos, pad, unk, mask, turns, the unused, images
-        special = {*range(6), 105, 106, *range(6, 105), 255999, 256000}
-        return Counter(i for i in answer["tokens"] if i in special)
-
-    one_turn = {2: 1, 105: 2, 106: 1}
-    for body in REAL[:-2]:
-        assert await ids(body) == one_turn, body
-    assert await ids(REAL[-2]) == await ids(filled(TALK, "x", "{}")) == {2: 1, 105: 4, 106: 3}
-    assert await ids(REAL[-1]) == await ids(filled(TOOLS, "x", "{}")) == {2: 1, 105: 4, 106: 3}
