@@ -106,6 +106,11 @@ class Call:
     headers: dict[str, str] = field(default_factory=dict)  # rate limit headers of the reply
     trace: Trace | None = None  # None: tracing is off
 
+    @property
+    def caller(self) -> str:
+        """Public id of the caller's key; empty before it is known."""
+        return self.principal.key_id if self.principal is not None else ""
+
     def enter(self, stage: str) -> None:
         """The call goes on to a stage of the road; only a trace cares."""
         if self.trace is not None:

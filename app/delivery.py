@@ -106,7 +106,7 @@ async def _whole(
         if reply.status != 200:
             call.usage = Usage()
             raise _refused(call, reply, raw)
-        verdict, body = await heavy.run(len(raw), lambda: judge(policy, call, raw))
+        verdict, body = await heavy.run(call.caller, len(raw), lambda: judge(policy, call, raw))
     await client.answer(call, 200, body)
     return Delivered(verdict.match, frozenset(verdict.flags))
 
@@ -168,7 +168,7 @@ async def _pump(
         if (size := len(data) + guard.waiting) <= INLINE_STREAM_BYTES:
             out = guard.feed(data)
         else:
-            out = await heavy.run(size, partial(guard.feed, data))
+            out = await heavy.run(call.caller, size, partial(guard.feed, data))
         if not call.first_token and guard.events_with_text:
             call.first_token = time.perf_counter()
         stop = guard.blocked or guard.failed

@@ -207,7 +207,9 @@ class Gateway:
         """Body to a valid, clean request for a model that the caller may use."""
         raw, depth = call.raw, self.settings.max_json_depth
         request = await self.heavy.run(
-            len(raw), lambda: read(raw, call.dialect, principal.tier, depth, self._allowed)
+            principal.key_id,
+            len(raw),
+            lambda: read(raw, call.dialect, principal.tier, depth, self._allowed),
         )
         if request.ignored:
             call.headers["x-gateway-ignored"] = fields.header(request.ignored)
@@ -219,7 +221,7 @@ class Gateway:
         call.enter("safety")
         try:
             flagged = await self.heavy.run(
-                len(raw), lambda: incoming.check(self.policy, request.messages)
+                principal.key_id, len(raw), lambda: incoming.check(self.policy, request.messages)
             )
         except incoming.Filtered as filtered:
             self.metrics.filter_child("input", filtered.match.category, "block").inc()
@@ -245,7 +247,9 @@ class Gateway:
         """Hand the call to an engine, and its answer to the client. However this ends, nothing
         goes on generating, and what was generated is charged."""
         call.usage_hidden = call.stream and call.dialect.ask_usage(call.body)
-        data, call.control_tokens = await self.controls.write(call.body)
+        data, call.control_tokens = await self.heavy.run(
+            call.caller, len(call.raw), lambda: self.controls.write(call.body)
+        )
         if call.control_tokens:
             self.metrics.control_tokens.labels(call.path).inc(call.control_tokens)
         request = EngineRequest(

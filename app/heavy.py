@@ -7,6 +7,7 @@ import gc
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
+from weakref import WeakValueDictionary
 
 INLINE_BYTES = 16 * 1024  # of the worst JSON there is, the road reads so much in about 30 ms
 
@@ -14,7 +15,8 @@ T = TypeVar("T")
 
 
 class Heavy:
-    """One thread for all large bodies and answers, one after the other in the order they came.
+    """One thread for all large bodies and answers, one after the other. Callers take turns, whoever
+    has however many: nobody waits behind all of another's.
 
     The interpreter lets the event loop have its turn every few milliseconds meanwhile
     (``sys.getswitchinterval``), and no more than one of them takes its memory at a time.
@@ -22,12 +24,14 @@ class Heavy:
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, "heavy")
-        self._turn = asyncio.Lock()
+        self._turn = asyncio.Lock()  # first come, first served, with at most one of each caller
+        self._callers: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
-    async def run(self, size: int, work: Callable[[], T]) -> T:
+    async def run(self, caller: str, size: int, work: Callable[[], T]) -> T:
         """Do work: in place where it is small, else in the thread.
 
         Args:
+            caller: whose work it is, such as the id of a key.
             size: bytes that the work is about.
             work: must not use the event loop.
 
@@ -38,7 +42,8 @@ class Heavy:
         """
         if size <= INLINE_BYTES:
             return work()
-        async with self._turn:
+        own = self._callers.setdefault(caller, asyncio.Lock())
+        async with own, self._turn:
             future = asyncio.get_running_loop().run_in_executor(self._thread, _alone, work)
             cancelled: asyncio.CancelledError | None = None
             while not future.done():

@@ -133,7 +133,7 @@ class Connection:
     async def _rest(self, first: bytes) -> bytes:
         """A body that doesn't come in one piece."""
         body, more, taken = bytearray(), True, 0
-        key_id = self._call.principal.key_id if self._call.principal is not None else ""
+        key_id = self._call.caller
         part = first
         try:
             while True:

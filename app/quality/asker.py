@@ -114,7 +114,7 @@ class Asker:
         request = EngineRequest(
             id="quality-" + urandom(8).hex(),
             path=path,
-            body=(await CONTROLS.write(body))[0],
+            body=CONTROLS.write(body)[0],
             model=str(body["model"]),
         )
         try:

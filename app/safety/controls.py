@@ -16,7 +16,6 @@ the tokenizers of Gemma 1 to 4, and the tokens that vLLM's and transformers' Gem
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -50,7 +49,6 @@ SPARED = frozenset(
 )
 DOT = "·"
 MOST_CHARS = 64  # of a token, see CONTROL_TEXT: others are not looked for
-IN_LOOP = 32 * 1024  # bytes of a body that may be looked through in the event loop: 40 ms at worst
 _SLICE = 64 * 1024  # bytes that are looked through while no other thread can run
 _TAG = 3  # bytes after ``<`` by which most tags are told from tokens
 _NONE: frozenset[str] = frozenset()
@@ -76,29 +74,37 @@ class ControlTokens:
     ) -> None:
         self._own = frozenset(further).union(GEMMA)
         self._told = told
-        self._learn(told())
+        self._known = _Tokens(self._own, told())
 
-    async def write(self, body: Json) -> tuple[bytes, int]:
+    def write(self, body: Json) -> tuple[bytes, int]:
         """A request's body as JSON for an engine, and how many tokens were made text (in place).
 
-        Costs a microsecond beside the writing itself where no text holds ``<``.
+        Costs a microsecond beside the writing itself where no text holds ``<``; large bodies belong
+        in a thread.
         """
-        if (told := self._told()) is not self._known:
-            self._learn(told)
+        if (told := self._told()) is not self._known.told:
+            self._known = _Tokens(self._own, told)
         data = orjson.dumps(body)
-        if _ESCAPED not in data and not any(mark in data for mark in self._marks):
-            return data, 0
-        if len(data) <= IN_LOOP:
-            return self._rewritten(body, data)
-        return await asyncio.to_thread(self._rewritten, body, data)
+        if self._known.may_stand_in(data):
+            return self._known.rewritten(body, data)
+        return data, 0
 
     def text(self, text: str) -> str:
         """A text that is to stand in a prompt of our own making."""
-        return _Change([*self._tokens, *self._kinds]).text(text)
+        return self._known.change().text(text)
 
-    def _learn(self, told: frozenset[str]) -> None:
-        self._known = told
-        tokens = {token for token in self._own | told if re.fullmatch(CONTROL_TEXT, token)}
+
+class _Tokens:
+    """What is known of a set of tokens. Never changed: threads may share it.
+
+    Args:
+        own: tokens known from the start.
+        told: those of the engine.
+    """
+
+    def __init__(self, own: frozenset[str], told: frozenset[str]) -> None:
+        self.told = told
+        tokens = {token for token in own | told if re.fullmatch(CONTROL_TEXT, token)}
         kinds = {kind[1] for token in tokens if (kind := _NUMBERED.fullmatch(token))}
         plain = {token for token in tokens if not _NUMBERED.fullmatch(token)}
         # In a call's arguments a quotation mark has a backslash before it.
@@ -116,8 +122,16 @@ class ControlTokens:
         self._firsts = {token[0] for token in whole}
         self._lasts = {token[-1] for token in whole}
 
-    def _rewritten(self, body: Json, data: bytes) -> tuple[bytes, int]:
-        """``write`` for a body that may hold tokens."""
+    def may_stand_in(self, data: bytes) -> bool:
+        """A quick look at a body's JSON: whether it is worth a longer one."""
+        return _ESCAPED in data or any(mark in data for mark in self._marks)
+
+    def change(self) -> _Change:
+        """A rewriting that looks for all of them."""
+        return _Change([*self._tokens, *self._kinds])
+
+    def rewritten(self, body: Json, data: bytes) -> tuple[bytes, int]:
+        """``ControlTokens.write`` for a body that may hold tokens."""
         present = self._present(data)
         seams = self._has_seams(body)
         if not (present or seams):

@@ -289,7 +289,8 @@ def judge_answer(policy: Policy, dialect: Dialect, doc: Json) -> Verdict:
 def _by_channel(slots: Iterable[Slot]) -> dict[Hashable, list[Slot]]:
     channels: dict[Hashable, list[Slot]] = {}
     for slot in slots:
-        channels.setdefault(slot.channel, []).append(slot)
+        channel = slot.where if slot.channel is None else slot.channel
+        channels.setdefault(channel, []).append(slot)
     return channels
 
 

@@ -26,7 +26,7 @@ class Slot:
     Args:
         where: path for error messages, such as ``messages.0.content.1.text``.
         channel: texts of one channel are one text for the reader: its parts are concatenated
-            (stream deltas of the same choice and field). None in a request: it stands alone.
+            (stream deltas of the same choice and field). None: it stands alone.
         trail: lists that run along the text, one entry a token (logprobs), see ``Trail``.
     """
 

@@ -166,7 +166,7 @@ def reader(tokenizer: Any) -> Reader:
 
 
 async def through(body: Json) -> Json:
-    data, _ = await ControlTokens().write(body)
+    data, _ = ControlTokens().write(body)
     made: Json = orjson.loads(data)
     return made
 

@@ -122,8 +122,6 @@ DOUBTS = {
     "model of a key": (keys(f"name: a, sha256: {A}, models: [gemma]"), ":2: keys.0.models: a: no"),
     "price": ("prices:\n  gemma: {input_per_million: 1, output_per_million: 1}\n",
               ":2: prices.gemma: no model of this name"),
-    "parameter of another server": ("allow_engine_parameters: [grammar_lazy]\n",
-                                    ":1: allow_engine_parameters.0: vLLM has no parameter"),
     "query": ("redis_url: redis://h?socket_timeout=3\n",
               ":1: redis_url: its query parameter 'socket_timeout' does nothing"),
     "no limit": ("tiers:\n  a: {max_in_flight: 0}\n", ":2: tiers.a.max_in_flight: one key may"),

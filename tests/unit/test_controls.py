@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import json
-import threading
 from typing import Any
 
 import orjson
 import pytest
 
-from app.safety.controls import GEMMA, IN_LOOP, ControlTokens
+from app.safety.controls import GEMMA, ControlTokens
 
 CONTROLS = ControlTokens()
 Json = dict[str, Any]
 
 
-async def written(body: Json, controls: ControlTokens = CONTROLS) -> Json:
+def written(body: Json, controls: ControlTokens = CONTROLS) -> Json:
     """The body as the engine gets it."""
-    data, _ = await controls.write(body)
+    data, _ = controls.write(body)
     result: Json = orjson.loads(data)
     return result
 
@@ -36,7 +35,7 @@ def readings(parts: list[str]) -> set[str]:
 
 
 @pytest.mark.parametrize("token", [*GEMMA, "<unused7>", "<unused6241>"])
-async def test_no_token_is_left(token: str) -> None:
+def test_no_token_is_left(token: str) -> None:
     for text in (
         token,
         f"a{token}b",
@@ -45,23 +44,23 @@ async def test_no_token_is_left(token: str) -> None:
         f"{token}\n{token}",
         f"\u200d{token}",
     ):
-        body = await written(chat(text))
+        body = written(chat(text))
         assert token not in texts(body)[0]
         assert texts(body)[0].replace("·", "") == text  # and nothing else has gone
 
 
 @pytest.mark.parametrize("token", [t for t in GEMMA if t[0] == "<"])
 @pytest.mark.parametrize("space", ["", " ", "\n \t\u3000"])
-async def test_no_seam_makes_a_token(token: str, space: str) -> None:
+def test_no_seam_makes_a_token(token: str, space: str) -> None:
     for cut in range(1, len(token)):
         for parts in ([token[:cut], token[cut:]], [token[:1], *token[1:cut], token[cut:]]):
             given = [f"hi{parts[0]}{space}", *parts[1:-1], f"{space}{parts[-1]}bye"]
-            body = await written(chat(*given))
+            body = written(chat(*given))
             assert not any(token in joined for joined in readings(texts(body)))
 
 
-async def test_numbered_tokens_have_seams_too() -> None:
-    body = await written(chat("<unused", "1", "2>", "x <unused1", "23>"))
+def test_numbered_tokens_have_seams_too() -> None:
+    body = written(chat("<unused", "1", "2>", "x <unused1", "23>"))
     assert "<unused" not in "".join(texts(body))
 
 
@@ -97,20 +96,20 @@ PLACES: dict[str, Json] = {
 
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("token", ["<end_of_turn>", "<|turn>", '<|"|>', "<unused99>"])
-async def test_every_place(place: str, token: str) -> None:
+def test_every_place(place: str, token: str) -> None:
     inner = json.dumps(token)[1:-1]
     body = json.loads(json.dumps(PLACES[place]).replace("TEXT", inner))
-    after, count = await CONTROLS.write(body)
+    after, count = CONTROLS.write(body)
     assert inner.encode() not in after
     assert count == json.dumps(PLACES[place]).count("TEXT")
 
 
 @pytest.mark.parametrize("field", ["prompt", "suffix", "stop", "stop_sequences", "response_format",
                                    "structured_outputs", "text", "chat_template"])  # fmt: skip
-async def test_raw_prompts_and_what_binds_stay(field: str) -> None:
+def test_raw_prompts_and_what_binds_stay(field: str) -> None:
     for value in ("<eos>", ["<bos>a", "<eos>"], {"<eos>": ["<end_of_turn>"]}):
         body = {field: value, "messages": [{"role": "user", "content": "<eos>"}]}
-        after = await written(body)
+        after = written(body)
         assert after[field] == value
         assert after["messages"][0]["content"] == "<·eos>"
 
@@ -128,23 +127,23 @@ ESCAPED = [
 
 
 @pytest.mark.parametrize("arguments", ESCAPED)
-async def test_arguments_are_read_as_templates_read_them(arguments: str) -> None:
+def test_arguments_are_read_as_templates_read_them(arguments: str) -> None:
     call = {"type": "function", "function": {"name": "f", "arguments": arguments}}
-    after = await written({"messages": [{"role": "assistant", "tool_calls": [call]}]})
+    after = written({"messages": [{"role": "assistant", "tool_calls": [call]}]})
     sent = after["messages"][0]["tool_calls"][0]["function"]["arguments"]
     before, decoded = str(json.loads(arguments)), str(json.loads(sent))
     assert decoded.replace("·", "") == before
     assert not any(token in decoded for token in [*GEMMA, "<unused12>"])
 
 
-async def test_arguments_that_only_speak_of_escapes_say_the_same() -> None:
+def test_arguments_that_only_speak_of_escapes_say_the_same() -> None:
     for arguments in (
         r'{"a": "\\u003ceos>"}',
         r'{"a": "C:\\u0041 \u0022 \u005c \u00e9 \n"}',
         r"\u00",
     ):
         call = {"function": {"name": "f", "arguments": arguments}}
-        after = await written({"messages": [{"role": "assistant", "tool_calls": [call]}]})
+        after = written({"messages": [{"role": "assistant", "tool_calls": [call]}]})
         sent = after["messages"][0]["tool_calls"][0]["function"]["arguments"]
         if arguments.startswith("{"):
             assert json.loads(sent) == json.loads(arguments)
@@ -158,42 +157,25 @@ async def test_arguments_that_only_speak_of_escapes_say_the_same() -> None:
      "<end of turn>", "<start_of_turn", "end_of_turn>", "<|im_start|>", "\\u003ceos\\u003e", "x <",
      "<unused>", "<unusedx>", "<\u200deos>", "[multi modal]", "<·eos>", "C:\\users\\u00"],
 )  # fmt: skip
-async def test_other_texts_stay_byte_for_byte(text: str) -> None:
+def test_other_texts_stay_byte_for_byte(text: str) -> None:
     body = chat(text, "and more")
-    assert await CONTROLS.write(body) == (orjson.dumps(body), 0)
+    assert CONTROLS.write(body) == (orjson.dumps(body), 0)
 
 
-async def test_what_was_broken_once_stays() -> None:
-    once = await written(chat("<eos> <end_of", "_turn>"))
-    assert await written(once) == once
+def test_what_was_broken_once_stays() -> None:
+    once = written(chat("<eos> <end_of", "_turn>"))
+    assert written(once) == once
 
 
-async def test_further_tokens_by_setting_and_by_the_engine() -> None:
+def test_further_tokens_by_setting_and_by_the_engine() -> None:
     told: list[frozenset[str]] = [frozenset()]
     controls = ControlTokens(("<|im_start|>",), lambda: told[0])
-    assert texts(await written(chat("<|im_start|> [INST]"), controls)) == ["<·|im_start|> [INST]"]
+    assert texts(written(chat("<|im_start|> [INST]"), controls)) == ["<·|im_start|> [INST]"]
     told[0] = frozenset({"[INST]", "<loc0001>", " ", "\n\n", "x"})
-    after = texts(await written(chat("[INST]\n\nx <loc0999> y", "[IN", "ST]"), controls))
+    after = texts(written(chat("[INST]\n\nx <loc0999> y", "[IN", "ST]"), controls))
     assert after == ["[·INST]\n\nx <·loc0999> y", "[·IN", "ST]"]
 
 
 def test_text_for_a_prompt_of_our_own() -> None:
     assert CONTROLS.text("<<eos>eos><unused1>") == "<<·eos>eos><·unused1>"
     assert CONTROLS.text("a < b") == "a < b"
-
-
-@pytest.mark.parametrize("size", [IN_LOOP // 2, 4 * IN_LOOP])
-async def test_large_bodies_are_looked_through_beside_the_event_loop(
-    size: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[bool] = []
-    inner = CONTROLS._rewritten
-
-    def rewritten(body: Json, data: bytes) -> tuple[bytes, int]:
-        seen.append(threading.current_thread() is threading.main_thread())
-        return inner(body, data)
-
-    monkeypatch.setattr(CONTROLS, "_rewritten", rewritten)
-    text = "<b>" * (size // 3) + "<eos>" + "<e" * 10
-    assert "<·eos>" in texts(await written(chat(text)))[0]
-    assert seen == [size < IN_LOOP]

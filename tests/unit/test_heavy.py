@@ -21,23 +21,23 @@ async def turns(count: int) -> None:
 
 async def test_small_work_stays_and_large_work_leaves_the_loop_free() -> None:
     heavy, here = Heavy(), threading.get_ident()
-    assert await heavy.run(INLINE_BYTES, threading.get_ident) == here
-    assert await heavy.run(LARGE, threading.get_ident) != here
+    assert await heavy.run("a", INLINE_BYTES, threading.get_ident) == here
+    assert await heavy.run("a", LARGE, threading.get_ident) != here
     go = threading.Event()
 
     def work() -> str:
         return "done" if go.wait(30) else "the loop stood still"
 
     asyncio.get_running_loop().call_soon(go.set)
-    assert await heavy.run(LARGE, work) == "done"
+    assert await heavy.run("a", LARGE, work) == "done"
 
 
 @pytest.mark.parametrize("size", [0, LARGE])
 async def test_what_work_raises_is_raised(size: int) -> None:
     heavy = Heavy()
     with pytest.raises(ZeroDivisionError):
-        await heavy.run(size, lambda: 1 / 0)
-    assert await heavy.run(size, lambda: 7) == 7
+        await heavy.run("a", size, lambda: 1 / 0)
+    assert await heavy.run("a", size, lambda: 7) == 7
 
 
 async def test_one_after_the_other_in_order() -> None:
@@ -49,31 +49,49 @@ async def test_one_after_the_other_in_order() -> None:
         go.wait(30)
         return number
 
-    tasks = [asyncio.create_task(heavy.run(LARGE, partial(work, n))) for n in range(3)]
+    tasks = [asyncio.create_task(heavy.run("a", LARGE, partial(work, n))) for n in range(3)]
     while not begun:
         await asyncio.sleep(0)
     await turns(10)
     assert begun == [0]
-    small = await heavy.run(1, lambda: "small work waits for nobody")
+    small = await heavy.run("a", 1, lambda: "small work waits for nobody")
     assert small
     go.set()
     assert await asyncio.gather(*tasks) == [0, 1, 2]
     assert begun == [0, 1, 2]
 
 
+async def test_callers_take_turns_whoever_has_however_many() -> None:
+    heavy, go = Heavy(), threading.Event()
+    begun: list[str] = []
+
+    def work(name: str) -> None:
+        begun.append(name)
+        go.wait(30)
+
+    names = ["a1", "a2", "a3", "b1", "b2", "c1"]
+    tasks = [asyncio.create_task(heavy.run(n[0], LARGE, partial(work, n))) for n in names]
+    while not begun:
+        await asyncio.sleep(0)
+    go.set()
+    await asyncio.gather(*tasks)
+    assert begun == ["a1", "b1", "c1", "a2", "b2", "a3"]
+    assert not heavy._callers
+
+
 async def test_cancelled_while_it_waits() -> None:
     heavy, go = Heavy(), threading.Event()
     begun: list[str] = []
-    first = asyncio.create_task(heavy.run(LARGE, partial(go.wait, 30)))
+    first = asyncio.create_task(heavy.run("a", LARGE, partial(go.wait, 30)))
     await turns(3)
-    second = asyncio.create_task(heavy.run(LARGE, partial(begun.append, "second")))
+    second = asyncio.create_task(heavy.run("a", LARGE, partial(begun.append, "second")))
     await turns(3)
     second.cancel()
     with pytest.raises(asyncio.CancelledError):
         await second
     go.set()
     assert await first
-    await heavy.run(LARGE, partial(begun.append, "third"))
+    await heavy.run("a", LARGE, partial(begun.append, "third"))
     assert begun == ["third"]
 
 
@@ -86,7 +104,7 @@ async def test_cancelled_while_it_runs_ends_with_the_work() -> None:
         done.append("work")
         raise ValueError("nobody hears this")
 
-    task = asyncio.create_task(heavy.run(LARGE, work))
+    task = asyncio.create_task(heavy.run("a", LARGE, work))
     await turns(3)
     for _ in range(3):  # however often
         task.cancel()
@@ -96,14 +114,14 @@ async def test_cancelled_while_it_runs_ends_with_the_work() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert done == ["work"]
-    assert await heavy.run(LARGE, lambda: "and on it goes") == "and on it goes"
+    assert await heavy.run("a", LARGE, lambda: "and on it goes") == "and on it goes"
 
 
 async def test_the_collector_rests_meanwhile() -> None:
     heavy = Heavy()
     assert gc.isenabled()
-    assert not await heavy.run(LARGE, gc.isenabled)
+    assert not await heavy.run("a", LARGE, gc.isenabled)
     assert gc.isenabled()
     with pytest.raises(ZeroDivisionError):
-        await heavy.run(LARGE, lambda: 1 / 0)
+        await heavy.run("a", LARGE, lambda: 1 / 0)
     assert gc.isenabled()
