@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+MAX_PARAM_CHARS = 256  # of a path in an error
+
 
 @dataclass(frozen=True, slots=True)
 class Kind:
@@ -124,7 +126,8 @@ class GatewayError(Exception):
     Args:
         code: row of the table.
         message: what to tell the client; the row's own text when empty. Never holds internals.
-        param: the field at fault, as a path such as ``messages.0.content``.
+        param: the field at fault, as a path such as ``messages.0.content``; cut where the client's
+            own keys make it long.
         headers: extra response headers, such as ``retry-after`` (seconds), which every 503 has.
     """
 
@@ -139,7 +142,7 @@ class GatewayError(Exception):
         super().__init__(message or code.value.message)
         self.code = code
         self.message = message or code.value.message
-        self.param = param
+        self.param = param[:MAX_PARAM_CHARS] if param else param
         self.headers = headers or {}
         if self.status == 503:
             self.headers = {"retry-after": "1", **self.headers}

@@ -29,8 +29,6 @@ _LOWEST, _HIGHEST = -(2**63), 2**64 - 1
 _MAX_MARKS = 200_000  # brackets, colons, commas: more than any context's worth of token ids
 _MAX_BRACKETS = 40_000  # objects and lists: 80 to 240 bytes each, for as few as three of the body
 _MAX_STRINGS = 40_000  # keys among them
-_MAX_KEY_CHARS = 256
-_NAMED_CHARS = 64  # of a key in an error
 _NAMED_UP_TO = 64 * 1024  # bytes: longer bodies don't get their duplicate key named
 
 
@@ -45,9 +43,10 @@ def loads(raw: bytes, max_depth: int) -> Json:
         GatewayError: VALIDATION_ERROR with a plain message; nothing else ever.
     """
     brackets, colons = raw.count(b"[") + raw.count(b"{"), raw.count(b":")
-    many = brackets > _MAX_BRACKETS or raw.count(b'"') > 2 * _MAX_STRINGS
-    if many or brackets + colons + raw.count(b",") > _MAX_MARKS:
-        _check_numbers(raw)
+    if len(raw) > _MAX_BRACKETS:  # else there is no room for too many
+        many = brackets > _MAX_BRACKETS or raw.count(b'"') > 2 * _MAX_STRINGS
+        if many or brackets + colons + raw.count(b",") > _MAX_MARKS:
+            _check_numbers(raw)
     try:
         doc = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
@@ -59,14 +58,12 @@ def loads(raw: bytes, max_depth: int) -> Json:
     if b"0" * 19 in raw.translate(_ZEROS):
         _check_integers(raw)
     if brackets > max_depth:
-        _check_shape(doc, max_depth)
+        _check_depth(doc, max_depth)
     try:
         again = orjson.dumps(doc)
     except TypeError:  # it writes half as deep as it reads
         raise invalid("The body is nested too deeply.") from None
     _check_keys(raw, colons, again)
-    if _may_have_long_key(again):
-        _check_shape(doc, max_depth)
     return doc
 
 
@@ -110,41 +107,18 @@ def _check_integers(raw: bytes) -> None:
             raise invalid("The body holds an integer that does not fit 64 bits.")
 
 
-def _may_have_long_key(again: bytes) -> bool:
-    """A quick look at our own JSON, where each key ends with a quote and a colon."""
-    if b'\\":' in again:  # in the midst of a string
-        return True
-    for piece in again.split(b'":'):
-        if len(piece) >= _MAX_KEY_CHARS:
-            start = piece.rfind(b'"')
-            if len(piece) - start > _MAX_KEY_CHARS or piece[start - 1 : start] == b"\\":
-                return True
-    return False
-
-
-def _check_shape(doc: Json, max_depth: int) -> None:
-    """Bound nesting and the length of keys."""
+def _check_depth(doc: Json, max_depth: int) -> None:
     level: list[Any] = [doc]
     for _ in range(max_depth):
-        below: list[Any] = []
-        for node in level:
-            values = node
-            if node.__class__ is dict:
-                values = node.values()
-                if len("".join(node)) > _MAX_KEY_CHARS:  # all of its keys: mostly they are short
-                    _check_long_keys(node)
-            below += [v for v in values if v.__class__ is dict or v.__class__ is list]
-        if not below:
+        level = [
+            value
+            for node in level
+            for value in (node.values() if node.__class__ is dict else node)
+            if value.__class__ is dict or value.__class__ is list
+        ]
+        if not level:
             return
-        level = below
     raise invalid(f"The body is nested too deeply: at most {max_depth} levels.")
-
-
-def _check_long_keys(node: Json) -> None:
-    longest = max(node, key=len)
-    if len(longest) > _MAX_KEY_CHARS:
-        message = f"A key of the body is longer than {_MAX_KEY_CHARS} characters."
-        raise invalid(message, longest[:_NAMED_CHARS])
 
 
 def _check_keys(raw: bytes, colons: int, again: bytes) -> None:
@@ -159,7 +133,7 @@ def _check_keys(raw: bytes, colons: int, again: bytes) -> None:
 
 
 def _duplicate(raw: bytes) -> str | None:
-    """The first key that stands twice in its object, cut short."""
+    """The first key that stands twice in its object."""
     found: list[str] = []
 
     def pairs(items: list[tuple[str, Any]]) -> None:
@@ -173,5 +147,5 @@ def _duplicate(raw: bytes) -> str | None:
     try:
         json.loads(raw, object_pairs_hook=pairs)
     except (ValueError, RecursionError):
-        return found[0][:_NAMED_CHARS] if found else None
+        return found[0] if found else None
     return None

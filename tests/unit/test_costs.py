@@ -1,107 +1,126 @@
-"""Bodies that are still arriving: their time and their bytes."""
+"""What a body of the allowed size costs, whatever it holds: memory, and one piece of time."""
 
 from __future__ import annotations
 
-import asyncio
+import gc
+import tracemalloc
+from collections.abc import Callable
+from typing import Any
 
 import pytest
-from starlette.types import Message
 
-from app.api import intake
-from app.api.endpoint import Connection
-from app.api.intake import Intake
-from app.api.watch import Watch
 from app.call import Call
+from app.delivery import judge
 from app.errors import Code, GatewayError
+from app.reader import read
+from app.safety import input as incoming
+from app.safety.policy import Policy
+from app.settings import Tier
+from app.wire import large_json
 from app.wire.chat import Chat
+from app.wire.completions import Completions
+from app.wire.dialect import Dialect
+from app.wire.messages import Messages
+from app.wire.responses import Responses
+from tests.bodies import MIB, answers, bodies
 
-TIMEOUT = 600.0  # seconds; of the whole call
-
-
-class Sender:
-    """A client that sends ``parts``, and then is silent."""
-
-    def __init__(self, *parts: bytes) -> None:
-        self._parts = list(parts)
-
-    async def receive(self) -> Message:
-        if not self._parts:
-            await asyncio.Event().wait()
-        return {"type": "http.request", "body": self._parts.pop(0), "more_body": True}
+POLICY = Policy.load()
+SIZE = MIB // 2
+TIMES = 20  # the size, at most
+MORE = 20 * MIB  # for what is bounded by number, not by size; orjson reserves more than it uses
+BODIES = bodies(SIZE)
 
 
-async def send(message: Message) -> None:
-    """Nobody listens."""
+def peak(work: Callable[[], object]) -> int:
+    """Bytes that work holds at most, beside what was there."""
+    gc.collect()
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
 
 
-def connection(sender: Sender, bodies: Intake, limit: int = 2**21) -> Connection:
-    call = Call("req-1", Chat(), "/v1/chat/completions")
-    return Connection(call, {}, sender.receive, send, limit, TIMEOUT, bodies)
+def take(raw: bytes, dialect: Dialect) -> None:
+    try:
+        request = read(raw, dialect, Tier(), 64, frozenset())
+        incoming.check(POLICY, request.messages)
+    except GatewayError as error:
+        assert error.code in (Code.VALIDATION_ERROR, Code.CONTENT_FILTERED)  # noqa: PT017
+        assert len(str(error.param)) <= 300  # noqa: PT017
 
 
-def test_a_large_body_has_more_time() -> None:
-    assert intake.patience(0) == intake.SECONDS
-    assert intake.patience(10 * intake.RATE) == intake.SECONDS + 10
+@pytest.mark.parametrize("name", BODIES)
+def test_a_body_takes_at_most_twenty_times_its_size(name: str) -> None:
+    raw = BODIES[name]
+    assert peak(lambda: take(raw, Chat())) <= TIMES * len(raw) + MORE
 
 
-@pytest.mark.parametrize("parts", [(), (b"{",), (b"x" * 100_000,)])
-async def test_time_is_up_for_a_body_that_doesn_t_come(
-    monkeypatch: pytest.MonkeyPatch, parts: tuple[bytes, ...]
-) -> None:
-    """Long before the whole call's, and without a timer of its own; nothing of it stays counted."""
-    monkeypatch.setattr(intake, "SECONDS", 0.1)
-    monkeypatch.setattr(intake, "RATE", 1_000_000)
-    bodies, watch = Intake(2**21), Watch()
-    one = connection(Sender(*parts), bodies)
-    watch.add(one)
-    with pytest.raises(GatewayError) as error:
-        async with asyncio.timeout(20):
-            await one.body()
-    assert error.value.code is Code.REQUEST_TIMEOUT
-    assert error.value.headers == {"connection": "close"}
-    assert bodies.total == 0
+PART = b'{"messages":[{"role":"user","content":[{"type":"text","text":"x","m":'
+WIDE = b'{"%s":[' % (b"k" * 100_000) + b",".join([b'"a"'] * 39_000) + b"]}"
 
 
-async def test_the_whole_call_s_time_is_the_most(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(intake, "SECONDS", 10 * TIMEOUT)
-    one = connection(Sender(b"x"), Intake(2**21))
-    reading = asyncio.create_task(one.body())
-    await asyncio.sleep(0)
-    assert one.patience == TIMEOUT
-    reading.cancel()
+@pytest.mark.parametrize(
+    ("dialect", "start", "end"),
+    [
+        (Chat(), b'{"messages":[{"role":"user","content":"x"}],"tools":[', b"]}"),
+        (Chat(), b'{"messages":[{"role":"user","content":"x","more":', b"}]}"),
+        (Chat(), PART, b"}]}]}"),
+        (Chat(), b'{"messages":[{"role":"assistant","tool_calls":[', b"]}]}"),
+        (Responses(), b'{"input":[{"type":"tomorrow","x":', b"}]}"),
+        (Responses(), b'{"input":"x","text":{"format":', b"}}"),
+        (Messages(), PART, b"}]}]}"),
+        (Messages(), b'{"messages":[],"system":[{"type":"text","text":"x","m":', b"}]}"),
+        (Completions(), b'{"prompt":"x","structured_outputs":', b"}"),
+    ],
+)  # fmt: skip
+def test_long_keys_over_many_strings(dialect: Dialect, start: bytes, end: bytes) -> None:
+    """The path of each string is as long as the keys above it: it is never put together."""
+    raw = start + WIDE + end
+    assert peak(lambda: take(raw, dialect)) <= TIMES * len(raw) + MORE
 
 
-async def test_a_body_over_the_limit_is_counted_no_more() -> None:
-    bodies = Intake(2**21)
-    with pytest.raises(GatewayError) as error:
-        await connection(Sender(*[b"x" * 1000] * 10), bodies, limit=5000).body()
-    assert error.value.code is Code.REQUEST_TOO_LARGE
-    assert bodies.total == 0
+@pytest.mark.parametrize("name", answers(1000))
+@pytest.mark.parametrize("size", [100_000, 3 * MIB])
+def test_an_answer_takes_at_most_twenty_times_its_size(name: str, size: int) -> None:
+    raw = answers(size)[name]
+    verdict: list[Any] = []
+    held = peak(lambda: verdict.append(judge(POLICY, Call("", Chat(), ""), raw)))
+    assert held <= TIMES * len(raw) + MORE
+    assert verdict[0][1] is raw
 
 
-def test_one_key_can_t_take_all_the_room() -> None:
-    bodies = Intake(2**21)
-    size = intake.CALLER_BYTES
-    bodies.take("a", size)
-    with pytest.raises(GatewayError) as error:
-        bodies.take("a", 1)
-    assert error.value.code is Code.RATE_LIMIT_EXCEEDED
-    for other in ("b", "c", "d"):
-        bodies.take(other, size)
-    with pytest.raises(GatewayError) as error:
-        bodies.take("e", 1)
-    assert error.value.code is Code.ENGINE_OVERLOADED
-    assert error.value.headers["retry-after"] == "1"
-    bodies.give_back("a", size)
-    bodies.take("e", size)
-    for key in ("b", "c", "d", "e"):
-        bodies.give_back(key, size)
-    assert bodies.total == 0
-    assert not bodies._held
+def test_the_same_alternative_is_judged_once() -> None:
+    asked: list[str] = []
+
+    class Counting(Policy):
+        def find(self, text: str) -> Any:
+            asked.append(text)
+            return super().find(text)
+
+    raw = answers(300_000)["logprobs"]
+    judge(Counting(), Call("", Chat(), ""), raw)
+    assert len([text for text in asked if text.startswith(" w") and len(text) < 5]) <= 21
 
 
-def test_large_bodies_have_room_for_a_few_of_a_key() -> None:
-    bodies = Intake(64 * 2**20)
-    bodies.take("a", 4 * 64 * 2**20)
-    with pytest.raises(GatewayError):
-        bodies.take("a", 1)
+@pytest.mark.parametrize(
+    "raw",
+    [b"{", b"[1,", b'{"a":NaN}', b'{"a":-Infinity}', b"\xff", b"[" * 100_000, b'{"a":"\xff"}'],
+)
+def test_large_documents_are_read_like_small_ones(raw: bytes) -> None:
+    padded = raw + b" " * large_json.LARGE_BYTES
+    for document in (raw, padded):
+        with pytest.raises(ValueError):  # noqa: PT011
+            large_json.loads(document)
+    good = b'{"a":[1,2.5,"\\u00e9",null,{"b":[true]}]}'
+    pad = b" " * large_json.LARGE_BYTES
+    assert large_json.loads(good) == large_json.loads(good + pad)
+
+
+def test_a_document_is_taken_apart() -> None:
+    doc = {"a": [[1, {"b": []}], {}], "c": {"d": "e"}}
+    inner = doc["a"]
+    large_json.dismantle(doc)
+    assert (doc, inner) == ({}, [])
+    large_json.dismantle("text")
