@@ -81,6 +81,7 @@ class Ledger:
         self._limiter = limiter
         self._prefix = prefix
         self._clock = clock
+        self._day = -1.0, ""  # number since the epoch, and ISO date, of the last look
         self._instance = secrets.token_hex(8)
         self._batches = 0
         self._open: dict[tuple[str, str], Counter[str]] = {}
@@ -265,7 +266,10 @@ class Ledger:
         return key_name(self._prefix, key_id, name)
 
     def _today(self) -> str:
-        return datetime.fromtimestamp(self._clock(), UTC).date().isoformat()
+        number = self._clock() // 86_400
+        if number != self._day[0]:
+            self._day = number, datetime.fromtimestamp(number * 86_400, UTC).date().isoformat()
+        return self._day[1]
 
     def _moment(self, seconds: float) -> str | None:
         if seconds <= 0:

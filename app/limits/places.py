@@ -26,7 +26,8 @@ class Places:
         Raises:
             GatewayError: RATE_LIMIT_EXCEEDED: its key has too many calls in flight already.
         """
-        held, most = self.held(principal), principal.tier.max_in_flight
+        key_id, most = principal.key_id, principal.tier.max_in_flight
+        held = self._held.get(key_id, 0)
         if most and held >= most:
             self.refused += 1
             raise GatewayError(
@@ -35,7 +36,7 @@ class Places:
                 "again when one of them is over.",
                 headers={"retry-after": "1"},
             )
-        self._held[principal.key_id] = held + 1
+        self._held[key_id] = held + 1
         call.placed = True
 
     def leave(self, call: Call) -> None:
@@ -44,9 +45,11 @@ class Places:
             return
         call.placed = False
         key_id = call.principal.key_id
-        held = self._held.pop(key_id) - 1
-        if held:
-            self._held[key_id] = held
+        held = self._held[key_id]
+        if held > 1:
+            self._held[key_id] = held - 1
+        else:
+            del self._held[key_id]
 
     def held(self, principal: Principal) -> int:
         """Calls of this key that are in flight in this process."""

@@ -127,7 +127,7 @@ class _Tokens:
         for mark in self._marks:
             if mark in data:
                 return True
-        return _ESCAPED in data
+        return b"\\" in data and _ESCAPED in data  # the single byte is found sooner
 
     def change(self) -> _Change:
         """A rewriting that looks for all of them."""
