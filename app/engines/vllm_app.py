@@ -319,6 +319,8 @@ def _flags(options: VllmOptions) -> list[str]:
     # xgrammar, vLLM's own choice, takes seconds of CPU to compile an ordinary pattern with Gemma's
     # vocabulary, and has no bound on a step; llguidance takes milliseconds and gives up in time.
     flags += ["--structured-outputs-config.backend", "guidance"]
+    # Without it the model may write line breaks and blanks until its tokens are used up.
+    flags += ["--structured-outputs-config.disable_any_whitespace", "true"]
     flags += ["--enable-auto-tool-choice", "--tool-call-parser", weights.tool_parser(folder)]
     if weights.needs_chat_template(folder):
         flags += ["--chat-template", str(weights.CHAT_TEMPLATE)]
