@@ -88,7 +88,7 @@ class KeyRing:
         self._anonymous = anonymous
         self._runtime = runtime
         self.throttle = Throttle()
-        # Of a thousand guesses at once, those after the first few are told by the throttle.
+        # Of a thousand guesses at once, those after the first 2 * BURST are told by the throttle.
         self._looking = asyncio.Semaphore(BURST)
         for key in keys:
             twin = self._keys.setdefault(key.digest, key)

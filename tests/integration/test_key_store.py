@@ -415,7 +415,8 @@ async def test_guesses_from_one_address_cost_the_store_little(
         Code.INVALID_API_KEY: BURST,
         Code.RATE_LIMIT_EXCEEDED: len(guesses) - BURST,
     }
-    assert one.runtime.lookups <= 1 + BURST + 1
+    # At once: as many are under way as fail before the address has to wait.
+    assert one.runtime.lookups <= 1 + BURST * (2 if at_once else 1) + 1
     before = one.runtime.lookups
     assert (await one.who(used, address)).key_id == used_id
     assert one.runtime.lookups == before
