@@ -51,7 +51,7 @@ class Bystander(threading.Thread):
     def _listen(self) -> None:
         script = {"pieces": WORDS, "delay": PACE}
         body = {"model": MODEL, "messages": TURN, "stream": True, "max_tokens": 1000}
-        body["metadata"] = {"loopback": json.dumps(script)}
+        body["loopback"] = script
         link = http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)
         headers = {"authorization": f"Bearer {self._key}", "content-type": "application/json"}
         link.request("POST", "/v1/chat/completions", json.dumps(body), headers)

@@ -150,7 +150,7 @@ def answer(chance: random.Random) -> Hostile:
     for name in chance.sample(sorted(odd), chance.randint(0, 2)):
         script[name] = odd[name]
     document = json.loads(json.dumps(VALID[path]))
-    document |= {"stream": chance.random() < 0.5, "metadata": {"loopback": json.dumps(script)}}
+    document |= {"stream": chance.random() < 0.5, "loopback": script}
     for name in ("max_tokens", "max_output_tokens"):
         if name in document:
             document[name] = 1024
