@@ -39,6 +39,10 @@ class Outlet:
         self.is_closing = transport.is_closing
         self.close = close
 
+    def shut(self) -> None:
+        """Whatever else an answer still says (or ``100 Continue``) doesn't leave."""
+        self.write = _drop
+
 
 class BoundedHttp(HttpToolsProtocol):
     """A connection on which neither side can take one message's end for another's.
@@ -274,6 +278,7 @@ class BoundedHttp(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         if words:
             self.transport.write(words)
+        self._outlet.shut()
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self.flow.resume_reading()
@@ -288,6 +293,10 @@ class BoundedHttp(HttpToolsProtocol):
         self._deadline = None
         if not self._due:  # else it is early: pipelined
             self.transport.close()
+
+
+def _drop(data: bytes | bytearray | memoryview) -> None:
+    """Write nothing."""
 
 
 async def _send_unframed(cycle: RequestResponseCycle, message: ASGISendEvent) -> None:

@@ -356,3 +356,20 @@ async def test_no_redirect_is_made_of_what_the_client_calls_our_host(
     assert b"evil" not in answer
     page = path in {"/console/", "/docs/"}
     assert (b" 307 " if page else b" 404 ") in answer
+
+
+async def test_a_body_refused_before_its_call_asks_for_it(gateway: Gateway) -> None:
+    """What the call still says (100 Continue) meets a connection that is closed for writing."""
+    head = (
+        f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {KEY}\r\n"
+        "content-type: application/json\r\nexpect: 100-continue\r\ntransfer-encoding: chunked\r\n"
+    )
+    for _ in range(20):
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+        writer.write(head.encode() + b"\r\ng\r\n")
+        async with asyncio.timeout(20):
+            answer = await reader.read()
+        assert answer.startswith(b"HTTP/1.1 400 ")
+        assert b"100 Continue" not in answer
+        writer.close()
+    assert '"call failed"' not in gateway.text()
