@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from app.errors import GatewayError
 from app.safety import input as incoming
 from app.settings import Tier
 from app.validation import fields
@@ -50,9 +51,14 @@ def read(
     """
     body = strict_json.loads(raw, max_depth)
     ignored = fields.select(dialect, body, allowed)
-    messages = dialect.messages(body)
-    incoming.sanitise(messages)
-    validate(dialect, body, messages, tier, allowed)
+    try:
+        messages = dialect.messages(body)
+        incoming.sanitise(messages)
+        validate(dialect, body, messages, tier, allowed)
+    except GatewayError as error:
+        if ignored:
+            error.headers["x-gateway-ignored"] = fields.header(ignored)
+        raise
     content_hash = affinity = incoming.content_hash(messages)
     if len(messages) > 2:  # later turns of a conversation find the prefix of the earlier ones
         affinity = incoming.content_hash(messages[:2])

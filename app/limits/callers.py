@@ -84,11 +84,12 @@ class Callers:
 
     async def _look(self) -> None:
         """A store that went away may come back empty, or without the last of what it had: then
-        all callers are new."""
+        all callers are new, also those that don't call again."""
         last = list(self._last.items())
         calls = (self._store.call("ZSCORE", self._name(s), bytes.fromhex(key)) for s, key in last)
         if None in await asyncio.gather(*calls):
-            self._known.clear()
+            for key_id in self._known:
+                self._new.setdefault((self._epoch[0], key_id[0]), []).append(key_id)
             self._last.clear()
 
     async def since(self, day: date) -> AsyncIterator[list[str]]:

@@ -32,6 +32,7 @@ class Target:
         self._seconds = seconds
         self._connection: http.client.HTTPConnection | None = None
         self.statuses: Counter[int] = Counter()
+        self._last: object = None  # request and answer before this one
 
     def fire(self, request: Hostile) -> bytes:
         """Send one request and check the answer; returns its body.
@@ -54,9 +55,11 @@ class Target:
             )  # fmt: skip
             reply = self._connection.getresponse()
             raw = reply.read()
-        except BaseException:
+        except BaseException as error:
             self.close()
-            raise
+            what = (request.method, request.path, len(request.data), request.data[:500])
+            raise AssertionError(f"{error!r} for {what}; before it {self._last}") from error
+        self._last = (request.path, len(request.data), reply.status, reply.headers.items())
         self.statuses[reply.status] += 1
         self._check(request, reply, raw)
         return raw
