@@ -12,11 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from app.quality.asker import Asker
+from app.errors import Code
+from app.quality.asker import Asker, Refused
 from app.quality.item import MAX_ANSWER, MAX_CONTEXT, MAX_QUESTION, Item, Unscored
 from app.quality.scores import squash
 
 NOT_TOLD = "the engine tells no likelihoods of a prompt"
+CLOSED = "a gateway refused it: the tier of its key needs prompt_logprobs_tokens (8192)"
 TOO_SHORT = "the answer is too short to be judged"
 MIN_WORDS = 5
 LONG_WORD = 20  # characters; longer ones on average: a script without spaces
@@ -134,7 +136,12 @@ async def _likelihoods(
         "temperature": 0,
         "prompt_logprobs": 0,
     }
-    document = await asker.ask(purpose, "/v1/completions", body)
+    try:
+        document = await asker.ask(purpose, "/v1/completions", body)
+    except Refused as refused:
+        if refused.code == Code.VALIDATION_ERROR.name:
+            raise Unscored(CLOSED) from None
+        raise
     try:
         choices = sorted(document["choices"], key=lambda choice: int(choice["index"]))
         told = [_tokens(choice["prompt_logprobs"]) for choice in choices]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 from collections.abc import AsyncIterator, Iterator
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from app.engines import weights
 from app.engines.local import LocalEngine
 from tests.process import OPERATOR, Gateway
 
+JUDGE = "judge-key-0123456789"  # of a tier that may ask for logprobs of prompts
 ROOT = Path(__file__).parents[2]
 
 
@@ -57,6 +60,9 @@ def real(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         foreign = folder / "elsewhere" / name / "__init__.py"
         foreign.write_text(f"raise SystemExit('foreign {name}')\n")
     settings: dict[str, object] = {"model": model_folder, "operator_keys": OPERATOR}
+    judge = {"name": "judge", "sha256": sha256(JUDGE.encode()).hexdigest(), "tier": "judge"}
+    settings["keys"] = json.dumps([judge])
+    settings["tiers__judge__prompt_logprobs_tokens"] = 8192
     settings["tiers__default__grammars"] = True
     settings["tiers__default__prompt_logprobs_tokens"] = 128
     # For test_product_alerts.py: a seventeenth call at once has to wait.

@@ -82,7 +82,7 @@ async def test_a_blocked_stream_stops_the_generation(real: Gateway) -> None:
 
 
 async def test_the_engine_core_killed(real: Gateway) -> None:
-    """Calls in flight end with an error, readiness goes, the engine comes back within 60 s."""
+    """Calls in flight end with an error, readiness goes, the engine comes back by itself."""
     core = engine_core(real.pid)
     calls = [asyncio.create_task(post(real, d, long_ask(d, True))) for d in ("chat", "messages")]
     whole = asyncio.create_task(post(real, "chat", long_ask("chat", False)))
@@ -103,7 +103,7 @@ async def test_the_engine_core_killed(real: Gateway) -> None:
     status, raw, headers = await post(real, "chat", ask("chat", "Hello"))
     assert status == 503
     assert headers["retry-after"]
-    took = await asyncio.to_thread(real.wait_ready, 60)
+    took = await asyncio.to_thread(real.wait_ready, 180)
     print(f"engine back {took:.1f} s after SIGKILL")
     status, _, _ = await post(real, "chat", ask("chat", "Hello", max_tokens=4))
     assert status == 200

