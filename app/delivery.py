@@ -14,7 +14,7 @@ import orjson
 from app.call import Call, Client
 from app.engines.base import EngineFailed, EngineReply
 from app.errors import Code, GatewayError
-from app.heavy import Heavy
+from app.heavy import INLINE_BYTES, Heavy
 from app.safety.output import OutputGuard, Verdict, judge_answer
 from app.safety.policy import Match, Policy
 from app.telemetry.log import logger
@@ -106,7 +106,10 @@ async def _whole(
         if reply.status != 200:
             call.usage = Usage()
             raise _refused(call, reply, raw)
-        verdict, body = await heavy.run(call.caller, len(raw), lambda: judge(policy, call, raw))
+        if len(raw) <= INLINE_BYTES:
+            verdict, body = judge(policy, call, raw)
+        else:
+            verdict, body = await heavy.run(call.caller, partial(judge, policy, call, raw))
     await client.answer(call, 200, body)
     return Delivered(verdict.match, frozenset(verdict.flags))
 
@@ -165,10 +168,10 @@ async def _pump(
     """Move the stream until it ends, breaks, or is cut; then the engine stops before the client
     is told."""
     async for data in reply.chunks():
-        if (size := len(data) + guard.waiting) <= INLINE_STREAM_BYTES:
+        if len(data) + guard.waiting <= INLINE_STREAM_BYTES:
             out = guard.feed(data)
         else:
-            out = await heavy.run(call.caller, size, partial(guard.feed, data))
+            out = await heavy.run(call.caller, partial(guard.feed, data))
         if not call.first_token and guard.events_with_text:
             call.first_token = time.perf_counter()
         stop = guard.blocked or guard.failed

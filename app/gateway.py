@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from functools import partial
 from math import ceil
 from typing import Protocol
 
@@ -14,7 +15,7 @@ from app.buckets import Buckets
 from app.call import Call, Client, Principal
 from app.engines.base import Engine, EngineReply, EngineRequest, Tally
 from app.errors import Code, GatewayError
-from app.heavy import Heavy
+from app.heavy import INLINE_BYTES, Heavy
 from app.limits import admission as limits
 from app.limits.ledger import Ledger
 from app.limits.limiter import Limiter
@@ -117,7 +118,10 @@ class Gateway:
             call.enter("limits")
             await self._admit(call, call.principal)
             call.enter("validation")
-            await self._prepare(call, call.principal)
+            if len(call.raw) <= INLINE_BYTES:
+                self._prepare(call, call.principal)
+            else:
+                await self.heavy.run(call.caller, partial(self._prepare, call, call.principal))
             listener = self.listen(call, client) if self.listen is not None else None
             outcome = self._judged(await self._generate(call, listener or client))
             if listener is not None:
@@ -203,14 +207,10 @@ class Gateway:
             admission = await self.limiter.give_back(call.principal, call.admission)
             call.headers = limits.headers(admission)
 
-    async def _prepare(self, call: Call, principal: Principal) -> None:
+    def _prepare(self, call: Call, principal: Principal) -> None:
         """Body to a valid, clean request for a model that the caller may use."""
-        raw, depth = call.raw, self.settings.max_json_depth
-        request = await self.heavy.run(
-            principal.key_id,
-            len(raw),
-            lambda: read(raw, call.dialect, principal.tier, depth, self._allowed),
-        )
+        depth = self.settings.max_json_depth
+        request = read(call.raw, call.dialect, principal.tier, depth, self._allowed)
         if request.ignored:
             call.headers["x-gateway-ignored"] = fields.header(request.ignored)
         body = call.body = request.body
@@ -220,9 +220,7 @@ class Gateway:
         call.input_length = request.input_length
         call.enter("safety")
         try:
-            flagged = await self.heavy.run(
-                principal.key_id, len(raw), lambda: incoming.check(self.policy, request.messages)
-            )
+            flagged = incoming.check(self.policy, request.messages)
         except incoming.Filtered as filtered:
             self.metrics.filter_child("input", filtered.match.category, "block").inc()
             raise
@@ -247,9 +245,11 @@ class Gateway:
         """Hand the call to an engine, and its answer to the client. However this ends, nothing
         goes on generating, and what was generated is charged."""
         call.usage_hidden = call.stream and call.dialect.ask_usage(call.body)
-        data, call.control_tokens = await self.heavy.run(
-            call.caller, len(call.raw), lambda: self.controls.write(call.body)
-        )
+        if len(call.raw) <= INLINE_BYTES:
+            data, call.control_tokens = self.controls.write(call.body)
+        else:
+            work = partial(self.controls.write, call.body)
+            data, call.control_tokens = await self.heavy.run(call.caller, work)
         if call.control_tokens:
             self.metrics.control_tokens.labels(call.path).inc(call.control_tokens)
         request = EngineRequest(

@@ -27,12 +27,11 @@ class Heavy:
         self._turn = asyncio.Lock()  # first come, first served, with at most one of each caller
         self._callers: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
-    async def run(self, caller: str, size: int, work: Callable[[], T]) -> T:
-        """Do work: in place where it is small, else in the thread.
+    async def run(self, caller: str, work: Callable[[], T]) -> T:
+        """Do work in the thread. What is about ``INLINE_BYTES`` or less is done in place instead.
 
         Args:
             caller: whose work it is, such as the id of a key.
-            size: bytes that the work is about.
             work: must not use the event loop.
 
         Raises:
@@ -40,8 +39,6 @@ class Heavy:
             asyncio.CancelledError: cancelled while it waited for its turn, or while it ran; then
                 once it has ended, so that nothing goes on behind its caller's back.
         """
-        if size <= INLINE_BYTES:
-            return work()
         own = self._callers.setdefault(caller, asyncio.Lock())
         async with own, self._turn:
             future = asyncio.get_running_loop().run_in_executor(self._thread, _alone, work)

@@ -21,7 +21,7 @@ import orjson
 from app.call import Call
 from app.delivery import judge
 from app.errors import GatewayError
-from app.heavy import Heavy
+from app.heavy import INLINE_BYTES, Heavy
 from app.reader import read
 from app.safety import input as incoming
 from app.safety.policy import Policy
@@ -75,7 +75,10 @@ async def block(size: int, work: Work) -> float:
     ticking = asyncio.create_task(tick())
     await asyncio.sleep(3 * TICK)
     longest = 0.0
-    await heavy.run(size, work)
+    if size <= INLINE_BYTES:
+        work()
+    else:
+        await heavy.run("caller", work)
     await asyncio.sleep(3 * TICK)
     ticking.cancel()
     return longest

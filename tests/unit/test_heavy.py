@@ -9,9 +9,7 @@ from functools import partial
 
 import pytest
 
-from app.heavy import INLINE_BYTES, Heavy
-
-LARGE = INLINE_BYTES + 1
+from app.heavy import Heavy
 
 
 async def turns(count: int) -> None:
@@ -19,25 +17,23 @@ async def turns(count: int) -> None:
         await asyncio.sleep(0)
 
 
-async def test_small_work_stays_and_large_work_leaves_the_loop_free() -> None:
+async def test_work_leaves_the_loop_free() -> None:
     heavy, here = Heavy(), threading.get_ident()
-    assert await heavy.run("a", INLINE_BYTES, threading.get_ident) == here
-    assert await heavy.run("a", LARGE, threading.get_ident) != here
+    assert await heavy.run("a", threading.get_ident) != here
     go = threading.Event()
 
     def work() -> str:
         return "done" if go.wait(30) else "the loop stood still"
 
     asyncio.get_running_loop().call_soon(go.set)
-    assert await heavy.run("a", LARGE, work) == "done"
+    assert await heavy.run("a", work) == "done"
 
 
-@pytest.mark.parametrize("size", [0, LARGE])
-async def test_what_work_raises_is_raised(size: int) -> None:
+async def test_what_work_raises_is_raised() -> None:
     heavy = Heavy()
     with pytest.raises(ZeroDivisionError):
-        await heavy.run("a", size, lambda: 1 / 0)
-    assert await heavy.run("a", size, lambda: 7) == 7
+        await heavy.run("a", lambda: 1 / 0)
+    assert await heavy.run("a", lambda: 7) == 7
 
 
 async def test_one_after_the_other_in_order() -> None:
@@ -49,13 +45,11 @@ async def test_one_after_the_other_in_order() -> None:
         go.wait(30)
         return number
 
-    tasks = [asyncio.create_task(heavy.run("a", LARGE, partial(work, n))) for n in range(3)]
+    tasks = [asyncio.create_task(heavy.run("a", partial(work, n))) for n in range(3)]
     while not begun:
         await asyncio.sleep(0)
     await turns(10)
     assert begun == [0]
-    small = await heavy.run("a", 1, lambda: "small work waits for nobody")
-    assert small
     go.set()
     assert await asyncio.gather(*tasks) == [0, 1, 2]
     assert begun == [0, 1, 2]
@@ -70,7 +64,7 @@ async def test_callers_take_turns_whoever_has_however_many() -> None:
         go.wait(30)
 
     names = ["a1", "a2", "a3", "b1", "b2", "c1"]
-    tasks = [asyncio.create_task(heavy.run(n[0], LARGE, partial(work, n))) for n in names]
+    tasks = [asyncio.create_task(heavy.run(n[0], partial(work, n))) for n in names]
     while not begun:
         await asyncio.sleep(0)
     go.set()
@@ -82,16 +76,16 @@ async def test_callers_take_turns_whoever_has_however_many() -> None:
 async def test_cancelled_while_it_waits() -> None:
     heavy, go = Heavy(), threading.Event()
     begun: list[str] = []
-    first = asyncio.create_task(heavy.run("a", LARGE, partial(go.wait, 30)))
+    first = asyncio.create_task(heavy.run("a", partial(go.wait, 30)))
     await turns(3)
-    second = asyncio.create_task(heavy.run("a", LARGE, partial(begun.append, "second")))
+    second = asyncio.create_task(heavy.run("a", partial(begun.append, "second")))
     await turns(3)
     second.cancel()
     with pytest.raises(asyncio.CancelledError):
         await second
     go.set()
     assert await first
-    await heavy.run("a", LARGE, partial(begun.append, "third"))
+    await heavy.run("a", partial(begun.append, "third"))
     assert begun == ["third"]
 
 
@@ -104,7 +98,7 @@ async def test_cancelled_while_it_runs_ends_with_the_work() -> None:
         done.append("work")
         raise ValueError("nobody hears this")
 
-    task = asyncio.create_task(heavy.run("a", LARGE, work))
+    task = asyncio.create_task(heavy.run("a", work))
     await turns(3)
     for _ in range(3):  # however often
         task.cancel()
@@ -114,14 +108,14 @@ async def test_cancelled_while_it_runs_ends_with_the_work() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert done == ["work"]
-    assert await heavy.run("a", LARGE, lambda: "and on it goes") == "and on it goes"
+    assert await heavy.run("a", lambda: "and on it goes") == "and on it goes"
 
 
 async def test_the_collector_rests_meanwhile() -> None:
     heavy = Heavy()
     assert gc.isenabled()
-    assert not await heavy.run("a", LARGE, gc.isenabled)
+    assert not await heavy.run("a", gc.isenabled)
     assert gc.isenabled()
     with pytest.raises(ZeroDivisionError):
-        await heavy.run("a", LARGE, lambda: 1 / 0)
+        await heavy.run("a", lambda: 1 / 0)
     assert gc.isenabled()
