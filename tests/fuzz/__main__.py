@@ -14,7 +14,7 @@ from tests.fuzz import SEED
 from tests.fuzz.requests import hostile
 from tests.fuzz.storm import Storm
 from tests.fuzz.target import fire_all, well
-from tests.fuzz.watch import MB, Watch
+from tests.fuzz.watch import MB, MODEL, Watch
 from tests.process import Engine, Gateway
 
 FLAT = 32 * MB  # growth of memory from the first third of the run to its end
@@ -63,11 +63,11 @@ def main() -> None:
         config.write_text(f"keys:\n  - {{name: bystander, sha256: {digest}}}\n", encoding="utf-8")
         with (
             Engine(folder) as engine,
+            Engine(folder, 0, "--models", MODEL) as other,
             Gateway(
                 folder,
                 config=config,
-                upstreams=engine.url + "/v1",
-                idle_timeout=10,
+                upstreams=f"{engine.url}/v1,{other.url}/v1",
                 eject_after=1_000_000,
             ) as gateway,
         ):
