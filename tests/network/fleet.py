@@ -153,7 +153,8 @@ class Fleet:
     def _gateway(self, host: Host) -> Service:
         config = self.folder / "gateway.yaml"
         digest = hashlib.sha256(LIMITED_KEY.encode()).hexdigest()
-        tiers = {"default": {"max_in_flight": 0}, "limited": {"windows": [{"limit": LIMIT, "seconds": 3600}]}}
+        limited = {"windows": [{"limit": LIMIT, "seconds": 3600}]}
+        tiers = {"default": {"max_in_flight": 0}, "limited": limited}
         keys = [{"name": "limited", "sha256": digest, "tier": "limited"}]
         config.write_text(yaml.safe_dump({"tiers": tiers, "keys": keys}))
         settings = self.settings | {
