@@ -37,7 +37,7 @@ def report(real: Gateway, tmp_path_factory: pytest.TempPathFactory) -> Json:
         env={**os.environ, "GATEWAY_API_KEY": JUDGE},
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=1800,
         check=False,
     )
     print(done.stdout)
@@ -128,7 +128,7 @@ async def test_the_answers_own_id_is_good_for_feedback(real: Gateway, path: str)
 
 
 async def _judged(session: aiohttp.ClientSession, gateway: Gateway, operator: str) -> Json:
-    end = time.monotonic() + 120
+    end = time.monotonic() + 600
     headers = {"Authorization": f"Bearer {operator}"}
     while True:
         url = gateway.url + "/v1/monitoring/quality"
