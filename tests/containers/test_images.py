@@ -97,7 +97,7 @@ def test_our_layers_are_small(containers: Containers, image: str, tmp_path: Path
     sizes = [layer["size"] for layer in layers[1:]]  # the first is the base image
     print(f"compressed layers over the base: {[round(s / 1e6, 1) for s in sizes]} MB")
     assert sum(sizes) < COMPRESSED
-    assert sum(sizes[-2:]) < 2e6
+    assert sum(sizes[-2:]) < 4e6  # code and built console, with its copy of Swagger UI
     shutil.rmtree(tmp_path / "image")
 
 
