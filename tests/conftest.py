@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import pytest
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 def pytest_configure() -> None:
     """Ctrl-C is tested, too: a runner in the background hands on that it is ignored."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    # An engine in this process sets PYTHONSAFEPATH, which children would inherit.
+    root = str(Path(__file__).parents[1])
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
 
 
 def absent(what: str) -> NoReturn:

@@ -235,7 +235,8 @@ async def test_the_connection_lives_on_after_a_refused_body(gateway: Gateway) ->
     refused += b"content-length: %d\r\n\r\n" % len(body) + body
     good = HEAD + b"connection: close\r\ncontent-length: %d\r\n\r\n" % len(BODY) + BODY
     answer = await talk(gateway, refused, good, pause=0.1, wait=60)
-    assert answer.count(b" 401 ") == 1
+    # 429: where earlier tests have failed too often from this address.
+    assert answer.count(b"HTTP/1.1 401 ") + answer.count(b"HTTP/1.1 429 ") == 1
     assert answer.count(b" 200 OK") == 1
 
 
