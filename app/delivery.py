@@ -168,7 +168,7 @@ async def _pump(
     """Move the stream until it ends, breaks, or is cut; then the engine stops before the client
     is told."""
     async for data in reply.chunks():
-        if len(data) + guard.waiting <= INLINE_STREAM_BYTES:
+        if len(data) + len(guard.rest) <= INLINE_STREAM_BYTES:
             out = guard.feed(data)
         else:
             out = await heavy.run(call.caller, partial(guard.feed, data))

@@ -229,9 +229,8 @@ class Gateway:
 
     def _route(self, wanted: str | None, principal: Principal) -> str:
         """The model to use: the one asked for, or the first served one when none was named."""
-        served = self.engine.models()
         if wanted is None:
-            if not served:
+            if not (served := self.engine.models()):
                 raise GatewayError(Code.ENGINE_UNAVAILABLE, headers={"retry-after": "5"})
             allowed = self.models(principal)
             wanted = allowed[0] if allowed else served[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from app.errors import GatewayError
 from app.safety import input as incoming
@@ -13,8 +13,7 @@ from app.wire import strict_json
 from app.wire.dialect import Dialect, Json, Message
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """A request that was read.
 
     Args:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import unquote
@@ -14,6 +13,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from app.api import framing, refusal
 from app.api.endpoint import FAULT
+from app.api.outlet import Outlet
 from app.errors import Code, GatewayError
 
 if TYPE_CHECKING:
@@ -27,21 +27,6 @@ MAX_DUE = 64  # requests on one connection that wait for their answers
 # a client that still sends would meet a reset instead of the answer (RFC 9112, 9.6).
 LINGER_BYTES = 32 * 1024 * 1024
 LINGER_SECONDS = 30.0
-
-
-class Outlet:
-    """The transport as an answer sees it: what closes it is the protocol."""
-
-    __slots__ = ("close", "is_closing", "write")
-
-    def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
-        self.write = transport.write
-        self.is_closing = transport.is_closing
-        self.close = close
-
-    def shut(self) -> None:
-        """Whatever else an answer still says (or ``100 Continue``) doesn't leave."""
-        self.write = _drop
 
 
 class BoundedHttp(HttpToolsProtocol):
@@ -73,7 +58,7 @@ class BoundedHttp(HttpToolsProtocol):
         """Somebody connects, and has to say something."""
         super().connection_made(transport)
         self.url = b""
-        self._outlet = Outlet(transport, self._finish)
+        self._outlet = Outlet(transport, self.loop, self._finish)
         self._deadline = self.loop.call_later(HEAD_SECONDS, self._late)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -212,6 +197,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     def _start(self, cycle: RequestResponseCycle) -> None:
         self._running = cycle
+        self._outlet.begin()
         task = self.loop.create_task(cycle.run_asgi(self.app))
         task.add_done_callback(self.tasks.discard)
         self.tasks.add(task)
@@ -267,6 +253,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     def _finish(self) -> None:
         """Close after the last answer, but not while the client still sends what it answers."""
+        self._outlet.flush()
         if (self._inside and not self._extra) or self.transport.is_closing():
             self.transport.close()
         else:
@@ -276,6 +263,7 @@ class BoundedHttp(HttpToolsProtocol):
         self._deaf = True
         self._in_time()
         self._unset_keepalive_if_required()
+        self._outlet.flush()
         if words:
             self.transport.write(words)
         self._outlet.shut()
@@ -293,10 +281,6 @@ class BoundedHttp(HttpToolsProtocol):
         self._deadline = None
         if not self._due:  # else it is early: pipelined
             self.transport.close()
-
-
-def _drop(data: bytes | bytearray | memoryview) -> None:
-    """Write nothing."""
 
 
 async def _send_unframed(cycle: RequestResponseCycle, message: ASGISendEvent) -> None:

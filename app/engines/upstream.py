@@ -334,8 +334,10 @@ class UpstreamEngine:
 
     def serves(self, model: str) -> bool:
         """Whether a call for this model has anywhere to go, were all upstreams well."""
-        known = self.pool.upstreams
-        return not known or any(u.serves(model) for u in known)
+        for upstream in self.pool.upstreams:
+            if upstream.serves(model):
+                return True
+        return not self.pool.upstreams
 
     def known(self, model: str) -> bool:
         """Whether an upstream lists this name or has answered for it."""

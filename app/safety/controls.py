@@ -50,6 +50,7 @@ SPARED = frozenset(
 DOT = "·"
 MOST_CHARS = 64  # of a token, see CONTROL_TEXT: others are not looked for
 _SLICE = 64 * 1024  # bytes that are looked through while no other thread can run
+_FEW = 8  # places of a byte that are looked at one by one
 _TAG = 3  # bytes after ``<`` by which most tags are told from tokens
 _NONE: frozenset[str] = frozenset()
 _DIGITS = "0123456789"
@@ -115,7 +116,11 @@ class _Tokens:
         self._others = [text for text in self._written if text not in tags]
         self._tags = re.compile(b"|".join(map(re.escape, sorted(tags, reverse=True))))
         self._tag_starts = frozenset(text[1 : _TAG + 1] for text in tags)
-        self._marks = sorted({b"<" if token[0] == "<" else token[:2].encode() for token in tokens})
+        starts = {b"<" if token[0] == "<" else token[:2].encode() for token in tokens}
+        self._starts = {
+            bytes([first]): b"".join(start[1:2] for start in sorted(starts) if start[0] == first)
+            for first in sorted({start[0] for start in starts})
+        }
         whole = [*plain, *(kind + ">" for kind in kinds)]
         self._beginnings = {token[:end] for token in whole for end in range(1, len(token))}
         self._endings = {token[start:] for token in whole for start in range(1, len(token))}
@@ -124,10 +129,19 @@ class _Tokens:
 
     def may_stand_in(self, data: bytes) -> bool:
         """A quick look at a body's JSON: whether it is worth a longer one."""
-        for mark in self._marks:
-            if mark in data:
+        for first, seconds in self._starts.items():
+            at = data.find(first)  # a single byte is found far sooner than two
+            if at >= 0 and not seconds:
                 return True
-        return b"\\" in data and _ESCAPED in data  # the single byte is found sooner
+            for _ in range(_FEW):
+                if at < 0:
+                    break
+                if data[at + 1] in seconds:
+                    return True
+                at = data.find(first, at + 1)
+            if at >= 0 and any(first + bytes([second]) in data for second in seconds):
+                return True
+        return b"\\" in data and _ESCAPED in data
 
     def change(self) -> _Change:
         """A rewriting that looks for all of them."""

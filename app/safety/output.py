@@ -32,6 +32,7 @@ class OutputGuard:
         finish: why the answer ended, where the engine told it; of several choices the first one's.
         events_with_text: events that carried text.
         held: how much text was held back, and how long.
+        rest: the beginning of an event that hasn't come to its end.
     """
 
     def __init__(self, policy: Policy, stream: AnswerStream) -> None:
@@ -39,7 +40,7 @@ class OutputGuard:
         self._flagging = policy.flagging
         self._stream = stream
         self._lanes: dict[Hashable, Lane] = {}
-        self._rest = bytearray()  # an event's beginning
+        self.rest = bytearray()
         self._returns = False  # the engine ends lines with CR LF
         self._flags: set[str] = set()
         self.blocked: Match | None = None
@@ -49,11 +50,6 @@ class OutputGuard:
         self.finish = ""
         self.events_with_text = 0
         self.held = Held()
-
-    @property
-    def waiting(self) -> int:
-        """Bytes of an event that hasn't come to its end."""
-        return len(self._rest)
 
     @property
     def flags(self) -> set[str]:
@@ -67,17 +63,17 @@ class OutputGuard:
         """
         if self.blocked is not None or self.failed:
             return b""
-        if not self._rest and data.find(b"\n\n") == len(data) - 2 > 0:
+        if not self.rest and data.find(b"\n\n") == len(data) - 2 > 0:
             return self._event(data)
         self._returns = self._returns or b"\r" in data
         searched = 0
-        if self._rest:
-            searched = max(0, len(self._rest) - 3)  # a blank line may have begun in it
-            self._rest += data
-            if self._end(self._rest, searched) < 0:
+        if self.rest:
+            searched = max(0, len(self.rest) - 3)  # a blank line may have begun in it
+            self.rest += data
+            if self._end(self.rest, searched) < 0:
                 return self._wait()
-            data = bytes(self._rest)
-            self._rest.clear()
+            data = bytes(self.rest)
+            self.rest.clear()
         start = kept = 0  # data[kept:start] leaves as it is
         out: list[bytes] = []
         while (end := self._end(data, max(start, searched))) > 0:
@@ -89,7 +85,7 @@ class OutputGuard:
             if self.blocked is not None or self.failed:
                 return b"".join(out)
         if start < len(data):
-            self._rest += data[start:]
+            self.rest += data[start:]
             self._wait()
         if not out:
             return data[:start]
@@ -120,9 +116,9 @@ class OutputGuard:
         return self._stream.extra(channel, text)  # noqa: S610 (no Django here)
 
     def _wait(self) -> bytes:
-        if len(self._rest) > MAX_EVENT_BYTES:
+        if len(self.rest) > MAX_EVENT_BYTES:
             self.failed = True
-            self._rest.clear()
+            self.rest.clear()
         return b""
 
     def _event(self, raw: bytes) -> bytes:

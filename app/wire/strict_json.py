@@ -123,7 +123,8 @@ def _check_depth(doc: Json, max_depth: int) -> None:
 
 def _check_keys(raw: bytes, colons: int, again: bytes) -> None:
     """A key that stands twice in one object costs the body, written again, a colon or more."""
-    if b"\\u003" in raw:  # a colon may be written as an escape: count outside of strings only
+    # a colon may be written as an escape: count outside of strings only
+    if b"\\" in raw and b"\\u003" in raw:
         twice = _bare(raw).count(b":") != _bare(again).count(b":")
     else:
         twice = colons != again.count(b":")

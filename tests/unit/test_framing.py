@@ -378,6 +378,21 @@ async def test_requests_that_wait_on_a_connection_are_bounded(port: int) -> None
     assert [a.status for a in found] == [200] * http.MAX_DUE + [400]
 
 
+async def test_an_answer_without_content_is_its_head(port: int) -> None:
+    asked_twice = b"HEAD /a HTTP/1.1\r\nhost: x\r\n\r\n"
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(asked_twice)
+    async with asyncio.timeout(20):
+        first = await reader.readuntil(b"\r\n\r\n")
+        writer.write(asked_twice.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n"))
+        last = await reader.read()
+    writer.close()
+    for head in first, last:
+        assert head.startswith(b"HTTP/1.1 200 ")
+        assert head.endswith(b"\r\n\r\n")
+        assert head.count(b"\r\n\r\n") == 1
+
+
 async def test_http_1_0_gets_a_stream_without_chunks(port: int) -> None:
     found = await talk(port, b"POST /stream HTTP/1.0\r\n" + SIZED)
     assert "transfer-encoding" not in found[0].headers
