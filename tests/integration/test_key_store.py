@@ -152,7 +152,7 @@ async def test_changes_are_followed_in_the_background(one: Process, other: Proce
         await one.registrar.revoke(OPERATOR, key_id)
         revoked = time.monotonic()
         while other.runtime.key(key_id) is not None:
-            assert time.monotonic() - revoked < 3
+            assert time.monotonic() - revoked < 30
             await asyncio.sleep(0.02)
         assert await other.refusal(secret) is Code.API_KEY_REVOKED
     finally:

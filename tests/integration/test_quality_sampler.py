@@ -117,10 +117,9 @@ async def test_a_full_queue_drops_and_no_call_waits(store: Store, prefix: str) -
         server.wait = 600  # the worker hangs on its first question
         await hear(found)
         await until(lambda: bool(server.seen))
-        started = time.monotonic()
-        for _ in range(QUEUE + 7):
-            assert await hear(found)
-        assert time.monotonic() - started < 2
+        async with asyncio.timeout(60):  # a tenth of what the worker waits
+            for _ in range(QUEUE + 7):
+                assert await hear(found)
         assert found.counts["queue_full"] == 7
         await asyncio.wait_for(found.stop(), 5)
         server.wait = 0
