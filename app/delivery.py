@@ -93,7 +93,7 @@ class engine_errors:
         if isinstance(error, EngineFailed):
             if error.reason in ("unavailable", "overloaded"):
                 call.usage = Usage()  # nothing was generated
-            logger.warning("engine failed call %s: %s", call.engine_id, error)
+            logger.warning("engine failed call %s: %s", call.engine_id, str(error))
             code = ENGINE_CODES.get(error.reason, Code.GENERATION_ERROR)
             raise GatewayError(code) from None
 
@@ -145,7 +145,7 @@ async def _stream(
         if guard.failed or not (guard.ended or guard.blocked):
             failure = GatewayError(Code.GENERATION_ERROR)
     except GatewayError as error:
-        failure = error
+        failure = GatewayError(error.code)  # kept itself, it would keep this frame, which keeps it
     finally:
         call.events = guard.events_with_text
         call.usage = guard.usage if guard.ended else None

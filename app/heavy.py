@@ -43,17 +43,20 @@ class Heavy:
         async with own, self._turn:
             future = asyncio.get_running_loop().run_in_executor(self._thread, _alone, work)
             cancelled: asyncio.CancelledError | None = None
-            while not future.done():
-                try:
-                    await asyncio.wait([future])
-                except asyncio.CancelledError as error:
-                    cancelled = error
-            failure = future.exception()
-            if cancelled is not None:
-                raise cancelled
-            if failure is not None:
-                raise failure
-            return future.result()
+            try:
+                while not future.done():
+                    try:
+                        await asyncio.wait([future])
+                    except asyncio.CancelledError as error:
+                        cancelled = error
+                if cancelled is not None:
+                    future.exception()  # nobody asks for it now
+                    raise cancelled
+                return future.result()
+            finally:
+                # An error's traceback knows this frame: a circle that would keep the whole call,
+                # its body too, until the garbage collector comes by.
+                del future, cancelled
 
 
 def _alone(work: Callable[[], T]) -> T:

@@ -124,8 +124,8 @@ class Connection:
         """Some of the body, and whether more will come."""
         message = await self._receive()
         if message["type"] == "http.disconnect":
-            if (fault := self._scope.get("state", {}).get(FAULT)) is not None:
-                raise fault  # the server has told the client already
+            if FAULT in self._scope.get("state", ()):
+                raise self._scope["state"].pop(FAULT)  # the server has told the client already
             self.left = True
             raise asyncio.CancelledError
         return message.get("body", b""), message.get("more_body", False)

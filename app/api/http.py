@@ -68,6 +68,10 @@ class BoundedHttp(HttpToolsProtocol):
             self._running.disconnected = True
             self._running.message_event.set()
         super().connection_lost(exc)
+        # Circles, that would keep bodies until the garbage collector comes by.
+        self._running = self.cycle = None  # type: ignore[assignment]
+        self.pipeline.clear()
+        self._outlet.part()
 
     def data_received(self, data: bytes) -> None:
         """Parse; what is still no whole head afterwards may only be so long, and take so long."""

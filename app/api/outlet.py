@@ -49,6 +49,11 @@ class Outlet:
         """Whatever else an answer says (or ``100 Continue``) doesn't leave."""
         self._head, self.write = b"", _drop
 
+    def part(self) -> None:
+        """The connection is over: nothing leaves, and there is nothing to close."""
+        self.shut()
+        self.close = _nothing
+
     def _first(self, data: bytes) -> None:
         self._head, self.write = data, self._second
         self._loop.call_soon(self.flush)
@@ -61,3 +66,7 @@ class Outlet:
 
 def _drop(data: bytes) -> None:
     """Write nothing."""
+
+
+def _nothing() -> None:
+    """Close nothing."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from math import inf
 from typing import cast
 from urllib.parse import urlsplit
@@ -76,7 +77,7 @@ class Connection(asyncio.Protocol):
         self._framed = False  # the head tells where the body ends; else the connection's end does
         self._complete = False
         self._keep = False
-        self._error: Broken | None = None
+        self._error: Callable[[], Broken] | None = None  # kept itself, it would keep its frames
 
     # ---- for the caller
 
@@ -98,7 +99,7 @@ class Connection(asyncio.Protocol):
             self._transport.write(request)
         while not self._headed:
             if self._error:
-                raise self._error
+                raise self._error()
             await self._wait()
         self.deadline = inf
 
@@ -113,7 +114,7 @@ class Connection(asyncio.Protocol):
                 self._release()
                 return b""
             if self._error:
-                raise self._error
+                raise self._error()
             await self._wait()
         data = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
         self._parts.clear()
@@ -155,7 +156,7 @@ class Connection(asyncio.Protocol):
         if self._error is None:
             at_once = self._loop.time() - self._written < STALE_SECONDS
             stale = self._reused and not self._answered and not late and at_once
-            self._error = Broken(detail, stale=stale, late=late)
+            self._error = partial(Broken, detail, stale=stale, late=late)
             self._origin.forget(self)
             if self._transport is not None:
                 self._transport.abort()

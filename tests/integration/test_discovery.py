@@ -44,7 +44,7 @@ async def test_each_address_is_an_upstream_and_they_come_and_go(table: list[str]
     ):
         assert [u.url for u in engine.upstreams()] == [f"http://127.0.0.1:{port}/v1"]
         table.append("127.0.0.2")
-        await eventually(lambda: engine.models() == (MODEL, "b"), 2)
+        await eventually(lambda: engine.models() == (MODEL, "b"), 20)
         for _ in range(8):
             assert (await read(engine, request()))[0] == 200
         assert one.state.calls == two.state.calls == 4
@@ -52,12 +52,12 @@ async def test_each_address_is_an_upstream_and_they_come_and_go(table: list[str]
 
         held = [await engine.send(request(stall=1)) for _ in range(2)]
         table.remove("127.0.0.2")
-        await eventually(lambda: len(engine.upstreams()) == 1, 2)
+        await eventually(lambda: len(engine.upstreams()) == 1, 20)
         assert engine.models() == (MODEL,)
         assert two.state.running == 1  # a call that it holds goes on
         for reply in held:
             await reply.abort()
-        await eventually(lambda: len(engine._origins) == 1, 3)
+        await eventually(lambda: len(engine._origins) == 1, 20)
         table[:] = []  # no ready pod, or no resolver: better try the known ones
         await asyncio.sleep(0.5)
         assert (await read(engine, request()))[0] == 200
@@ -81,7 +81,7 @@ async def test_the_systems_own_resolver() -> None:
         Loopback() as server,
         engine_over("dns+" + server.url.replace("127.0.0.1", "localhost")) as engine,
     ):
-        await eventually(lambda: any(not u.ejected for u in engine.upstreams()), 3)
+        await eventually(lambda: any(not u.ejected for u in engine.upstreams()), 20)
         assert (await read(engine, request()))[0] == 200
 
 

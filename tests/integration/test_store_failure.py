@@ -434,7 +434,7 @@ async def test_embedded_counts_survive(
             first = embedded.pid
             assert first is not None
             os.kill(first, signal.SIGKILL)
-            await until(lambda old=first: embedded.pid not in {None, old}, 3)  # type: ignore[misc]
+            await until(lambda old=first: embedded.pid not in {None, old}, 20)  # type: ignore[misc]
             await asyncio.sleep(0.3)
         else:
             await embedded.stop()

@@ -154,16 +154,16 @@ async def test_abort_wakes_a_reader_that_waits() -> None:
         await reply.abort()
         with pytest.raises(EngineFailed):
             await asyncio.wait_for(reader, 0.1)
-        await eventually(lambda: server.state.aborted == 1, 0.1)
+        await eventually(lambda: server.state.aborted == 1, 20)
 
 
 @pytest.mark.parametrize("stream", [True, False])
 async def test_send_cancelled_before_the_answer_reaches_the_upstream(stream: bool) -> None:
     async with Loopback() as server, engine_over(server.url) as engine:
         sending = asyncio.create_task(engine.send(request(stream, wait=30)))
-        await eventually(lambda: server.state.running == 1, 1)
+        await eventually(lambda: server.state.running == 1, 20)
         sending.cancel()
-        await eventually(lambda: server.state.aborted == 1, 0.1)
+        await eventually(lambda: server.state.aborted == 1, 20)
         with pytest.raises(asyncio.CancelledError):
             await sending
         assert outstanding(engine) == 0
@@ -177,10 +177,10 @@ async def test_reader_cancelled_aborts() -> None:
             await read(engine, request(stall=2))
 
         task = asyncio.create_task(call())
-        await eventually(lambda: server.state.running == 1, 1)
+        await eventually(lambda: server.state.running == 1, 20)
         await asyncio.sleep(0.05)
         task.cancel()
-        await eventually(lambda: server.state.aborted == 1, 0.1)
+        await eventually(lambda: server.state.aborted == 1, 20)
         assert outstanding(engine) == 0
 
 
@@ -400,7 +400,7 @@ async def test_models_decide_who_gets_a_call() -> None:
             await read(engine, EngineRequest("r", "/v1/completions", b'{"prompt": "x"}', "big"))
         assert (one.state.calls, two.state.calls) == (0, 6)
         one.models = ("small", "big", "new")
-        await eventually(lambda: "new" in engine.models(), 1)
+        await eventually(lambda: "new" in engine.models(), 20)
         assert engine.serves("new")
         assert not engine.serves("other")
 
@@ -467,7 +467,7 @@ async def test_a_frozen_server_is_ejected_and_returns() -> None:
             await engine.send(request())  # none is tried
         assert not (await engine.health()).ready
         os.kill(child.pid, signal.SIGCONT)
-        await eventually(lambda: not engine.upstreams()[0].ejected, 2)
+        await eventually(lambda: not engine.upstreams()[0].ejected, 20)
         assert (await read(engine, request()))[0] == 200
 
 
@@ -488,7 +488,7 @@ async def test_a_server_too_busy_for_checks_is_not_ejected_while_it_streams() ->
         server.models_wait = 30
         status, _ = await read(engine, request(delay=0.15))
         assert (status, engine.upstreams()[0].failures) == (200, 0)
-        await eventually(lambda: engine.upstreams()[0].ejected, 3)  # silent and idle: frozen
+        await eventually(lambda: engine.upstreams()[0].ejected, 20)  # silent and idle: frozen
 
 
 async def test_wait_ready() -> None:
@@ -509,7 +509,7 @@ async def test_a_killed_server_ends_its_streams_and_comes_back() -> None:
         with pytest.raises(EngineFailed) as failed:
             _ = [part async for part in reply.chunks()]
         assert failed.value.reason == "died"
-        await eventually(lambda: engine.upstreams()[0].ejected, 2)
+        await eventually(lambda: engine.upstreams()[0].ejected, 20)
         async with Loopback(port=int(url.split(":")[2].split("/")[0])):
-            await eventually(lambda: not engine.upstreams()[0].ejected, 2)
+            await eventually(lambda: not engine.upstreams()[0].ejected, 20)
             assert (await read(engine, request()))[0] == 200
