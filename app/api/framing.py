@@ -31,7 +31,7 @@ HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.vV]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::[0
 ABSOLUTE = re.compile(rb"https?://[^/?@]+(/[^?]*)?(\?.*)?", re.IGNORECASE | re.DOTALL)
 
 
-def check(method: bytes, target: bytes, version: str, headers: Headers) -> tuple[bytes, bool]:
+def check(method: bytes, target: bytes, version: str, headers: Headers) -> tuple[bytes, bool, int]:
     """Judge a head that llhttp has read. It runs for every request: the usual one costs little.
 
     Args:
@@ -39,7 +39,8 @@ def check(method: bytes, target: bytes, version: str, headers: Headers) -> tuple
         headers: names in lower case.
 
     Returns:
-        Path and query, and whether the client waits for ``100 Continue`` with its content.
+        Path and query, whether the client waits for ``100 Continue`` with its content, and that
+        content's length in bytes (0: not told).
 
     Raises:
         GatewayError: VALIDATION_ERROR; the connection must not be read any further.
@@ -59,7 +60,8 @@ def check(method: bytes, target: bytes, version: str, headers: Headers) -> tuple
         _coding(fields, version)
     if target[:1] != b"/" or b"#" in target:
         target = _other_form(method, target)
-    return target, b"expect" in fields and _waits(fields, version, headers)
+    waits = b"expect" in fields and _waits(fields, version, headers)
+    return target, waits, int(fields.get(b"content-length", 0))
 
 
 def without_upgrade(method: bytes, target: bytes, version: str, headers: Headers) -> bytes:

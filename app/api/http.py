@@ -116,7 +116,7 @@ class BoundedHttp(HttpToolsProtocol):
             return
         if self._due >= MAX_DUE:
             raise framing.refused(f"More than {MAX_DUE} requests wait on this connection.")
-        target, waits = framing.check(method, self.url, version, self.headers)
+        target, waits, length = framing.check(method, self.url, version, self.headers)
         raw_path, _, query = target.partition(b"?")
         path = raw_path.decode("ascii")
         if self._deadline is not None:
@@ -129,6 +129,7 @@ class BoundedHttp(HttpToolsProtocol):
         scope["path"], scope["raw_path"] = unquote(path) if "%" in path else path, raw_path
         scope["query_string"] = query
         keeps = version == "1.1" and not self.leaving and parser.should_keep_alive()
+        keeps = keeps and length <= LINGER_BYTES  # an early answer's client must know that it ends
         self.cycle = cycle = RequestResponseCycle(
             scope=scope,
             transport=self._outlet,  # type: ignore[arg-type]

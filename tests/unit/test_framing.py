@@ -356,6 +356,17 @@ async def test_an_answer_that_didn_t_wait_for_the_body(port: int, size: int) -> 
         assert [asked(a)[0] for a in found] == ["POST /early", *behind]
 
 
+async def test_an_answer_before_too_long_a_body_says_that_the_connection_ends(port: int) -> None:
+    """Whose rest would not all be read: the client's next request needs another connection."""
+    for size, ends in ((http.LINGER_BYTES, False), (http.LINGER_BYTES + 1, True)):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"POST /early HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % size)
+        async with asyncio.timeout(20):
+            raw = await reader.readuntil(b"\r\n\r\n")
+        writer.close()
+        assert (b"connection: close" in raw) is ends
+
+
 async def test_a_client_that_waits_and_is_refused_needn_t_send_the_body(port: int) -> None:
     """So the connection ends: nobody could tell what the next bytes are (RFC 9110, 10.1.1)."""
     head = b"POST /early HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 5\r\n\r\n"
