@@ -69,6 +69,7 @@ def real(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     rule = "alerts__rules__queue_time__"
     settings |= {f"{rule}threshold": 0.005, f"{rule}seconds": 20, f"{rule}calls": 10}
     settings |= {"engine_args": "--max-num-seqs=16", "alerts__resolve_seconds": 2}
+    settings["idle_timeout"] = 300  # calls that wait for a busy machine
     with Gateway(folder, wait=240, cwd=folder / "elsewhere", **settings) as process:
         yield process
         assert "foreign" not in process.text()
