@@ -258,8 +258,8 @@ class BoundedHttp(HttpToolsProtocol):
 
     def _finish(self) -> None:
         """Close after the last answer, but not while the client still sends what it answers."""
-        self._outlet.flush()
         if (self._inside and not self._extra) or self.transport.is_closing():
+            self._outlet.flush()
             self.transport.close()
         else:
             self._end()

@@ -9,8 +9,8 @@ from collections.abc import Callable
 class Outlet:
     """The transport as an answer sees it.
 
-    uvicorn writes an answer's head before its body, and uvloop (from 0.21 on) sends each write at
-    once: two system calls, and two segments, for every whole answer. So a head waits for what is
+    uvicorn writes an answer's head before its body, and uvloop (0.23) sends each write at once:
+    two system calls, and two segments, for every whole answer. So a head waits for what is
     written in the same turn of the event loop, and no longer.
 
     Args:
