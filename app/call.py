@@ -95,6 +95,7 @@ class Call:
     upstream: str = ""  # host:port of the server that took it last; ``local``: in process
     control_tokens: int = 0  # texts of control tokens that were broken in the request
     input_length: int = 0  # characters of the messages' texts
+    logprobs_tokens: int = 0  # of its key's room for logprobs of prompts, what it holds
     held_characters: int = 0  # most text of a stream that the output guard held back at once
     held_seconds: float = 0.0  # longest time in which it held some back
     engine_id: str = ""  # the id that the engine knows the call by; unique in this process

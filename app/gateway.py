@@ -119,9 +119,12 @@ class Gateway:
             await self._admit(call, call.principal)
             call.enter("validation")
             if len(call.raw) <= INLINE_BYTES:
-                self._prepare(call, call.principal)
+                tokens = self._prepare(call, call.principal)
             else:
-                await self.heavy.run(call.caller, partial(self._prepare, call, call.principal))
+                work = partial(self._prepare, call, call.principal)
+                tokens = await self.heavy.run(call.caller, work)
+            if tokens:
+                self.places.weigh(call, call.principal, tokens)
             listener = self.listen(call, client) if self.listen is not None else None
             outcome = self._judged(await self._generate(call, listener or client))
             if listener is not None:
@@ -207,8 +210,12 @@ class Gateway:
             admission = await self.limiter.give_back(call.principal, call.admission)
             call.headers = limits.headers(admission)
 
-    def _prepare(self, call: Call, principal: Principal) -> None:
-        """Body to a valid, clean request for a model that the caller may use."""
+    def _prepare(self, call: Call, principal: Principal) -> int:
+        """Body to a valid, clean request for a model that the caller may use.
+
+        Returns:
+            Tokens, at most, of a prompt whose logprobs are asked for; else 0.
+        """
         depth = self.settings.max_json_depth
         request = read(call.raw, call.dialect, principal.tier, depth, self._allowed)
         if request.ignored:
@@ -226,6 +233,7 @@ class Gateway:
             raise
         for category in flagged:
             self.metrics.filter_child("input", category, "flag").inc()
+        return request.logprobs_tokens
 
     def _route(self, wanted: str | None, principal: Principal) -> str:
         """The model to use: the one asked for, or the first served one when none was named."""

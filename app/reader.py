@@ -23,6 +23,7 @@ class Request(NamedTuple):
         content_hash: first 16 hex digits of SHA-256 over them.
         affinity: the same for calls that share the beginning of their prompt.
         input_length: characters of the messages' texts.
+        logprobs_tokens: tokens, at most, of a prompt whose logprobs are asked for; else 0.
     """
 
     body: Json
@@ -31,6 +32,7 @@ class Request(NamedTuple):
     content_hash: str
     affinity: str
     input_length: int
+    logprobs_tokens: int
 
 
 def read(
@@ -53,7 +55,7 @@ def read(
     try:
         messages = dialect.messages(body)
         incoming.sanitise(messages)
-        validate(dialect, body, messages, tier, allowed)
+        logprobs_tokens = validate(dialect, body, messages, tier, allowed)
     except GatewayError as error:
         if ignored:
             error.headers["x-gateway-ignored"] = fields.header(ignored)
@@ -62,4 +64,4 @@ def read(
     if len(messages) > 2:  # later turns of a conversation find the prefix of the earlier ones
         affinity = incoming.content_hash(messages[:2])
     length = sum(len(s.text) for m in messages if m.counts for s in m.slots)
-    return Request(body, ignored, messages, content_hash, affinity, length)
+    return Request(body, ignored, messages, content_hash, affinity, length, logprobs_tokens)

@@ -114,8 +114,9 @@ class Tier(Strict):
         0,
         ge=0,
         description=(
-            "Longest prompt with prompt_logprobs or echo, tokens; each takes 3.7 MB of the "
-            "engine's memory with Gemma's vocabulary; 0: refused"
+            "Tokens of prompts with prompt_logprobs or echo that one key may have in flight in "
+            "one process; each takes 3.7 MB of the engine's memory with Gemma's vocabulary; 0: "
+            "refused"
         ),
     )
     quality_sample: float = Field(

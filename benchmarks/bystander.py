@@ -2,7 +2,9 @@
 
 ``python -m benchmarks.bystander`` starts the gateway with the bundled Gemma, streams to a bystander
 alone, beside an ordinary stream, and beside each attack, and prints the mean time between the
-bystander's tokens over that beside the ordinary stream just before. An attack is a call of another
+bystander's tokens over that beside the ordinary stream just before (as many ordinary calls as the
+attack wants choices), and, for attacks whose answers are short, over that beside the same call
+without what is odd in it: reading a prompt slows others down, too. An attack is a call of another
 key, sent again as soon as it ends; what the gateway refuses is said.
 """
 
@@ -15,7 +17,6 @@ import json
 import sys
 import tempfile
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,8 @@ BYSTANDER, ATTACKER, OPTED = "sk-bystander", "sk-attacker", "sk-opted-in"
 TOKENS = 30  # of the bystander's stream
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 SAY: Json = {"messages": [{"role": "user", "content": "Tell me of the sea."}]}
-LONG: Json = {**SAY, "max_tokens": 1000, "ignore_eos": True, "temperature": 0, "top_p": 1}
+SAMPLED: Json = {**SAY, "max_tokens": 1000, "ignore_eos": True}
+LONG: Json = {**SAMPLED, "temperature": 0, "top_p": 1}
 
 
 def told(prompt: int) -> Json:
@@ -42,8 +44,9 @@ def bound(constraint: Json, **more: Any) -> Json:
     return {**SAY, "max_tokens": 300, "structured_outputs": constraint, **more}
 
 
-ORDINARY_CALL = (CHAT, LONG, ATTACKER)
-ATTACKS: dict[str, tuple[str, Json, str]] = {
+Call = tuple[str, Json, str]  # path, body, key
+ODD = ("structured_outputs", "prompt_logprobs")
+ATTACKS: dict[str, Call] = {
     "prompt_logprobs": (COMPLETIONS, {**told(300), "prompt_logprobs": 20}, ATTACKER),
     "prompt_logprobs, opted in": (COMPLETIONS, {**told(20), "prompt_logprobs": 20}, OPTED),
     "echo with logprobs": (COMPLETIONS, {**told(300), "echo": True, "logprobs": 5}, ATTACKER),
@@ -86,9 +89,9 @@ ATTACKS: dict[str, tuple[str, Json, str]] = {
         ATTACKER,
     ),
     "logprobs 20": (CHAT, {**LONG, "logprobs": True, "top_logprobs": 20}, ATTACKER),
-    "n 8": (CHAT, {**LONG, "n": 8}, ATTACKER),
-    "n 8, logprobs 20": (CHAT, {**LONG, "n": 8, "logprobs": True, "top_logprobs": 20}, ATTACKER),
-    "default sampling": (CHAT, {**SAY, "max_tokens": 1000, "ignore_eos": True}, ATTACKER),
+    "n 8": (CHAT, {**SAMPLED, "n": 8}, ATTACKER),
+    "n 8, logprobs 20": (CHAT, {**SAMPLED, "n": 8, "logprobs": True, "top_logprobs": 20}, ATTACKER),
+    "default sampling": (CHAT, SAMPLED, ATTACKER),
     "penalties": (
         CHAT, {**LONG, "presence_penalty": 1, "frequency_penalty": 1, "min_p": 0.1}, ATTACKER
     ),
@@ -100,6 +103,12 @@ ATTACKS: dict[str, tuple[str, Json, str]] = {
         COMPLETIONS, {**told(1500), "truncate_prompt_tokens": 1}, ATTACKER
     ),
 }  # fmt: skip
+
+
+def ordinary(attack: Call) -> list[Call]:
+    """What an attack is held against: plain calls for as many answers as it asks for."""
+    choices = attack[1].get("n", 1)
+    return [(CHAT, LONG if choices == 1 else SAMPLED, ATTACKER)] * choices
 
 
 class Site:
@@ -122,6 +131,14 @@ class Site:
             ]
         return (times[-1] - times[1]) / (len(times) - 2)
 
+    async def bare(self, attack: Call) -> Call:
+        """The same call without what is odd in it, and with as many tokens."""
+        path, body, key = attack
+        async with self.post(path, {"repetition_penalty": 1, **body}, key) as answer:
+            used = (await answer.json())["usage"]["completion_tokens"]
+        left = {name: value for name, value in body.items() if name not in ODD}
+        return path, {**left, "max_tokens": used, "ignore_eos": True}, key
+
     async def repeat(self, path: str, body: Json, key: str, seen: list[str]) -> None:
         while True:
             async with self.post(path, body, key) as answer:
@@ -133,41 +150,47 @@ class Site:
                     await asyncio.sleep(0.02)
                 seen.append(word)
 
-    async def beside(self, attack: tuple[str, Json, str]) -> tuple[float, str]:
-        """The bystander's time beside an attack, and how the attacker fared."""
-        path, body, key = attack
-        body = {"repetition_penalty": 1, **body}
+    async def beside(self, calls: list[Call]) -> tuple[float, str]:
+        """The bystander's time beside calls, and how they fared."""
         seen: list[str] = []
-        other = asyncio.create_task(self.repeat(path, body, key, seen))
+        others = [
+            asyncio.create_task(self.repeat(path, {"repetition_penalty": 1, **body}, key, seen))
+            for path, body, key in calls
+        ]
         await asyncio.sleep(0.3)
         mean = await self.stream()
-        other.cancel()
-        with suppress(asyncio.CancelledError):
-            await other
+        for other in others:
+            other.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
         await asyncio.sleep(0.5)
         return mean, seen[-1] if seen else "running"
 
 
 async def table(port: int, wanted: list[str]) -> list[str]:
-    rows = ["| Beside | times an ordinary stream | attacker |", "|---|---|---|"]
+    rows = ["| Beside | times an ordinary stream | times the same, bare | attacker |"]
+    rows.append("|---|---|---|---|")
     timeout = aiohttp.ClientTimeout(total=600)
     async with aiohttp.ClientSession(timeout=timeout) as session:
         site = Site(port, session)
         await site.stream()
         alone = await site.stream()
-        ordinary = (await site.beside(ORDINARY_CALL))[0]
-        rows.append(f"| nobody | {alone / ordinary:.2f} | |")
+        plain = (await site.beside(ordinary((CHAT, LONG, ATTACKER))))[0]
+        rows.append(f"| nobody | {alone / plain:.2f} | | |")
         for name, attack in ATTACKS.items():
             if wanted and not any(word in name for word in wanted):
                 continue
             ratios = []
             for _ in range(3):
-                ordinary = (await site.beside(ORDINARY_CALL))[0]
-                mean, seen = await site.beside(attack)
-                ratios.append(mean / ordinary)
+                plain = (await site.beside(ordinary(attack)))[0]
+                mean, seen = await site.beside([attack])
+                ratios.append(mean / plain)
                 if ratios[-1] < 1.4:  # near the bound the best of three counts: others' work passes
                     break
-            rows.append(f"| {name} | {min(ratios):.2f} | {seen} |")
+            beside_bare = ""
+            if seen == "served" and any(word in attack[1] for word in ODD):
+                bare = (await site.beside([await site.bare(attack)]))[0]
+                beside_bare = f"{(await site.beside([attack]))[0] / bare:.2f}"
+            rows.append(f"| {name} | {min(ratios):.2f} | {beside_bare} | {seen} |")
             print(rows[-1], file=sys.stderr, flush=True)
     return rows
 

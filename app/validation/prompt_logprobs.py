@@ -18,15 +18,18 @@ _PROMPT = ("prompt", "suffix", "messages", "tools", "documents", "chat_template_
 _TEXT_PARTS = frozenset({"text", "input_text", "output_text", "refusal", "thinking"})
 
 
-def check_prompt_logprobs(dialect: Dialect, body: Json, tier: Tier) -> None:
+def check_prompt_logprobs(dialect: Dialect, body: Json, tier: Tier) -> int:
     """Refuse logprobs of the prompt, or bound the prompt where the tier takes them.
+
+    Returns:
+        How many tokens the prompt has at most, times ``n``; 0: nobody asks for their logprobs.
 
     Raises:
         GatewayError: VALIDATION_ERROR naming the field that asks for them.
     """
     field = _asked(dialect, body)
     if not field:
-        return
+        return 0
     most = tier.prompt_logprobs_tokens
     if not most:
         raise invalid(
@@ -37,13 +40,14 @@ def check_prompt_logprobs(dialect: Dialect, body: Json, tier: Tier) -> None:
     if any(map(_holds_media, body.get("messages") or ())):
         raise invalid(f"{field} is taken for prompts of text alone.", field)
     # No text has more tokens than bytes; its quotes pay for the tokens of the chat template.
-    size = len(orjson.dumps({key: body[key] for key in _PROMPT if key in body}))
+    size: int = len(orjson.dumps({key: body[key] for key in _PROMPT if key in body}))
     size *= max(body.get("n") or 1, body.get("best_of") or 1)
     if size > most:
         raise invalid(
             f"{field}: the prompt as JSON, times n, may have {most} bytes, and has {size}.",
             field,
         )
+    return size
 
 
 def _asked(dialect: Dialect, body: Json) -> str:

@@ -29,7 +29,7 @@ _WORD = re.compile(r"[a-z0-9_-]{1,32}")
 
 def validate(
     dialect: Dialect, body: Json, messages: Sequence[Message], tier: Tier, allow: frozenset[str]
-) -> None:
+) -> int:
     """Check a request and fill in what the client left open, in place.
 
     Args:
@@ -39,6 +39,9 @@ def validate(
         tier: bounds and defaults of the caller.
         allow: what the operator lets clients set beside the usual; here template variables, as
             ``chat_template_kwargs.NAME``.
+
+    Returns:
+        Tokens, at most, of a prompt whose logprobs are asked for; 0: they aren't.
 
     Raises:
         GatewayError: VALIDATION_ERROR with ``param`` naming the field.
@@ -55,14 +58,15 @@ def validate(
     if not dialect.generates:
         if body.get("stream"):
             raise invalid("This route does not stream.", "stream")
-        return
+        return 0
     check_constraints(body, tier)
     _bound_choices(dialect, body, messages, tier)
-    check_prompt_logprobs(dialect, body, tier)
+    logprobs_tokens = check_prompt_logprobs(dialect, body, tier)
     _bound_tokens(dialect, body, tier)
     for key in dialect.sampling:
         if body.get(key) is None:
             body[key] = getattr(tier, key)
+    return logprobs_tokens
 
 
 def _check_model(model: Any) -> None:

@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from tests.constraints import EXTREME, MCP, ORDINARY, Json, many, thing
+from tests.e2e.conftest import JUDGE
 from tests.integration.test_road import ask, events, post
 from tests.process import Gateway
 
@@ -82,14 +83,16 @@ async def test_words_that_the_engine_can_t_enforce_are_passed_over(real: Gateway
 async def test_logprobs_of_a_prompt_within_the_bound_stay_within_their_memory(
     real: Gateway,
 ) -> None:
-    """The worker's own high-water mark, several such calls at once included."""
+    """The worker's own high-water mark, several such calls at once included: of a key that may
+    have so many in flight."""
+    key = {"Authorization": f"Bearer {JUDGE}"}
     children = psutil.Process(real.pid).children(recursive=True)
     worker = next(child for child in children if "Worker" in child.name())
     body = {"max_tokens": 1, "prompt_logprobs": 20}
     await post(real, "completions", ask("completions", "a", **body))  # first use
     before = peak(worker.pid)
     prompt = "1 2 3 4 5 6 7 8 9 " * 6  # a token a byte
-    calls = [post(real, "completions", ask("completions", prompt, **body)) for _ in range(4)]
+    calls = [post(real, "completions", ask("completions", prompt, **body), key) for _ in range(4)]
     for status, raw, _ in await asyncio.gather(*calls):
         assert status == 200, raw
         tokens = json.loads(raw)["usage"]["prompt_tokens"]

@@ -17,7 +17,7 @@ import pytest
 
 from app.access.throttle import BURST
 from app.gateway import ASIDE_BURST
-from tests.integration.test_road import PATHS, ask, post
+from tests.integration.test_road import PATHS, ask, post, state
 from tests.process import AUTH, OPERATOR, Engine, Gateway
 
 CONFIG = """
@@ -27,7 +27,7 @@ eject_after: 1000
 trusted_proxies: [127.0.0.1, 10.0.0.0/8]
 operator_keys: [{operator}]
 tiers:
-  few: {{max_in_flight: 3, windows: [{{limit: 1000, seconds: 3600}}]}}
+  few: {{max_in_flight: 3, windows: [{{limit: 1000, seconds: 3600}}], prompt_logprobs_tokens: 16}}
 keys:
   - {{name: few, sha256: {few}, tier: few}}
   - {{name: others, sha256: {others}, tier: few}}
@@ -130,6 +130,35 @@ async def test_a_key_s_calls_in_flight_are_bounded(
         assert (after["in_flight"], after["max_in_flight"]) == (3, 3)
     assert await metric(session, near, "gateway_key_in_flight_refused_total") == refused + 4
     assert (await post(near, "chat", ask("chat", "echo: a"), FEW))[0] == 200
+
+
+async def test_prompts_with_logprobs_in_flight_share_their_tier_s_room(
+    near: Gateway, session: aiohttp.ClientSession, engine: Engine
+) -> None:
+    refused = await metric(session, near, "gateway_key_in_flight_refused_total")
+    told = ask("completions", "12", prompt_logprobs=0)  # {"prompt":"12"} has 15 bytes
+    hung = {**told, "loopback": {"wait": 100}}
+    before = (await state(engine))["calls"]
+    call = asyncio.create_task(post(near, "completions", hung, FEW))
+
+    async def there() -> bool:
+        return bool((await state(engine))["calls"] == before + 1)
+
+    await until(there)
+    status, raw, headers = await post(near, "completions", told, FEW)
+    assert (status, json.loads(raw)["error"]["code"]) == (429, "RATE_LIMIT_EXCEEDED")
+    assert "30 bytes" in json.loads(raw)["error"]["message"]
+    assert headers["retry-after"] == "1"
+    assert (await post(near, "chat", ask("chat", "echo: a"), FEW))[0] == 200
+    assert (await post(near, "completions", told, OTHERS))[0] == 200  # another key
+    call.cancel()
+
+    async def gone() -> bool:
+        return bool((await usage(session, near, FEW))["in_flight"] == 0)
+
+    await until(gone)
+    assert (await post(near, "completions", told, FEW))[0] == 200
+    assert await metric(session, near, "gateway_key_in_flight_refused_total") == refused + 1
 
 
 @pytest.mark.parametrize(

@@ -55,3 +55,30 @@ def test_nothing_is_left_of_callers_that_are_gone() -> None:
         places.leave(one)
     places.leave(Call("req", Chat(), "/v1/chat/completions"))  # whose key never was known
     assert len(places) == 0
+
+
+def test_prompts_with_logprobs_share_their_tiers_room() -> None:
+    def made(name: str) -> tuple[Call, Principal]:
+        one = Call("req", Chat(), "/v1/completions")
+        one.principal = Principal(name * 64, name, "t", Tier(prompt_logprobs_tokens=100))
+        places.take(one, one.principal)
+        return one, one.principal
+
+    places = Places()
+    (first, principal), (second, _), (plain, _), (other, others) = map(made, "aaab")
+    places.weigh(first, principal, 60)
+    with pytest.raises(GatewayError) as refused:
+        places.weigh(second, principal, 41)
+    assert refused.value.code is Code.RATE_LIMIT_EXCEEDED
+    assert refused.value.headers == {"retry-after": "1"}
+    assert "101 bytes" in refused.value.message
+    places.weigh(other, others, 100)  # another key's room
+    places.leave(second)  # it held a place, and no room
+    places.leave(plain)
+    places.leave(first)
+    places.leave(first)  # only once
+    again, _ = made("a")
+    places.weigh(again, principal, 100)
+    places.leave(again)
+    places.leave(other)
+    assert len(places) == 0
