@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -10,7 +12,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -21,11 +23,23 @@ OPERATOR = "operator-key-0123456789"  # for gateways with ``operator_keys``
 AUTH = {"Authorization": f"Bearer {KEY}"}
 
 
+def _ports() -> Iterator[int]:
+    """Ports that the system gives to nobody by itself, each once; where they start is by chance."""
+    below = list(range(20_000, 32_000))  # Linux's own begin at 32768, those of others at 49152
+    start = random.randrange(len(below))
+    yield from below[start:] + below[:start]
+
+
+_PORTS = _ports()
+
+
 def free_port() -> int:
-    """A TCP port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port that was free a moment ago, and that no other caller of this process gets."""
+    for port in _PORTS:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise RuntimeError("each port from 20000 to 31999 is taken")
 
 
 class Process:

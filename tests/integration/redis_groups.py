@@ -112,7 +112,12 @@ class Process:
         """Start it, and wait until it answers."""
         with (self.folder / "server.log").open("ab") as log:
             self._child = subprocess.Popen(self._command, stdout=log, stderr=log)
-        eventually(lambda: self.ask("PING"), f"no answer, see {self.folder}")
+        eventually(self._answers, f"no answer, see {self.folder}")
+
+    def _answers(self) -> bool:
+        assert self._child is not None
+        assert self._child.poll() is None, (self.folder / "server.log").read_text()
+        return bool(self.ask("PING"))
 
     @property
     def alive(self) -> bool:
