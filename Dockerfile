@@ -81,7 +81,7 @@ ARG PIP_INDEX_URL
 ARG PIP_EXTRA_INDEX_URL
 COPY pyproject.toml README.md LICENSE /build/
 COPY app/ /build/app/
-COPY --from=console /build/app/console/static/ /build/app/console/static/
+COPY --from=console /build/app/gemma_gateway/console/static/ /build/app/gemma_gateway/console/static/
 RUN /opt/tools/bin/pip --python /opt/venv/bin/python install --no-deps --root /code /build
 
 # ---- the bill of materials (CycloneDX), read from the environments that ship
@@ -102,7 +102,7 @@ RUN /opt/tools/bin/pip --python /opt/venv/bin/python check \
 FROM engine-dependencies AS engine-sbom
 COPY --from=sbom-tool /opt/tools/ /opt/tools/
 COPY --from=code /code/ /
-RUN /opt/venv/bin/python -c "import app.serve, vllm" \
+RUN /opt/venv/bin/python -c "import gemma_gateway.cli.serve, vllm" \
     && mkdir /sbom \
     && /opt/tools/bin/cyclonedx-py environment --output-reproducible \
         -o /sbom/python.cdx.json /opt/venv/bin/python

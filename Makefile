@@ -72,7 +72,7 @@ bench: $(STAMPS)/$(PROFILE) $(STAMPS)/dev ## Measure the gateway's own cost and 
 	$(BIN)/python -m benchmarks $(ARGS)
 
 clean: ## Remove the environment and caches; models and keys in .gateway stay
-	rm -rf $(VENV) console/node_modules app/console/static build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) console/node_modules app/gemma_gateway/console/static build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # Each stamp is made after its step has succeeded, inside the environment that it speaks of: nothing
 # is done twice, and an interrupted run goes on where it stopped.

@@ -17,17 +17,17 @@ from collections.abc import Callable
 from functools import partial
 
 import orjson
-
-from app.call import Call
-from app.delivery import judge
-from app.errors import GatewayError
-from app.heavy import INLINE_BYTES, Heavy
-from app.reader import read
-from app.safety import input as incoming
-from app.safety.policy import Policy
-from app.settings import Tier
-from app.wire.chat import Chat
 from tests.bodies import MIB, answers, bodies
+
+from gemma_gateway.core.call import Call
+from gemma_gateway.core.errors import GatewayError
+from gemma_gateway.core.heavy import INLINE_BYTES, Heavy
+from gemma_gateway.pipeline.delivery import judge
+from gemma_gateway.pipeline.reader import read
+from gemma_gateway.safety import input as incoming
+from gemma_gateway.safety.policy import Policy
+from gemma_gateway.settings import Tier
+from gemma_gateway.wire.openai.chat import Chat
 
 TICK = 0.001  # seconds
 Work = Callable[[], str]

@@ -22,11 +22,12 @@ from typing import Any
 
 import aiohttp
 import yaml
+from tests.constraints import EXTREME, INVOICE, MCP, ORDINARY, Json
+from tests.process import free_port
 
-from app.engines import weights
 from benchmarks import processes
 from benchmarks.overhead import machine
-from tests.constraints import EXTREME, INVOICE, MCP, ORDINARY, Json
+from gemma_gateway.engines.local import weights
 
 BYSTANDER, ATTACKER, OPTED = "sk-bystander", "sk-attacker", "sk-opted-in"
 TOKENS = 30  # of the bystander's stream
@@ -216,14 +217,14 @@ def main() -> None:
     options = parser.parse_args()
     model = weights.prepare("", options.data_dir.absolute(), print)
     with tempfile.TemporaryDirectory() as folder:
-        port = processes.free_port()
+        port = free_port()
         environment = {
             "GATEWAY_PORT": str(port),
             "GATEWAY_MODEL": str(model),
             "GATEWAY_CONFIG": configuration(Path(folder)),
             "GATEWAY_DATA_DIR": folder,
         }
-        command = [sys.executable, "-m", "app.cli", "serve"]
+        command = [sys.executable, "-m", "gemma_gateway", "serve"]
         with processes.running(command, None, environment) as gateway:
             processes.wait_for(f"http://127.0.0.1:{port}/health/ready", gateway, 300)
             rows = asyncio.run(table(port, options.only))

@@ -12,10 +12,11 @@ from collections.abc import Awaitable, Callable
 
 import aiohttp
 import uvloop
+from tests.process import free_port
 
-from app.engines.base import EngineRequest
-from app.engines.upstream import UpstreamEngine
 from benchmarks import processes, wire
+from gemma_gateway.core.engine import EngineRequest
+from gemma_gateway.engines.upstream.engine import UpstreamEngine
 
 PATH = "/v1/chat/completions"
 TOKENS = 256
@@ -69,7 +70,7 @@ def main() -> int:
     parser.add_argument("--connections", type=int, default=16)
     options = parser.parse_args()
     os.sched_setaffinity(0, {0})
-    port = processes.free_port()
+    port = free_port()
     origin = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "benchmarks.upstream", "--port", str(port)]
     kinds = {"JSON call": (False, 6400, 1), "streamed token": (True, 640, TOKENS)}

@@ -18,11 +18,11 @@ from multiprocessing import get_context
 from typing import Any, Protocol
 
 import numpy as np
-
-from app.errors import GatewayError
-from app.settings import Tier
-from app.validation.constraints import check_constraints
 from tests.constraints import CALENDAR, EXTREME, HOSTILE, ORDINARY, Json
+
+from gemma_gateway.core.errors import GatewayError
+from gemma_gateway.settings import Tier
+from gemma_gateway.validation.constraints import check_constraints
 
 STEPS = 80  # tokens of one walk
 PATIENCE = 3.0  # seconds of CPU after which a constraint is given up

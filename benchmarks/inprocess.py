@@ -18,10 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
+from tests.process import free_port
 
-from app.engines import weights
 from benchmarks import processes
 from benchmarks.overhead import machine, spread
+from gemma_gateway.engines.local import weights
 
 KEY = "sk-benchmark-inprocess"
 STREAMS = {1: 96, 16: 64, 64: 48}  # streams at once: tokens of each
@@ -92,7 +93,7 @@ async def rate(target: Target, streams: int, tokens: int) -> float:
 
 def start(stack: ExitStack, folder: Path, name: str) -> list[Target]:
     """vLLM's own server, then the gateway."""
-    ports = processes.free_port(), processes.free_port()
+    ports = free_port(), free_port()
     command = [sys.executable, "-m", "benchmarks.vllm_server", "--model", str(folder)]
     command += ["--name", name, "--port", str(ports[0])]
     vllm = stack.enter_context(processes.running(command, None))

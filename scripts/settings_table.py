@@ -1,4 +1,4 @@
-"""Write the settings table of README.md from ``app.settings`` (``--check``: only compare)."""
+"""Write the settings table of README.md from ``settings`` (``--check``: only compare)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic_core import PydanticUndefined
 
-from app.settings import Settings, Tier
+from gemma_gateway.settings import Settings, Tier
 
 README = Path(__file__).parent.parent / "README.md"
 BEGIN, END = "<!-- settings -->", "<!-- /settings -->"

@@ -10,7 +10,7 @@ from typing import Any
 
 from playwright.async_api import Browser, Locator, Page, ViewportSize, async_playwright, expect
 
-from app.console.site import Site
+from gemma_gateway.console.site import Site
 from tests.conftest import absent
 from tests.process import Process
 

@@ -21,7 +21,7 @@ def pytest_configure() -> None:
     """Ctrl-C is tested, too: a runner in the background hands on that it is ignored."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     # An engine in this process sets PYTHONSAFEPATH, which children would inherit.
-    root = str(Path(__file__).parents[1])
+    root = str(Path(__file__).parents[1] / "app")
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
 
 

@@ -179,15 +179,16 @@ class Gateway(Process):
         env |= {f"GATEWAY_{k.upper()}": str(v) for k, v in settings.items()}
         env |= environ or {}
         log = data_dir / f"gateway-{port}.log"
-        command = ["-m", "app.cli", "serve"]
+        command = ["-m", "gemma_gateway", "serve"]
         if cwd is not None:
             command = ["-P", *command]
-            env["PYTHONPATH"] = str(ROOT)
+            env["PYTHONPATH"] = str(ROOT / "app")
         if open_files is not None:
             limit = f"import resource as r; r.setrlimit(r.RLIMIT_NOFILE, {open_files}); "
             command = [
                 "-c",
-                limit + "import sys; from app.cli import main; sys.exit(main(['serve']))",
+                limit
+                + "import sys; from gemma_gateway.cli.main import main; sys.exit(main(['serve']))",
             ]
         super().__init__(command, env, log, port, ready, wait, cwd)
 

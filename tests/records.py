@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-from app.record import Record
+from gemma_gateway.core.record import Record
 
 KEY_ID = "a" * 64
 _numbers = itertools.count(1)

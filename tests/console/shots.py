@@ -17,12 +17,12 @@ from pathlib import Path
 from PIL import Image
 from playwright.async_api import Browser, Page, expect
 
-from app.limits.ledger import Ledger
-from app.limits.limiter import Limiter
-from app.monitoring.journal import Journal
-from app.record import Record
-from app.storage.redis import Store
-from app.usage import Usage
+from gemma_gateway.core.record import Record
+from gemma_gateway.core.usage import Usage
+from gemma_gateway.limits.ledger import Ledger
+from gemma_gateway.limits.limiter import Limiter
+from gemma_gateway.monitoring.journal import Journal
+from gemma_gateway.storage.redis import Store
 from tests.browser import PHONE, ask, chromium, console, visit
 from tests.console.conftest import MODEL, post, script, settings
 from tests.integration.conftest import Server, server_binary

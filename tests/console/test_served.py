@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from app.console.site import Site
+from gemma_gateway.console.site import Site
 from tests.conftest import absent
 from tests.process import Gateway
 

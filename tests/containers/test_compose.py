@@ -15,7 +15,7 @@ import pytest
 import yaml
 from openai import OpenAI
 
-from app.settings import Settings
+from gemma_gateway.settings import Settings
 from tests.conftest import absent
 from tests.containers.containers import ROOT, Containers, until
 from tests.process import free_port

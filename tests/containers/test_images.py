@@ -84,7 +84,7 @@ def test_a_change_of_code_costs_the_last_layers_only(
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("node_modules"))
     for name in ("Dockerfile", ".dockerignore", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy2(ROOT / name, tmp_path)
-    (tmp_path / "app" / "changed.py").write_text("CHANGED = True\n")
+    (tmp_path / "app" / "gemma_gateway" / "changed.py").write_text("CHANGED = True\n")
     after = containers.build("localhost/changed", tmp_path)
     assert len(before) == len(after)
     assert before[:-2] == after[:-2]  # the two last: bill of materials, code

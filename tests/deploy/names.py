@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from prometheus_client.metrics_core import Metric
 
-from app.engines.local import LocalEngine
-from app.engines.upstream import UpstreamEngine
-from app.main import Parts
-from app.settings import Settings, Tier
+from gemma_gateway.engines.local.engine import LocalEngine
+from gemma_gateway.engines.upstream.engine import UpstreamEngine
+from gemma_gateway.main import Parts
+from gemma_gateway.settings import Settings, Tier
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"

@@ -10,9 +10,9 @@ from typing import Any
 
 import yaml
 
-from app.alert_settings import AlertSettings
-from app.alerts.kinds import KINDS
-from app.alerts.webhook import signature
+from gemma_gateway.alerts.kinds import KINDS
+from gemma_gateway.alerts.webhook import signature
+from gemma_gateway.settings.alerts import AlertSettings
 from tests.deploy.names import ROOT
 
 TEXT = (ROOT / "docs" / "alerts.md").read_text("utf-8")

@@ -15,9 +15,8 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from app import config
-from app.safety.policy import Policy
-from app.settings import Settings
+from gemma_gateway.safety.policy import Policy
+from gemma_gateway.settings import Settings, config
 from tests.deploy import chart, kube_schema, names
 from tests.deploy.chart import Object, env, of, selects, templates
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 import yaml
-
-from app.storage.cluster import Cluster
-from app.storage.sentinel import Sentinels
-from app.storage.target import Target
 from scripts import chart_readme
+
+from gemma_gateway.storage.cluster import Cluster
+from gemma_gateway.storage.sentinel import Sentinels
+from gemma_gateway.storage.target import Target
 from tests.deploy import chart, kube_schema
 from tests.deploy.chart import Object, env, merged, of, render
 

@@ -10,8 +10,7 @@ import re
 import pytest
 import yaml
 
-from app import config
-from app.settings import Settings
+from gemma_gateway.settings import Settings, config
 from tests.conftest import absent
 from tests.deploy.names import DEPLOY
 

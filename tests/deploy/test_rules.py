@@ -15,10 +15,10 @@ import orjson
 import pytest
 import yaml
 
-from app.alert_settings import AlertSettings, Rule
-from app.alerts.kinds import KINDS
-from app.errors import Code
-from app.main import DIALECTS
+from gemma_gateway.alerts.kinds import KINDS
+from gemma_gateway.core.errors import Code
+from gemma_gateway.main import DIALECTS
+from gemma_gateway.settings.alerts import AlertSettings, Rule
 from tests.conftest import absent
 from tests.deploy.names import DEPLOY, assert_vllm_exports, gateway_names, used
 from tests.process import AUTH, Gateway

@@ -7,8 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from app.settings import Settings
 from benchmarks import scaling
+
+from gemma_gateway.settings import Settings
 from tests.deploy.names import ROOT
 
 DOCUMENT = ROOT / "docs" / "scaling.md"

@@ -14,8 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from app import config
-from app.settings import Settings
+from gemma_gateway.settings import Settings, config
 from tests.conftest import absent
 from tests.deploy.names import DEPLOY
 from tests.process import Engine, Gateway
@@ -122,7 +121,7 @@ def test_gateway_runs_as_the_sandbox_would_have_it(tmp_path: Path, engine: Engin
     start = (
         "import ctypes, os, sys; "
         f"ctypes.CDLL(None).prctl({PR_SET_MDWE}, {REFUSE_EXEC_GAIN}, 0, 0, 0); "
-        "os.execv(sys.executable, [sys.executable, '-m', 'app.cli', 'serve'])"
+        "os.execv(sys.executable, [sys.executable, '-m', 'gemma_gateway', 'serve'])"
     )
     confined = ["setpriv", "--no-new-privs", "--bounding-set=-all", "--inh-caps=-all"]
     confined += [sys.executable, "-c", start]

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from app.engines import weights
-from app.engines.local import LocalEngine
+from gemma_gateway.engines.local import weights
+from gemma_gateway.engines.local.engine import LocalEngine
 from tests.process import OPERATOR, Gateway
 
 JUDGE = "judge-key-0123456789"  # of a tier that may ask for logprobs of prompts
@@ -55,7 +55,7 @@ def real(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     for a small machine. It runs where somebody else's modules have our names, which neither it nor
     any of its processes may import."""
     folder = tmp_path_factory.mktemp("real")
-    for name in ("app", "vllm", "asyncio"):
+    for name in ("app", "gemma_gateway", "vllm", "asyncio"):
         (folder / "elsewhere" / name).mkdir(parents=True)
         foreign = folder / "elsewhere" / name / "__init__.py"
         foreign.write_text(f"raise SystemExit('foreign {name}')\n")

@@ -16,8 +16,8 @@ from typing import Any
 import orjson
 import pytest
 
-from app.engines import weights
-from app.safety.controls import GEMMA, ControlTokens
+from gemma_gateway.engines.local import weights
+from gemma_gateway.safety.controls import GEMMA, ControlTokens
 
 Json = dict[str, Any]
 OWN = weights.CHAT_TEMPLATE.read_text("utf-8")

@@ -7,8 +7,8 @@ import importlib
 
 import pytest
 
-from app.validation.constraints import STRUCTURED
-from app.validation.fields import FIELDS, INTERNALS
+from gemma_gateway.validation.constraints import STRUCTURED
+from gemma_gateway.validation.fields import FIELDS, INTERNALS
 from tests.e2e.conftest import need
 
 VLLM = "vllm.entrypoints"

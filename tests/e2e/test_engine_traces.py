@@ -11,7 +11,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from app.engines import weights
+from gemma_gateway.engines.local import weights
 from tests.deploy.test_rules import promtool
 from tests.otlp import Receiver
 from tests.process import AUTH, Gateway

@@ -14,8 +14,8 @@ import psutil
 import pytest
 from prometheus_client import REGISTRY
 
-from app.engines.base import EngineFailed, EngineRequest
-from app.engines.local import LocalEngine
+from gemma_gateway.core.engine import EngineFailed, EngineRequest
+from gemma_gateway.engines.local.engine import LocalEngine
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -258,7 +258,7 @@ async def test_absent_model_is_explained(tmp_path: Any, local_engine: LocalEngin
 
 async def test_a_killed_gateway_takes_its_engine_along(model_folder: Path) -> None:
     code = (
-        "import asyncio, sys; from app.engines.local import LocalEngine\n"
+        "import asyncio, sys; from gemma_gateway.engines.local.engine import LocalEngine\n"
         "async def main():\n"
         "    await LocalEngine(sys.argv[1], 'm').start(); await asyncio.sleep(600)\n"
         "if __name__ == '__main__': asyncio.run(main())"

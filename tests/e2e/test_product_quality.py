@@ -17,7 +17,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from app.access.keys import generate_key
+from gemma_gateway.access.keys import generate_key
 from tests.e2e.conftest import JUDGE, need
 from tests.process import AUTH, Gateway
 
@@ -33,7 +33,7 @@ def report(real: Gateway, tmp_path_factory: pytest.TempPathFactory) -> Json:
     out = tmp_path_factory.mktemp("evaluation") / "out"
     words = [str(SET), "--url", real.url, "--samples", "2", "--out", str(out)]
     done = subprocess.run(
-        [sys.executable, "-m", "app.cli", "evaluate", *words],
+        [sys.executable, "-m", "gemma_gateway", "evaluate", *words],
         env={**os.environ, "GATEWAY_API_KEY": JUDGE},
         capture_output=True,
         text=True,

@@ -10,12 +10,12 @@ from typing import Any
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
-from app.api.http import LINGER_BYTES
+from gemma_gateway.api.http import LINGER_BYTES
 from tests.fuzz import SEED
 from tests.fuzz.requests import Hostile
 from tests.process import KEY, Gateway
 
-LEAKS = ("Traceback", "site-packages", ".py", "/app/")
+LEAKS = ("Traceback", "site-packages", ".py", "/gemma_gateway/")
 
 
 class Target:

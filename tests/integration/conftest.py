@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from app.call import Principal
-from app.settings import Tier, Window
-from app.storage.redis import Store
+from gemma_gateway.core.call import Principal
+from gemma_gateway.settings import Tier, Window
+from gemma_gateway.storage.redis import Store
 from tests.conftest import absent
 from tests.process import free_port
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 
-from app.alerts.alert import Alert
-from app.alerts.book import (
+from gemma_gateway.alerts.alert import Alert
+from gemma_gateway.alerts.book import (
     MOST_DEAD,
     MOST_HISTORY,
     Book,
@@ -16,7 +16,7 @@ from app.alerts.book import (
     Silence,
     text,
 )
-from app.storage.redis import Store
+from gemma_gateway.storage.redis import Store
 
 NUMBERS = itertools.count()
 

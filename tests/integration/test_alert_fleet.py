@@ -69,9 +69,9 @@ class Fleet:
     async def firing(self) -> set[str]:
         return {a["rule"] for a in (await self.alerts())["data"] if a["state"] == "firing"}
 
-    async def until(self, rule: str, fires: bool, seconds: float = PATIENCE) -> None:
+    async def until(self, rule: str, fires: bool) -> None:
         """Wait until a rule fires, or doesn't any more, and the webhook was told so."""
-        end = time.monotonic() + seconds
+        end = time.monotonic() + PATIENCE
         state = "firing" if fires else "resolved"
         while (rule in await self.firing()) is not fires or not self.receiver.told()[rule, state]:
             assert time.monotonic() < end, (rule, await self.alerts(), self.receiver.told())

@@ -19,11 +19,11 @@ from typing import Any
 import aiohttp
 import pytest
 
-from app.alert_settings import AlertSettings
-from app.alerts.service import Alerts
-from app.monitoring.journal import Journal
-from app.record import Record
-from app.storage.redis import Store
+from gemma_gateway.alerts.service import Alerts
+from gemma_gateway.core.record import Record
+from gemma_gateway.monitoring.journal import Journal
+from gemma_gateway.settings.alerts import AlertSettings
+from gemma_gateway.storage.redis import Store
 from tests.integration.conftest import Server, server_binary
 from tests.integration.test_alert_fleet import OPERATOR_AUTH, metrics
 from tests.integration.test_road import ask, post

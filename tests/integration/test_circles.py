@@ -16,12 +16,12 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from app import serve
-from app.api.endpoint import Connection
-from app.api.http import BoundedHttp
-from app.call import Call
-from app.main import assemble
-from app.settings import Settings
+from gemma_gateway.api.endpoint import Connection
+from gemma_gateway.api.http import BoundedHttp
+from gemma_gateway.cli import serve
+from gemma_gateway.core.call import Call
+from gemma_gateway.main import assemble
+from gemma_gateway.settings import Settings
 from tests.integration.test_endings import Exchange, until
 from tests.integration.test_road import PATHS, ask
 from tests.process import AUTH, KEY, Engine, free_port

@@ -107,7 +107,7 @@ def test_it_is_counted(road: tuple[Gateway, Engine]) -> None:
 def test_a_wrong_token_in_the_settings_is_refused() -> None:
     from pydantic import ValidationError
 
-    from app.settings import Settings
+    from gemma_gateway.settings import Settings
 
     assert Settings(control_tokens="<a>, [B]").control_tokens == ("<a>", "[B]")
     for wrong in ("<", "<a b>", "<" + "a" * 64):

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from app.engines.base import EngineFailed
-from app.engines.discovery import Name
+from gemma_gateway.core.engine import EngineFailed
+from gemma_gateway.engines.upstream.discovery import Name
 from tests.integration.test_upstream import MODEL, engine_over, eventually, read, request
 from tests.loopback import Loopback
 from tests.process import free_port

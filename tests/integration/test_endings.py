@@ -20,14 +20,14 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from app import serve
-from app.call import Principal
-from app.limits.ledger import Ledger
-from app.limits.limiter import Limiter
-from app.main import assemble
-from app.monitoring.journal import Journal
-from app.settings import Settings, Tier, Window
-from app.storage.redis import Store
+from gemma_gateway.cli import serve
+from gemma_gateway.core.call import Principal
+from gemma_gateway.limits.ledger import Ledger
+from gemma_gateway.limits.limiter import Limiter
+from gemma_gateway.main import assemble
+from gemma_gateway.monitoring.journal import Journal
+from gemma_gateway.settings import Settings, Tier, Window
+from gemma_gateway.storage.redis import Store
 from tests.integration.conftest import Server
 from tests.integration.test_road import PATHS, Json, ask, events, post, state
 from tests.process import AUTH, KEY, OPERATOR, Engine, Gateway, free_port

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from app.tools.evaluate.result import ROWS
+from gemma_gateway.cli.evaluate.result import ROWS
 from tests.quality.bigram import Bigram
 
 Json = dict[str, Any]
@@ -46,7 +46,7 @@ async def start(*words: object) -> asyncio.subprocess.Process:
     env = {k: v for k, v in os.environ.items() if not k.startswith("GATEWAY_")}
     pipe = asyncio.subprocess.PIPE
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "app.cli", "evaluate", *map(str, words)),
+        *(sys.executable, "-m", "gemma_gateway", "evaluate", *map(str, words)),
         stdout=pipe, stderr=pipe, env={**env, "GATEWAY_API_KEY": "key"},
     )  # fmt: skip
 

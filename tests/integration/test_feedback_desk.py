@@ -6,13 +6,13 @@ import time
 
 import pytest
 
-from app.call import Principal
-from app.errors import Code, GatewayError
-from app.monitoring.journal import Journal
-from app.quality.book import Book
-from app.quality.feedback import NEWEST, OLDER_BURST, FeedbackDesk
-from app.settings import Tier
-from app.storage.redis import Store
+from gemma_gateway.core.call import Principal
+from gemma_gateway.core.errors import Code, GatewayError
+from gemma_gateway.monitoring.journal import Journal
+from gemma_gateway.quality.book import Book
+from gemma_gateway.quality.feedback import NEWEST, OLDER_BURST, FeedbackDesk
+from gemma_gateway.settings import Tier
+from gemma_gateway.storage.redis import Store
 from tests.records import numbered
 
 ME, OTHER = (Principal(c * 64, c, "default", Tier()) for c in "ab")

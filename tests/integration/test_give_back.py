@@ -9,11 +9,11 @@ from collections.abc import Callable
 
 import pytest
 
-from app.call import Principal
-from app.limits.limiter import Limiter
-from app.limits.script import GIVE_BACK, MAX_ENTRIES, SCRIPT, key_name
-from app.storage.batch import prepare
-from app.storage.redis import Store
+from gemma_gateway.core.call import Principal
+from gemma_gateway.limits.limiter import Limiter
+from gemma_gateway.limits.script import GIVE_BACK, MAX_ENTRIES, SCRIPT, key_name
+from gemma_gateway.storage.batch import prepare
+from gemma_gateway.storage.redis import Store
 from tests.integration.conftest import Server
 from tests.integration.test_limits import MICROS, RIGGED
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from app.engines.base import EngineRequest
-from app.engines.google import SCOPE, GoogleToken
+from gemma_gateway.core.engine import EngineRequest
+from gemma_gateway.engines.upstream.google import SCOPE, GoogleToken
 from tests.integration.test_upstream import engine_over, eventually, read, request
 from tests.loopback import Loopback
 from tests.process import free_port
@@ -89,7 +89,7 @@ async def test_calls_carry_a_token_of_the_machines_identity(metadata: Metadata) 
 async def test_a_token_is_replaced_before_it_ends(
     metadata: Metadata, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.engines.google.RETRY", 0.1)
+    monkeypatch.setattr("gemma_gateway.engines.upstream.google.RETRY", 0.1)
     metadata.life = 299  # it is good for minutes, and yet within the margin
     token = GoogleToken()
     await token.start()
@@ -124,7 +124,7 @@ async def test_after_a_failure_it_is_tried_again_soon_and_no_sooner() -> None:
 
 
 async def test_an_identity_that_comes_late(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.engines.google.RETRY", 0.1)
+    monkeypatch.setattr("gemma_gateway.engines.upstream.google.RETRY", 0.1)
     server = Metadata()
     async with (
         Loopback(api_key="token-1") as vertex,

@@ -14,8 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from app.engines import http1
-from app.engines.http1 import MAX_BUFFERED, Broken, ConnectFailed, Connection, Origin
+from gemma_gateway.engines.upstream import http1
+from gemma_gateway.engines.upstream.http1 import (
+    MAX_BUFFERED,
+    Broken,
+    ConnectFailed,
+    Connection,
+    Origin,
+)
 
 Writer = Callable[[asyncio.StreamWriter], Awaitable[None]]
 OK = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\n"

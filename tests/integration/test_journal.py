@@ -11,12 +11,12 @@ from contextlib import AsyncExitStack
 import msgspec
 import pytest
 
-from app.monitoring import journal as journals
-from app.monitoring.journal import BATCH, FLUSH_SECONDS, OWN, Journal
-from app.monitoring.rollups import LIFE, MINUTE, TEN_MINUTES
-from app.monitoring.series import series
-from app.record import Record
-from app.storage.redis import Store
+from gemma_gateway.core.record import Record
+from gemma_gateway.monitoring import journal as journals
+from gemma_gateway.monitoring.journal import BATCH, FLUSH_SECONDS, OWN, Journal
+from gemma_gateway.monitoring.rollups import LIFE, MINUTE, TEN_MINUTES
+from gemma_gateway.monitoring.series import series
+from gemma_gateway.storage.redis import Store
 from tests.integration.conftest import Server
 from tests.integration.proxy import Proxy
 from tests.integration.test_store_failure import TIMEOUT, answering

@@ -16,18 +16,18 @@ from typing import Any
 
 import pytest
 
-from app.access import registrar as registrar_module
-from app.access import runtime as runtime_module
-from app.access.keys import KeyRing, UnknownKey, generate_key
-from app.access.names import Names
-from app.access.registrar import MAX_EARLIER, Registrar
-from app.access.runtime import RuntimeKeys
-from app.access.table import KeyTable
-from app.access.throttle import BURST, Throttle
-from app.call import Principal
-from app.errors import Code, GatewayError
-from app.settings import Settings, Tier, Window
-from app.storage.redis import Store
+from gemma_gateway.access import registrar as registrar_module
+from gemma_gateway.access import runtime as runtime_module
+from gemma_gateway.access.keys import KeyRing, UnknownKey, generate_key
+from gemma_gateway.access.names import Names
+from gemma_gateway.access.registrar import MAX_EARLIER, Registrar
+from gemma_gateway.access.runtime import RuntimeKeys
+from gemma_gateway.access.table import KeyTable
+from gemma_gateway.access.throttle import BURST, Throttle
+from gemma_gateway.core.call import Principal
+from gemma_gateway.core.errors import Code, GatewayError
+from gemma_gateway.settings import Settings, Tier, Window
+from gemma_gateway.storage.redis import Store
 from tests.integration.conftest import Server, server_binary
 from tests.integration.redis_groups import Cluster
 
@@ -593,7 +593,7 @@ async def test_an_answer_that_got_lost_is_written_once(one: Process) -> None:
 async def test_more_changes_than_are_told_at_once(
     one: Process, other: Process, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.access.table.MAX_CHANGES", 3)
+    monkeypatch.setattr("gemma_gateway.access.table.MAX_CHANGES", 3)
     monkeypatch.setattr(runtime_module, "MAX_CHANGES", 3)
     made = [await one.make() for _ in range(8)]
     await other.runtime.follow()

@@ -9,13 +9,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from app.call import Principal
-from app.limits.ledger import FLUSH_SECONDS, STRAY_LIFE, Ledger
-from app.limits.limiter import Limiter
-from app.limits.report import UsageReport
-from app.storage.batch import StoreError
-from app.storage.redis import Store
-from app.usage import Usage
+from gemma_gateway.core.call import Principal
+from gemma_gateway.core.usage import Usage
+from gemma_gateway.limits.ledger import FLUSH_SECONDS, STRAY_LIFE, Ledger
+from gemma_gateway.limits.limiter import Limiter
+from gemma_gateway.limits.report import UsageReport
+from gemma_gateway.storage.batch import StoreError
+from gemma_gateway.storage.redis import Store
 from tests.integration.conftest import Server
 from tests.integration.proxy import Proxy
 from tests.integration.test_store_failure import TIMEOUT, answering, until

@@ -15,14 +15,14 @@ from datetime import date
 
 import pytest
 
-from app.call import Principal
-from app.limits import callers as callers_module
-from app.limits import limiter as limiter_module
-from app.limits.callers import Callers
-from app.limits.limiter import Limiter
-from app.limits.script import MAX_ENTRIES, SCRIPT, entries, key_name
-from app.storage.batch import Script, prepare
-from app.storage.redis import Store
+from gemma_gateway.core.call import Principal
+from gemma_gateway.limits import callers as callers_module
+from gemma_gateway.limits import limiter as limiter_module
+from gemma_gateway.limits.callers import Callers
+from gemma_gateway.limits.limiter import Limiter
+from gemma_gateway.limits.script import MAX_ENTRIES, SCRIPT, entries, key_name
+from gemma_gateway.storage.batch import Script, prepare
+from gemma_gateway.storage.redis import Store
 from tests.integration.conftest import Server
 
 Caller = Callable[..., Principal]
@@ -30,9 +30,9 @@ HEADER, SLOT = 24, 8
 
 HAMMER = """
 import asyncio, json, sys
-from app.limits.script import SCRIPT
-from app.storage.batch import Script, prepare
-from app.storage.redis import Store
+from gemma_gateway.limits.script import SCRIPT
+from gemma_gateway.storage.batch import Script, prepare
+from gemma_gateway.storage.redis import Store
 
 async def main(url, key, tries, shape):
     store = Store(url, 10)

@@ -19,8 +19,8 @@ import psutil
 import pytest_asyncio
 from prometheus_client.parser import text_string_to_metric_families
 
-from app.engines.pool import MOST_LEARNED
-from app.main import DIALECTS
+from gemma_gateway.engines.upstream.pool import MOST_LEARNED
+from gemma_gateway.main import DIALECTS
 from tests.integration.conftest import Server
 from tests.loopback import Loopback
 from tests.process import AUTH, KEY, Engine, Gateway
@@ -282,7 +282,7 @@ async def test_each_worker_is_a_process_that_is_scraped_for_itself(
 
 async def test_a_process_never_makes_workers(engine: Engine, tmp_path: Path) -> None:
     """Not by a flag, and not by the variables with which uvicorn and gunicorn are told to."""
-    command = [sys.executable, "-m", "app.cli", "serve", "--workers", "2"]
+    command = [sys.executable, "-m", "gemma_gateway", "serve", "--workers", "2"]
     done = subprocess.run(command, capture_output=True, check=False)
     assert done.returncode == 2
     environ = {"WEB_CONCURRENCY": "4", "UVICORN_WORKERS": "4"}

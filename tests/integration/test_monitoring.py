@@ -22,7 +22,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from app.monitoring.series import SHAPES
+from gemma_gateway.monitoring.series import SHAPES
 from tests.integration.conftest import Server
 from tests.integration.test_road import MODEL, PATHS, ask
 from tests.integration.test_schema import CHECKS
@@ -400,7 +400,7 @@ async def test_the_export_holds_everything(fleet: Fleet, tmp_path: Path) -> None
 
 def export(*words: str, key: str = OPERATOR) -> subprocess.CompletedProcess[bytes]:
     env = {k: v for k, v in os.environ.items() if not k.startswith("GATEWAY_")}
-    command = [sys.executable, "-m", "app.cli", "export", *words]
+    command = [sys.executable, "-m", "gemma_gateway", "export", *words]
     return subprocess.run(
         command, env=env | {"GATEWAY_API_KEY": key}, capture_output=True, timeout=60, check=False
     )

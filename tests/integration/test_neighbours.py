@@ -15,8 +15,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from app.access.throttle import BURST
-from app.gateway import ASIDE_BURST
+from gemma_gateway.access.throttle import BURST
+from gemma_gateway.pipeline.gateway import ASIDE_BURST
 from tests.integration.test_road import PATHS, ask, post, state
 from tests.process import AUTH, OPERATOR, Engine, Gateway
 

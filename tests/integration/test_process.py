@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from app.quality.embeddings import Embeddings
+from gemma_gateway.quality.embeddings import Embeddings
 from tests.conftest import absent
 from tests.integration.test_road import ask, post
 from tests.process import Engine, Gateway
@@ -23,7 +23,7 @@ IDLE = 200  # connections that say nothing
 def foreign(tmp_path: Path) -> Path:
     """A folder with modules of other people that have our names, and Python's."""
     folder = tmp_path / "elsewhere"
-    for name in ("app", "redis", "orjson", "asyncio", "encodings"):
+    for name in ("app", "gemma_gateway", "redis", "orjson", "asyncio", "encodings"):
         (folder / name).mkdir(parents=True)
         (folder / name / "__init__.py").write_text(f"raise SystemExit('foreign {name}')\n")
     return folder
@@ -51,7 +51,7 @@ async def test_neither_is_it_by_the_process_that_embeds(
     embeddings = Embeddings()
     if not embeddings._installed:
         absent("sentence-transformers (extra quality)")
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[2] / "app"
     monkeypatch.chdir(foreign)
     monkeypatch.setenv("PYTHONPATH", str(root))
     try:

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from app.monitoring.moments import iso
-from app.quality import book as book_module
-from app.quality.book import Book, Feedback, Rating
-from app.quality.scores import Scores
-from app.quality.view import QualityView
-from app.storage.redis import Store
+from gemma_gateway.monitoring.moments import iso
+from gemma_gateway.quality import book as book_module
+from gemma_gateway.quality.book import Book, Feedback, Rating
+from gemma_gateway.quality.scores import Scores
+from gemma_gateway.quality.view import QualityView
+from gemma_gateway.storage.redis import Store
 from tests.integration.conftest import Server
 from tests.integration.test_store_failure import answering
 

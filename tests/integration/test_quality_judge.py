@@ -9,13 +9,13 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from app.engines.upstream import UpstreamEngine
-from app.quality import likelihood
-from app.quality.asker import Asker, Refused
-from app.quality.embeddings import FAILED, MISSING, Embeddings
-from app.quality.item import Item, Turn, Unscored
-from app.quality.judge import NO_QUESTION, NOTHING_TO_COMPARE, Judge
-from app.safety.policy import Category, Policy
+from gemma_gateway.engines.upstream.engine import UpstreamEngine
+from gemma_gateway.quality import likelihood
+from gemma_gateway.quality.asker import Asker, Refused
+from gemma_gateway.quality.embeddings import FAILED, MISSING, Embeddings
+from gemma_gateway.quality.item import Item, Turn, Unscored
+from gemma_gateway.quality.judge import NO_QUESTION, NOTHING_TO_COMPARE, Judge
+from gemma_gateway.safety.policy import Category, Policy
 from tests.conftest import absent
 from tests.quality.bigram import Bigram
 

@@ -14,7 +14,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from app.access.keys import generate_key
+from gemma_gateway.access.keys import generate_key
 from tests.conftest import absent
 from tests.integration.conftest import Server
 from tests.process import AUTH, KEY, Engine, Gateway

@@ -9,18 +9,18 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from app.call import Call, Principal
-from app.engines.upstream import UpstreamEngine
-from app.quality.asker import Asker
-from app.quality.book import Book
-from app.quality.embeddings import Embeddings
-from app.quality.judge import Judge
-from app.quality.sampler import QUEUE, Sampler
-from app.safety.policy import Policy
-from app.settings import Tier
-from app.storage.redis import Store
-from app.wire.chat import Chat
-from app.wire.tokenize import Tokenize
+from gemma_gateway.core.call import Call, Principal
+from gemma_gateway.engines.upstream.engine import UpstreamEngine
+from gemma_gateway.quality.asker import Asker
+from gemma_gateway.quality.book import Book
+from gemma_gateway.quality.embeddings import Embeddings
+from gemma_gateway.quality.judge import Judge
+from gemma_gateway.quality.sampler import QUEUE, Sampler
+from gemma_gateway.safety.policy import Policy
+from gemma_gateway.settings import Tier
+from gemma_gateway.storage.redis import Store
+from gemma_gateway.wire.openai.chat import Chat
+from gemma_gateway.wire.vllm.tokenize import Tokenize
 from tests.quality.bigram import Bigram
 
 ANSWER = b'{"choices": [{"index": 0, "message": {"content": "It rained in the morning."}}]}'

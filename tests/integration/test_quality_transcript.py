@@ -8,10 +8,10 @@ from typing import Any
 import aiohttp
 import pytest
 
-from app.call import Call
-from app.main import DIALECTS
-from app.quality.item import Item, Turn
-from app.quality.transcript import item_of
+from gemma_gateway.core.call import Call
+from gemma_gateway.main import DIALECTS
+from gemma_gateway.quality.item import Item, Turn
+from gemma_gateway.quality.transcript import item_of
 from tests.loopback import Loopback
 
 Json = dict[str, Any]

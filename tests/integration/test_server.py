@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from app.api.http import MAX_HEAD_BYTES
+from gemma_gateway.api.http import MAX_HEAD_BYTES
 from tests.integration.test_road import PATHS, ask, post, state
 from tests.process import KEY, OPERATOR, Engine, Gateway
 

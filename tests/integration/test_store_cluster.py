@@ -18,13 +18,13 @@ import hiredis
 import pytest
 from redis.crc import key_slot
 
-from app.call import Principal
-from app.limits.ledger import Ledger
-from app.limits.limiter import Limiter
-from app.limits.script import key_name
-from app.storage.batch import StoreError
-from app.storage.redis import Store
-from app.usage import Usage
+from gemma_gateway.core.call import Principal
+from gemma_gateway.core.usage import Usage
+from gemma_gateway.limits.ledger import Ledger
+from gemma_gateway.limits.limiter import Limiter
+from gemma_gateway.limits.script import key_name
+from gemma_gateway.storage.batch import StoreError
+from gemma_gateway.storage.redis import Store
 from tests.integration.conftest import server_binary
 from tests.integration.redis_groups import HOST, PASSWORD, Authority, Cluster, Process, eventually
 from tests.integration.test_road import ask, post

@@ -16,16 +16,16 @@ from typing import Any
 
 import pytest
 
-from app.call import Principal
-from app.errors import Code, GatewayError
-from app.limits.admission import Admission, headers
-from app.limits.ledger import Ledger
-from app.limits.limiter import Limiter
-from app.limits.script import key_name
-from app.storage.batch import StoreError
-from app.storage.embedded import EmbeddedStore
-from app.storage.redis import Store
-from app.usage import Usage
+from gemma_gateway.core.call import Principal
+from gemma_gateway.core.errors import Code, GatewayError
+from gemma_gateway.core.usage import Usage
+from gemma_gateway.limits.admission import Admission, headers
+from gemma_gateway.limits.ledger import Ledger
+from gemma_gateway.limits.limiter import Limiter
+from gemma_gateway.limits.script import key_name
+from gemma_gateway.storage.batch import StoreError
+from gemma_gateway.storage.embedded import EmbeddedStore
+from gemma_gateway.storage.redis import Store
 from tests.integration.conftest import Server, require, server_binary
 from tests.process import free_port
 
@@ -466,7 +466,7 @@ async def test_two_gateways_share_one_embedded_server(
 ORPHAN = """
 import asyncio, sys
 from pathlib import Path
-from app.storage.embedded import EmbeddedStore
+from gemma_gateway.storage.embedded import EmbeddedStore
 
 async def main():
     store = EmbeddedStore(Path(sys.argv[1]))

@@ -11,16 +11,16 @@ from typing import Any
 
 import pytest
 
-from app.call import Principal
-from app.limits.ledger import WRITTEN_AT_ONCE, Ledger
-from app.limits.limiter import Limiter, StoreFailure
-from app.limits.script import key_name
-from app.main import assemble
-from app.settings import Settings
-from app.storage.batch import Link, StoreError, pack
-from app.storage.redis import Store
-from app.storage.target import Target
-from app.usage import Usage
+from gemma_gateway.core.call import Principal
+from gemma_gateway.core.usage import Usage
+from gemma_gateway.limits.ledger import WRITTEN_AT_ONCE, Ledger
+from gemma_gateway.limits.limiter import Limiter, StoreFailure
+from gemma_gateway.limits.script import key_name
+from gemma_gateway.main import assemble
+from gemma_gateway.settings import Settings
+from gemma_gateway.storage.batch import Link, StoreError, pack
+from gemma_gateway.storage.redis import Store
+from gemma_gateway.storage.target import Target
 from tests.integration.conftest import Server, server_binary
 from tests.integration.proxy import Proxy
 from tests.integration.test_store_failure import served, until

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from app.call import Principal
-from app.limits.ledger import Ledger
-from app.limits.limiter import Limiter
-from app.storage.redis import Store
-from app.usage import Usage
+from gemma_gateway.core.call import Principal
+from gemma_gateway.core.usage import Usage
+from gemma_gateway.limits.ledger import Ledger
+from gemma_gateway.limits.limiter import Limiter
+from gemma_gateway.storage.redis import Store
 from tests.integration.conftest import server_binary
 from tests.integration.redis_groups import (
     HOST,

@@ -43,11 +43,11 @@ def tool(
         limits: shell words before it, such as ``ulimit -n 64``.
         variables: of its environment.
     """
-    command = [sys.executable, "-m", "app.cli", *arguments]
+    command = [sys.executable, "-m", "gemma_gateway", *arguments]
     if limits:
         command = ["sh", "-c", f'{limits}; exec "$@"', "sh", *command]
     env = environment(**variables)
-    env["PYTHONPATH"] = str(Path(__file__).parents[2])
+    env["PYTHONPATH"] = str(Path(__file__).parents[2] / "app")
     return subprocess.run(
         command, cwd=folder, env=env, capture_output=True, text=True, timeout=120, check=False
     )
@@ -123,9 +123,18 @@ def test_bench_interrupted_keeps_what_it_has(
     measured: tuple[Gateway, Path], tmp_path: Path
 ) -> None:
     gateway, _ = measured
-    command = [sys.executable, "-m", "app.cli", "bench", "--url", gateway.url, "--duration", "60"]
+    command = [
+        sys.executable,
+        "-m",
+        "gemma_gateway",
+        "bench",
+        "--url",
+        gateway.url,
+        "--duration",
+        "60",
+    ]
     child = subprocess.Popen(
-        [*command, "--concurrency", "2,4", "--out", str(tmp_path / "result")],
+        [*command, "--duration", "60", "--concurrency", "2,4", "--out", str(tmp_path / "result")],
         env=environment(GATEWAY_API_KEY=KEY),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -162,9 +171,9 @@ def test_a_stalled_engine_in_both_loops(tmp_path: Path, words: list[str], stalle
     with Engine(tmp_path) as engine:
         words = ["--url", engine.url, *words, "--duration", "4", "--no-stream", "--out", "result"]
         child = subprocess.Popen(
-            [sys.executable, "-m", "app.cli", "bench", *words],
+            [sys.executable, "-m", "gemma_gateway", "bench", *words],
             cwd=tmp_path,
-            env=environment(PYTHONPATH=str(Path(__file__).parents[2])),
+            env=environment(PYTHONPATH=str(Path(__file__).parents[2] / "app")),
         )
         try:
             while not json.loads(state(engine))["calls"] > 3:  # the first level has begun
@@ -224,7 +233,7 @@ def test_top_lives_on_a_terminal(measured: tuple[Gateway, Path]) -> None:
     pty = pytest.importorskip("pty")
     ours, theirs = pty.openpty()
     child = subprocess.Popen(
-        [sys.executable, "-m", "app.cli", "top", "--url", gateway.url, "--interval", "0.2"],
+        [sys.executable, "-m", "gemma_gateway", "top", "--url", gateway.url, "--interval", "0.2"],
         env=environment(GATEWAY_API_KEY=OPERATOR, COLUMNS="100", LINES="40"),
         stdout=theirs,
         stderr=theirs,

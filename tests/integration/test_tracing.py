@@ -427,9 +427,9 @@ def test_off_loads_nothing(endpoint: str) -> None:
     """Neither the exporter nor what uses it. (Of the API, Redis' client loads a part.)"""
     code = """
 import sys
-import app.main
-app.main.tracing.from_environment()
-print("app.telemetry.spans" in sys.modules, "opentelemetry.exporter.otlp" in sys.modules)
+import gemma_gateway.main
+gemma_gateway.main.tracing.from_environment()
+print("gemma_gateway.telemetry.spans" in sys.modules, "opentelemetry.exporter.otlp" in sys.modules)
 """
     environ = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
     environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = endpoint

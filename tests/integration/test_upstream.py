@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from app.engines.base import EngineFailed, EngineRequest
-from app.engines.upstream import UpstreamEngine
+from gemma_gateway.core.engine import EngineFailed, EngineRequest
+from gemma_gateway.engines.upstream.engine import UpstreamEngine
 from tests.loopback import Loopback
 from tests.process import free_port
 

@@ -168,7 +168,7 @@ class Fleet:
             "redis_url": f"redis://:sesame@{self.redis.host.address}:6379/0",
         }
         env = {f"GATEWAY_{name.upper()}": str(value) for name, value in settings.items()}
-        command = ["-m", "app.cli", "serve"]
+        command = ["-m", "gemma_gateway", "serve"]
         return Service(host, command, self.folder, ready="/health/ready", **env)
 
     def _balancer(self, host: Host) -> Service:

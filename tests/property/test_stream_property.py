@@ -13,10 +13,10 @@ import unicodedata
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.safety.fold import DOUBLE, FOLDS
-from app.safety.lookalikes import BEARERS
-from app.safety.policy import Category, Policy
-from app.safety.terms import variants
+from gemma_gateway.safety.fold import DOUBLE, FOLDS
+from gemma_gateway.safety.lookalikes import BEARERS
+from gemma_gateway.safety.policy import Category, Policy
+from gemma_gateway.safety.terms import variants
 
 CASES = int(os.environ.get("PROPERTY_CASES", "2000"))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.limits.admission import Admission, WindowState, duration, headers
+from gemma_gateway.limits.admission import Admission, WindowState, duration, headers
 
 
 @pytest.mark.parametrize(

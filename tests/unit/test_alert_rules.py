@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from app.alert_settings import AlertSettings, Rule
-from app.alerts.alert import Alert, advance, alert_id
-from app.alerts.kinds import KINDS
-from app.alerts.measures import MOST_SERVERS, Measures, Reading
-from app.record import Record
+from gemma_gateway.alerts.alert import Alert, advance, alert_id
+from gemma_gateway.alerts.kinds import KINDS
+from gemma_gateway.alerts.measures import MOST_SERVERS, Measures, Reading
+from gemma_gateway.core.record import Record
+from gemma_gateway.settings.alerts import AlertSettings, Rule
 
 NOW = 1_000_000.0
 PLAIN: dict[str, Any] = {

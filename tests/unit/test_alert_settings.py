@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from app import config
-from app.alert_settings import AlertSettings
-from app.yamlfile import ConfigError
+from gemma_gateway.settings import config
+from gemma_gateway.settings.alerts import AlertSettings
+from gemma_gateway.settings.yamlfile import ConfigError
 
 SOURCE = {  # system 8: over the last 10 requests
     "response_time": (10, "medium"),

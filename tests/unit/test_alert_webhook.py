@@ -8,10 +8,17 @@ import json
 
 import pytest
 
-from app.alert_settings import AlertSettings
-from app.alerts.alert import Alert
-from app.alerts.book import Delivery
-from app.alerts.webhook import LONGEST_PAUSE, Webhooks, json_body, pause, signature, slack_body
+from gemma_gateway.alerts.alert import Alert
+from gemma_gateway.alerts.book import Delivery
+from gemma_gateway.alerts.webhook import (
+    LONGEST_PAUSE,
+    Webhooks,
+    json_body,
+    pause,
+    signature,
+    slack_body,
+)
+from gemma_gateway.settings.alerts import AlertSettings
 
 ALERT = Alert(
     "0123456789abcdef", "upstream_errors", "upstream_errors", "medium", "firing", 100.0, 0.5, 0.2,

@@ -11,8 +11,8 @@ import pytest
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, StreamingResponse
 
-from app.engines.asgi import PENDING_CHUNKS, AsgiReply
-from app.engines.base import EngineFailed, EngineRequest
+from gemma_gateway.core.engine import EngineFailed, EngineRequest
+from gemma_gateway.engines.local.asgi import PENDING_CHUNKS, AsgiReply
 
 
 @dataclass

@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.cli import main
-from app.tools import caller as words
-from app.tools.bench import prompts
-from app.tools.bench.call import Call, Caller
-from app.tools.bench.figures import Figures, Spread, notes
-from app.tools.bench.load import GIVE_UP, Level, Run, connections, put
-from app.tools.bench.report import PAGE, PLOT, Report
-from app.tools.command import CommandError
+from gemma_gateway.cli import caller as words
+from gemma_gateway.cli.bench import prompts
+from gemma_gateway.cli.bench.call import Call, Caller
+from gemma_gateway.cli.bench.figures import Figures, Spread, notes
+from gemma_gateway.cli.bench.load import GIVE_UP, Level, Run, connections, put
+from gemma_gateway.cli.bench.report import PAGE, PLOT, Report
+from gemma_gateway.cli.command import CommandError
+from gemma_gateway.cli.main import main
 from tests.loopback import Loopback
 
 WAIT, DELAY = 0.15, 0.03  # seconds: before the head, and before each event after the first

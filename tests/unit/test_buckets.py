@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.buckets import Buckets
+from gemma_gateway.core.buckets import Buckets
 
 
 class Clock:

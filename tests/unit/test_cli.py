@@ -7,13 +7,12 @@ from pathlib import Path
 
 import pytest
 import yaml
-
-from app import config
-from app.access.keys import KeyRing
-from app.cli import main
-from app.serve import banner
-from app.settings import Settings
 from scripts import settings_table
+
+from gemma_gateway.access.keys import KeyRing
+from gemma_gateway.cli.main import main
+from gemma_gateway.cli.serve import banner
+from gemma_gateway.settings import Settings, config
 
 
 def test_config_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

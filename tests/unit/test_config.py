@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from app import config
-from app.settings import Settings
-from app.yamlfile import ConfigError
+from gemma_gateway.settings import Settings, config
+from gemma_gateway.settings.yamlfile import ConfigError
 
 
 def write(folder: Path, text: str) -> Path:

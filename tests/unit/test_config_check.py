@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.cli import main
+from gemma_gateway.cli.main import main
 
 A, B = "a" * 64, "b" * 64
 # SHA-256 of "sesame", which is also given in the clear below

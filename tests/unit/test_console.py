@@ -8,8 +8,9 @@ import pytest
 from fastapi import FastAPI
 from starlette.types import Message, Scope
 
-from app.api import console, errors
-from app.console.site import Asset, Site
+from gemma_gateway.api import errors
+from gemma_gateway.api.routes import console
+from gemma_gateway.console.site import Asset, Site
 
 
 async def fetch(app: FastAPI, path: str) -> tuple[int, dict[str, str], bytes]:

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.errors import Code, GatewayError
-from app.settings import Tier
-from app.validation.constraints import check_constraints
-from app.validation.expressions import MAX_WEIGHT, Refused, weigh_grammar, weigh_regex
+from gemma_gateway.core.errors import Code, GatewayError
+from gemma_gateway.settings import Tier
+from gemma_gateway.validation.constraints import check_constraints
+from gemma_gateway.validation.expressions import MAX_WEIGHT, Refused, weigh_grammar, weigh_regex
 from tests.constraints import EXTREME, HOSTILE, MCP, ORDINARY, WEATHER, text, thing, tool
 
 CLOSED = Tier()

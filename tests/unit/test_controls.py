@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
-from app.safety.controls import GEMMA, ControlTokens
+from gemma_gateway.safety.controls import GEMMA, ControlTokens
 
 CONTROLS = ControlTokens()
 Json = dict[str, Any]

@@ -9,19 +9,19 @@ from typing import Any
 
 import pytest
 
-from app.call import Call
-from app.delivery import judge
-from app.errors import Code, GatewayError
-from app.reader import read
-from app.safety import input as incoming
-from app.safety.policy import Policy
-from app.settings import Tier
-from app.wire import large_json
-from app.wire.chat import Chat
-from app.wire.completions import Completions
-from app.wire.dialect import Dialect
-from app.wire.messages import Messages
-from app.wire.responses import Responses
+from gemma_gateway.core.call import Call
+from gemma_gateway.core.dialect import Dialect
+from gemma_gateway.core.errors import Code, GatewayError
+from gemma_gateway.pipeline.delivery import judge
+from gemma_gateway.pipeline.reader import read
+from gemma_gateway.safety import input as incoming
+from gemma_gateway.safety.policy import Policy
+from gemma_gateway.settings import Tier
+from gemma_gateway.wire import large_json
+from gemma_gateway.wire.anthropic.messages import Messages
+from gemma_gateway.wire.openai.chat import Chat
+from gemma_gateway.wire.openai.completions import Completions
+from gemma_gateway.wire.openai.responses import Responses
 from tests.bodies import MIB, answers, bodies
 
 POLICY = Policy.load()

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.safety.input import check
-from app.safety.output import OutputGuard, judge_answer
-from app.safety.policy import Policy
-from app.wire.chat import Chat
-from app.wire.dialect import Dialect
-from app.wire.messages import Messages
-from app.wire.responses import Responses
+from gemma_gateway.core.dialect import Dialect
+from gemma_gateway.safety.input import check
+from gemma_gateway.safety.output import OutputGuard, judge_answer
+from gemma_gateway.safety.policy import Policy
+from gemma_gateway.wire.anthropic.messages import Messages
+from gemma_gateway.wire.openai.chat import Chat
+from gemma_gateway.wire.openai.responses import Responses
 from tests.unit import wire_streams
 
 POLICY = Policy.load()

@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from app.errors import Code, GatewayError
-from app.wire import engine_error
-from app.wire.chat import Chat
-from app.wire.messages import Messages
+from gemma_gateway.core.errors import Code, GatewayError
+from gemma_gateway.wire import engine_error
+from gemma_gateway.wire.anthropic.messages import Messages
+from gemma_gateway.wire.openai.chat import Chat
 
 ANTHROPIC_TYPES = {
     "invalid_request_error", "authentication_error", "permission_error", "not_found_error",

@@ -8,16 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.errors import Code, GatewayError
-from app.validation import fields
-from app.validation.fields import FIELDS
-from app.wire.chat import Chat
-from app.wire.completions import Completions
-from app.wire.count_tokens import CountTokens
-from app.wire.dialect import Dialect
-from app.wire.messages import Messages
-from app.wire.responses import Responses
-from app.wire.tokenize import Detokenize, Tokenize
+from gemma_gateway.core.dialect import Dialect
+from gemma_gateway.core.errors import Code, GatewayError
+from gemma_gateway.validation import fields
+from gemma_gateway.validation.fields import FIELDS
+from gemma_gateway.wire.anthropic.count_tokens import CountTokens
+from gemma_gateway.wire.anthropic.messages import Messages
+from gemma_gateway.wire.openai.chat import Chat
+from gemma_gateway.wire.openai.completions import Completions
+from gemma_gateway.wire.openai.responses import Responses
+from gemma_gateway.wire.vllm.tokenize import Detokenize, Tokenize
 
 DIALECTS: dict[str, Dialect] = {
     dialect.name: dialect

@@ -8,18 +8,18 @@ from typing import Any
 
 import pytest
 
-from app.engines.footprint import Footprint
-from app.engines.vllm_app import Work
-from app.safety.output import OutputGuard
-from app.safety.policy import Policy
-from app.usage import Usage
-from app.wire.chat import Chat
-from app.wire.completions import Completions
-from app.wire.count_tokens import CountTokens
-from app.wire.dialect import Dialect
-from app.wire.messages import Messages
-from app.wire.responses import Responses
-from app.wire.tokenize import Detokenize, Tokenize
+from gemma_gateway.core.dialect import Dialect
+from gemma_gateway.core.usage import Usage
+from gemma_gateway.engines.local.footprint import Footprint
+from gemma_gateway.engines.local.vllm_app import Work
+from gemma_gateway.safety.output import OutputGuard
+from gemma_gateway.safety.policy import Policy
+from gemma_gateway.wire.anthropic.count_tokens import CountTokens
+from gemma_gateway.wire.anthropic.messages import Messages
+from gemma_gateway.wire.openai.chat import Chat
+from gemma_gateway.wire.openai.completions import Completions
+from gemma_gateway.wire.openai.responses import Responses
+from gemma_gateway.wire.vllm.tokenize import Detokenize, Tokenize
 from tests import loopback_wire as wire
 
 Json = dict[str, Any]

@@ -7,7 +7,7 @@ import unicodedata
 
 import pytest
 
-from app.safety.fold import CACHED, FOLDS, JOINS, fold, unescape
+from gemma_gateway.safety.fold import CACHED, FOLDS, JOINS, fold, unescape
 
 
 @pytest.mark.parametrize(

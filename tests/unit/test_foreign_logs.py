@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from app.engines import vllm_app
-from app.telemetry import foreign, log
+from gemma_gateway.engines.local import vllm_app
+from gemma_gateway.telemetry import foreign, log
 
 MARK = "xkanariex"
 library = logging.getLogger("some.library")
@@ -148,7 +148,7 @@ def test_what_stands_in_the_source_is_said(lines: Callable[[], list[dict[str, An
 
 def test_our_own_messages_are_whole(lines: Callable[[], list[dict[str, Any]]]) -> None:
     log.logger.warning("%s names no setting", "GATEWAY_X")
-    logging.getLogger("app.engines.local").error("engine: %s", "died")
+    logging.getLogger("gemma_gateway.engines.local.engine").error("engine: %s", "died")
     assert [line["message"] for line in lines()] == ["GATEWAY_X names no setting", "engine: died"]
 
 
@@ -198,7 +198,7 @@ def test_an_engines_own_processes_say_no_more(tmp_path: Path) -> None:
     script = tmp_path / "parent.py"
     script.write_text(CHILD, "utf-8")
     config = Path(vllm_app.__file__).with_name("vllm_logging.json")
-    root = str(Path(__file__).parents[2])
+    root = str(Path(__file__).parents[2] / "app")
     done = subprocess.run(
         [sys.executable, str(script), str(config), MARK],
         capture_output=True,

@@ -15,7 +15,7 @@ import pytest_asyncio
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
-from app.api import http
+from gemma_gateway.api import http
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 BODY = b'{"a": "GET /smuggled HTTP/1.1"}'

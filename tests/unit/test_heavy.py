@@ -9,7 +9,7 @@ from functools import partial
 
 import pytest
 
-from app.heavy import Heavy
+from gemma_gateway.core.heavy import Heavy
 
 
 async def turns(count: int) -> None:

@@ -10,7 +10,7 @@ import uvicorn
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
-from app.api import http
+from gemma_gateway.api import http
 
 REQUEST = b"GET /%d HTTP/1.1\r\nhost: x\r\n\r\n"
 

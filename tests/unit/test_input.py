@@ -6,10 +6,10 @@ import hashlib
 
 import pytest
 
-from app.errors import Code
-from app.safety import input as incoming
-from app.safety.policy import Category, Match, Policy
-from app.wire.dialect import Message, Slot
+from gemma_gateway.core.dialect import Message, Slot
+from gemma_gateway.core.errors import Code
+from gemma_gateway.safety import input as incoming
+from gemma_gateway.safety.policy import Category, Match, Policy
 
 
 def message(*texts: str, channel: str = "content") -> Message:

@@ -7,13 +7,13 @@ import asyncio
 import pytest
 from starlette.types import Message
 
-from app.api import intake
-from app.api.endpoint import Connection
-from app.api.intake import Intake
-from app.api.watch import Watch
-from app.call import Call
-from app.errors import Code, GatewayError
-from app.wire.chat import Chat
+from gemma_gateway.api import intake
+from gemma_gateway.api.endpoint import Connection
+from gemma_gateway.api.intake import Intake
+from gemma_gateway.api.watch import Watch
+from gemma_gateway.core.call import Call
+from gemma_gateway.core.errors import Code, GatewayError
+from gemma_gateway.wire.openai.chat import Chat
 
 TIMEOUT = 600.0  # seconds; of the whole call
 

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.access.keys import MAX_HEADER_BYTES, KeyRing, first_key, generate_key
-from app.errors import Code, GatewayError
-from app.settings import KeyEntry, Settings, Tier, Window
+from gemma_gateway.access.keys import MAX_HEADER_BYTES, KeyRing, first_key, generate_key
+from gemma_gateway.core.errors import Code, GatewayError
+from gemma_gateway.settings import KeyEntry, Settings, Tier, Window
 
 KEY = "gg-" + "k" * 43
 OTHER = "gg-" + "o" * 43

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.limits.admission import Admission, WindowState
-from app.limits.local import LocalWindows
-from app.limits.script import entries
-from app.settings import Window
+from gemma_gateway.limits.admission import Admission, WindowState
+from gemma_gateway.limits.local import LocalWindows
+from gemma_gateway.limits.script import entries
+from gemma_gateway.settings import Window
 
 KEY = sha256(b"a").hexdigest()
 

@@ -16,9 +16,9 @@ from functools import cache
 import pytest
 from confusable_homoglyphs.confusables import confusables_data
 
-from app.safety.fold import DOUBLE, FOLDS, fold
-from app.safety.lookalikes import LETTERS
-from app.safety.policy import Category, Policy
+from gemma_gateway.safety.fold import DOUBLE, FOLDS, fold
+from gemma_gateway.safety.lookalikes import LETTERS
+from gemma_gateway.safety.policy import Category, Policy
 
 EVERY = [chr(i) for i in range(sys.maxunicode + 1) if not 0xD800 <= i < 0xE000]
 HATE = Policy((Category(name="x", terms=("hate",)),))

@@ -13,22 +13,22 @@ from typing import Any
 import msgspec
 import pytest
 
-from app.call import Call
-from app.errors import Code
-from app.monitoring import document, moments
-from app.monitoring.capture import record_of
-from app.monitoring.histogram import BUCKETS, LEAST, bucket, quantile
-from app.monitoring.memory import Memory, own
-from app.monitoring.outcomes import UNSPENT, class_of, fault_of, status_of
-from app.monitoring.prices import Prices
-from app.monitoring.rollups import Sums
-from app.monitoring.series import totals
-from app.monitoring.summary import percentile, summarise
-from app.monitoring.usage import UsageSheet
-from app.record import Record
-from app.settings import Price
-from app.usage import Usage
-from app.wire.chat import Chat
+from gemma_gateway.core.call import Call
+from gemma_gateway.core.errors import Code
+from gemma_gateway.core.record import Record
+from gemma_gateway.core.usage import Usage
+from gemma_gateway.monitoring import document, moments
+from gemma_gateway.monitoring.capture import record_of
+from gemma_gateway.monitoring.histogram import BUCKETS, LEAST, bucket, quantile
+from gemma_gateway.monitoring.memory import Memory, own
+from gemma_gateway.monitoring.outcomes import UNSPENT, class_of, fault_of, status_of
+from gemma_gateway.monitoring.prices import Prices
+from gemma_gateway.monitoring.rollups import Sums
+from gemma_gateway.monitoring.series import totals
+from gemma_gateway.monitoring.summary import percentile, summarise
+from gemma_gateway.monitoring.usage import UsageSheet
+from gemma_gateway.settings import Price
+from gemma_gateway.wire.openai.chat import Chat
 from tests.records import record
 
 # ---- histogram

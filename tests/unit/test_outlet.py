@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 import pytest
 import pytest_asyncio
 
-from app.api.outlet import Outlet
+from gemma_gateway.api.outlet import Outlet
 
 HEAD, BODY = b"HTTP/1.1 200 OK\r\n\r\n", b"{}"
 

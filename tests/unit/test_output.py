@@ -12,14 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.errors import Code, GatewayError
-from app.safety import output
-from app.safety.output import OutputGuard, judge_answer
-from app.safety.policy import Category, Match, Policy
-from app.wire.chat import Chat
-from app.wire.completions import Completions
-from app.wire.messages import Messages
-from app.wire.responses import Responses
+from gemma_gateway.core.errors import Code, GatewayError
+from gemma_gateway.safety import output
+from gemma_gateway.safety.output import OutputGuard, judge_answer
+from gemma_gateway.safety.policy import Category, Match, Policy
+from gemma_gateway.wire.anthropic.messages import Messages
+from gemma_gateway.wire.openai.chat import Chat
+from gemma_gateway.wire.openai.completions import Completions
+from gemma_gateway.wire.openai.responses import Responses
 
 SAMPLES = Path(__file__).parent / "samples"
 POLICY = Policy.load()

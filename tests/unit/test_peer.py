@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from app.api.peer import MOST_HOPS, Peers
-from app.settings import Settings
+from gemma_gateway.api.peer import MOST_HOPS, Peers
+from gemma_gateway.settings import Settings
 
 PROXIES = ("10.0.0.0/8", "192.0.2.7", "2001:db8:1::/48")
 

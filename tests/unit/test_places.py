@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from app.call import Call, Principal
-from app.errors import Code, GatewayError
-from app.limits.places import Places
-from app.settings import Tier
-from app.wire.chat import Chat
+from gemma_gateway.core.call import Call, Principal
+from gemma_gateway.core.errors import Code, GatewayError
+from gemma_gateway.limits.places import Places
+from gemma_gateway.settings import Tier
+from gemma_gateway.wire.openai.chat import Chat
 
 
 def call(name: str, most: int) -> Call:

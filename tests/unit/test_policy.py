@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.safety.policy import Category, ConfigError, Match, Policy
+from gemma_gateway.safety.policy import Category, ConfigError, Match, Policy
 
 
 def write(tmp_path: Path, text: str) -> Path:

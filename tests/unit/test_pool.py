@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from app.engines.pool import MOST_LEARNED, Pool, Upstream
+from gemma_gateway.engines.upstream.pool import MOST_LEARNED, Pool, Upstream
 
 URLS = tuple(f"http://10.0.0.{i}:8000/v1" for i in range(1, 5))
 

@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from app.errors import Code, GatewayError
-from app.settings import Tier
-from app.validation.prompt_logprobs import check_prompt_logprobs
-from app.wire.chat import Chat
-from app.wire.completions import Completions
-from app.wire.dialect import Dialect
-from app.wire.messages import Messages
-from app.wire.responses import Responses
+from gemma_gateway.core.dialect import Dialect
+from gemma_gateway.core.errors import Code, GatewayError
+from gemma_gateway.settings import Tier
+from gemma_gateway.validation.prompt_logprobs import check_prompt_logprobs
+from gemma_gateway.wire.anthropic.messages import Messages
+from gemma_gateway.wire.openai.chat import Chat
+from gemma_gateway.wire.openai.completions import Completions
+from gemma_gateway.wire.openai.responses import Responses
 
 CHAT, COMPLETIONS = Chat(), Completions()
 SAID = {"messages": [{"role": "user", "content": "hi"}]}

@@ -7,12 +7,12 @@ import statistics as stdlib
 
 import pytest
 
-from app.quality.embeddings import similarity
-from app.quality.item import MAX_CONTEXT, Item, Turn
-from app.quality.likelihood import relevant_part
-from app.quality.scores import Scores, mean, squash
-from app.tools.evaluate import statistics
-from app.tools.evaluate.keywords import overlap
+from gemma_gateway.cli.evaluate import statistics
+from gemma_gateway.cli.evaluate.keywords import overlap
+from gemma_gateway.quality.embeddings import similarity
+from gemma_gateway.quality.item import MAX_CONTEXT, Item, Turn
+from gemma_gateway.quality.likelihood import relevant_part
+from gemma_gateway.quality.scores import Scores, mean, squash
 
 
 def test_squash_has_its_middle_and_width_and_keeps_the_order() -> None:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.errors import Code, GatewayError
-from app.wire import retry
+from gemma_gateway.core.errors import Code, GatewayError
+from gemma_gateway.wire import retry
 
 
 @pytest.mark.parametrize(

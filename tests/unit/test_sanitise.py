@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.safety.sanitise import sanitise
+from gemma_gateway.safety.sanitise import sanitise
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from app.safety.scanner import MEMO_CHARS, MEMO_ENTRIES, Machine, Scanner
-from app.safety.terms import Entry, Match, Terms
+from gemma_gateway.safety.scanner import MEMO_CHARS, MEMO_ENTRIES, Machine, Scanner
+from gemma_gateway.safety.terms import Entry, Match, Terms
 
 
 def machine(*words: str, parts: tuple[str, ...] = ()) -> Machine:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from app import serve
+from gemma_gateway.cli import serve
 
 
 @pytest.fixture

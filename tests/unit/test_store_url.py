@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from app.storage.batch import Script, StoreError, pack, prepare
-from app.storage.cluster import Cluster
-from app.storage.redis import Store
-from app.storage.sentinel import Sentinels
-from app.storage.target import Target
+from gemma_gateway.storage.batch import Script, StoreError, pack, prepare
+from gemma_gateway.storage.cluster import Cluster
+from gemma_gateway.storage.redis import Store
+from gemma_gateway.storage.sentinel import Sentinels
+from gemma_gateway.storage.target import Target
 
 PING = pack("PING")
 

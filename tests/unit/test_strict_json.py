@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.errors import Code, GatewayError
-from app.wire.strict_json import loads
+from gemma_gateway.core.errors import Code, GatewayError
+from gemma_gateway.wire.strict_json import loads
 
 DEPTH = 64
 MIB = 1024 * 1024

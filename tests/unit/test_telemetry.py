@@ -12,13 +12,13 @@ import time
 
 import pytest
 
-from app.call import Call
-from app.telemetry import tracing
-from app.telemetry.lag import INTERVAL, LoopLag
-from app.telemetry.log import AccessLog, JsonFormatter, current_trace
-from app.telemetry.metrics import MOST_MODELS, Metrics
-from app.usage import Usage
-from app.wire.chat import Chat
+from gemma_gateway.core.call import Call
+from gemma_gateway.core.usage import Usage
+from gemma_gateway.telemetry import tracing
+from gemma_gateway.telemetry.lag import INTERVAL, LoopLag
+from gemma_gateway.telemetry.log import AccessLog, JsonFormatter, current_trace
+from gemma_gateway.telemetry.metrics import MOST_MODELS, Metrics
+from gemma_gateway.wire.openai.chat import Chat
 
 
 def test_names_follow_prometheus_conventions() -> None:
@@ -195,7 +195,7 @@ def test_traces_are_made_when_the_standard_variables_ask(environ: dict[str, str]
 def test_a_missing_extra_is_told_and_stops_nothing(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setitem(sys.modules, "app.telemetry.spans", None)
+    monkeypatch.setitem(sys.modules, "gemma_gateway.telemetry.spans", None)
     with caplog.at_level(logging.WARNING, "gateway"):
         assert tracing.from_environment({"OTEL_TRACES_EXPORTER": "otlp"}) is None
     assert "gemma-gateway[otel]" in caplog.text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.safety.terms import Entry, Match, Terms, variants
+from gemma_gateway.safety.terms import Entry, Match, Terms, variants
 
 
 def terms(*words: str, parts: tuple[str, ...] = ()) -> Terms:

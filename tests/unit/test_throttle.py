@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from app.access.keys import KeyRing
-from app.access.throttle import BURST, MOST, Throttle
-from app.errors import Code, GatewayError
-from app.settings import Settings
+from gemma_gateway.access.keys import KeyRing
+from gemma_gateway.access.throttle import BURST, MOST, Throttle
+from gemma_gateway.core.errors import Code, GatewayError
+from gemma_gateway.settings import Settings
 
 KEY = "right-key-0123456789"
 

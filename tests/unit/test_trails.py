@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from app.safety.output import OutputGuard, judge_answer
-from app.safety.policy import Category, Policy
-from app.wire.chat import Chat
-from app.wire.completions import Completions
-from app.wire.responses import Responses
+from gemma_gateway.safety.output import OutputGuard, judge_answer
+from gemma_gateway.safety.policy import Category, Policy
+from gemma_gateway.wire.openai.chat import Chat
+from gemma_gateway.wire.openai.completions import Completions
+from gemma_gateway.wire.openai.responses import Responses
 from tests.unit.wire_streams import sse
 
 POLICY = Policy((Category(name="x", terms=("hate", "憎い")),))

@@ -9,16 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.errors import Code, GatewayError
-from app.settings import Tier
-from app.validation import fields
-from app.validation.fields import FIELDS, INTERNALS
-from app.validation.parameters import CHECKS
-from app.validation.request import validate
-from app.wire.chat import Chat
-from app.wire.completions import Completions
-from app.wire.dialect import Dialect
-from app.wire.tokenize import Detokenize, Tokenize
+from gemma_gateway.core.dialect import Dialect
+from gemma_gateway.core.errors import Code, GatewayError
+from gemma_gateway.settings import Tier
+from gemma_gateway.validation import fields
+from gemma_gateway.validation.fields import FIELDS, INTERNALS
+from gemma_gateway.validation.parameters import CHECKS
+from gemma_gateway.validation.request import validate
+from gemma_gateway.wire.openai.chat import Chat
+from gemma_gateway.wire.openai.completions import Completions
+from gemma_gateway.wire.vllm.tokenize import Detokenize, Tokenize
 
 TIER = Tier()
 

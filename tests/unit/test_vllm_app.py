@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from app.engines.vllm_app import GUIDANCE, Work, _with_options, explain
+from gemma_gateway.engines.local.vllm_app import GUIDANCE, Work, _with_options, explain
 
 
 class GatedRepoError(Exception):

@@ -12,19 +12,19 @@ from typing import Any
 
 import pytest
 
-from app.errors import Code, GatewayError
-from app.reader import Request, read
-from app.safety import input as incoming
-from app.safety.policy import Policy
-from app.settings import Tier
-from app.wire.chat import Chat
-from app.wire.completions import Completions
-from app.wire.count_tokens import CountTokens
-from app.wire.dialect import Dialect
-from app.wire.messages import Messages
-from app.wire.responses import Responses
-from app.wire.tokenize import Tokenize
-from app.wire.walk import place
+from gemma_gateway.core.dialect import Dialect
+from gemma_gateway.core.errors import Code, GatewayError
+from gemma_gateway.pipeline.reader import Request, read
+from gemma_gateway.safety import input as incoming
+from gemma_gateway.safety.policy import Policy
+from gemma_gateway.settings import Tier
+from gemma_gateway.wire.anthropic.count_tokens import CountTokens
+from gemma_gateway.wire.anthropic.messages import Messages
+from gemma_gateway.wire.openai.chat import Chat
+from gemma_gateway.wire.openai.completions import Completions
+from gemma_gateway.wire.openai.responses import Responses
+from gemma_gateway.wire.vllm.tokenize import Tokenize
+from gemma_gateway.wire.walk import place
 
 Json = dict[str, Any]
 Path = tuple[str | int, ...]

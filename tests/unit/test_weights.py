@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from app.engines import weights
+from gemma_gateway.engines.local import weights
 
 ROOT = Path(__file__).parents[2]
 
@@ -120,7 +120,7 @@ def test_a_hub_model_that_cant_be_had_is_explained(
 ) -> None:
     pytest.importorskip("huggingface_hub", reason="no hub client in the core install")
     code = (
-        "import sys; from pathlib import Path; from app.engines import weights\n"
+        "import sys; from pathlib import Path; from gemma_gateway.engines.local import weights\n"
         "try: weights.prepare(sys.argv[1], Path(sys.argv[2]), lambda line: None)\n"
         "except weights.ModelUnavailable as error: print(error)"
     )

@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.errors import Code, GatewayError
-from app.safety.output import OutputGuard
-from app.safety.policy import Policy
-from app.wire.chat import Chat
-from app.wire.dialect import ALL, Event, Message
-from app.wire.trails import TokenTrail
+from gemma_gateway.core.dialect import ALL, Event, Message
+from gemma_gateway.core.errors import Code, GatewayError
+from gemma_gateway.safety.output import OutputGuard
+from gemma_gateway.safety.policy import Policy
+from gemma_gateway.wire.openai.chat import Chat
+from gemma_gateway.wire.trails import TokenTrail
 
 CHAT = Chat()
 HEAD = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 17, "model": "gemma"}

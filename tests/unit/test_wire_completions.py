@@ -7,9 +7,9 @@ from typing import Any
 import orjson
 import pytest
 
-from app.errors import Code, GatewayError
-from app.wire.completions import Completions
-from app.wire.trails import ArrayTrail
+from gemma_gateway.core.errors import Code, GatewayError
+from gemma_gateway.wire.openai.completions import Completions
+from gemma_gateway.wire.trails import ArrayTrail
 
 COMPLETIONS = Completions()
 HEAD = {"id": "cmpl-1", "object": "text_completion", "created": 17, "model": "gemma"}

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.safety.output import OutputGuard
-from app.safety.policy import Policy
-from app.wire.dialect import AnswerStream
-from app.wire.messages_stream import MessagesStream
-from app.wire.responses_stream import ResponsesStream
+from gemma_gateway.core.dialect import AnswerStream
+from gemma_gateway.safety.output import OutputGuard
+from gemma_gateway.safety.policy import Policy
+from gemma_gateway.wire.anthropic.messages_stream import MessagesStream
+from gemma_gateway.wire.openai.responses_stream import ResponsesStream
 from tests.unit import wire_streams
 from tests.unit.wire_streams import Pieces
 

@@ -11,11 +11,11 @@ import anthropic
 import httpx
 import pytest
 
-from app.errors import Code, GatewayError
-from app.wire.count_tokens import CountTokens
-from app.wire.dialect import ALL
-from app.wire.messages import Messages
-from app.wire.messages_stream import MessagesStream
+from gemma_gateway.core.dialect import ALL
+from gemma_gateway.core.errors import Code, GatewayError
+from gemma_gateway.wire.anthropic.count_tokens import CountTokens
+from gemma_gateway.wire.anthropic.messages import Messages
+from gemma_gateway.wire.anthropic.messages_stream import MessagesStream
 
 SAMPLES = Path(__file__).parent / "samples"
 TEXT = "Be brief.\n\nName three colours. 衣装\npaying\nBe brief.\n\n"

@@ -11,10 +11,10 @@ import httpx
 import openai
 import pytest
 
-from app.errors import Code, GatewayError
-from app.wire.dialect import ALL, Event, Message
-from app.wire.responses import Responses
-from app.wire.responses_stream import ResponsesStream
+from gemma_gateway.core.dialect import ALL, Event, Message
+from gemma_gateway.core.errors import Code, GatewayError
+from gemma_gateway.wire.openai.responses import Responses
+from gemma_gateway.wire.openai.responses_stream import ResponsesStream
 
 SAMPLES = Path(__file__).parent / "samples"
 TEXT = "Be brief.\n\nName three colours.\n\nName three colours.\n\nName three"

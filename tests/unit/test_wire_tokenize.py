@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from app.errors import Code, GatewayError
-from app.wire.tokenize import MAX_TOKENS, Detokenize, Tokenize
+from gemma_gateway.core.errors import Code, GatewayError
+from gemma_gateway.wire.vllm.tokenize import MAX_TOKENS, Detokenize, Tokenize
 
 TOKENIZE, DETOKENIZE = Tokenize(), Detokenize()
 

@@ -1,0 +1,134 @@
+"""Is the service well? A real, short generation, and the state of the parts around it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from os import urandom
+from typing import Any
+
+import orjson
+
+from gemma_gateway.core.engine import Engine, EngineFailed, EngineRequest
+from gemma_gateway.monitoring.memory import Memory
+from gemma_gateway.settings import Settings
+
+HEALTH_TOKENS = 10
+
+
+@dataclass(slots=True)
+class Report:
+    """System 4's health fields.
+
+    Args:
+        response_time: seconds of the test generation.
+        memory_usage: resident memory of this process and its engine, in MB.
+    """
+
+    status: str = "healthy"  # healthy | degraded | unhealthy
+    model_loaded: bool = False
+    multimodal_enabled: bool = False
+    response_time: float = 0.0
+    memory_usage: float = 0.0
+    models: tuple[str, ...] = ()
+    store: str = "available"  # available | away
+    errors: list[str] = field(default_factory=list)
+
+    def worsen(self, status: str, error: str) -> None:
+        """Lower the status to ``status`` unless it is worse already."""
+        if status == "unhealthy" or self.status == "healthy":
+            self.status = status
+        self.errors.append(error)
+
+
+class Health:
+    """Health of one gateway process.
+
+    Args:
+        store_available: whether the limiter's script works on the store.
+        store_serves_any: the same for some keys at least.
+        memory: what the process and its engine weigh.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        engine: Engine,
+        store_available: Callable[[], bool],
+        store_serves_any: Callable[[], bool],
+        memory: Memory,
+    ) -> None:
+        self._settings = settings
+        self._engine = engine
+        self._store_available = store_available
+        self._store_serves_any = store_serves_any
+        self._memory = memory
+        self._lock = asyncio.Lock()
+        self._report: Report | None = None
+        self._expires = 0.0
+        self.draining = False
+
+    async def ready(self) -> bool:
+        """Whether new calls should come here: not where each would be refused."""
+        denies = self._settings.store_failure == "deny" and not self._store_serves_any()
+        if self.draining or denies:
+            return False
+        return (await self._engine.health()).ready
+
+    async def report(self) -> dict[str, Any]:
+        """The report; a generation is made at most once in ``health_cache_seconds``, the rest is
+        as it is now."""
+        async with self._lock:
+            if self._report is None or time.monotonic() >= self._expires:
+                self._report = await self._examine()
+                self._expires = time.monotonic() + self._settings.health_cache_seconds
+            report = replace(self._report, errors=[*self._report.errors])
+        if not self._store_available():
+            report.store = "away"
+            report.worsen("degraded", "the limit store is away, or refuses the limiter's script")
+        return asdict(report)
+
+    async def _examine(self) -> Report:
+        state = await self._engine.health()
+        report = Report(
+            model_loaded=state.ready, multimodal_enabled=state.multimodal, models=state.models
+        )
+        report.memory_usage = self._memory.resident_mb
+        if not state.ready:
+            report.worsen("unhealthy", "no engine is ready")
+        else:
+            await self._generate(report, state.models)
+        return report
+
+    async def _generate(self, report: Report, models: tuple[str, ...]) -> None:
+        body = {
+            "model": models[0] if models else "",
+            "messages": [{"role": "user", "content": "Hello"}],
+            "max_tokens": HEALTH_TOKENS,
+            "temperature": 0,
+        }
+        request = EngineRequest(
+            id="health-" + urandom(8).hex(),
+            path="/v1/chat/completions",
+            body=orjson.dumps(body),
+            model=str(body["model"]),
+        )
+        started = time.perf_counter()
+        try:
+            async with asyncio.timeout(self._settings.health_timeout):
+                reply = await self._engine.send(request)
+                try:
+                    async for _ in reply.chunks():
+                        pass
+                finally:
+                    await reply.abort()
+        except (EngineFailed, TimeoutError):
+            report.worsen("unhealthy", "the test generation failed")
+            return
+        report.response_time = round(time.perf_counter() - started, 3)
+        if reply.status != 200:
+            report.worsen("unhealthy", "the test generation failed")
+        elif report.response_time > self._settings.health_degraded_seconds:
+            report.worsen("degraded", "the test generation was slow")

@@ -1,0 +1,148 @@
+"""What the operator sees at a glance: figures over calls, plots, the latest calls, the state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import msgspec
+
+from gemma_gateway import __version__
+from gemma_gateway.core.engine import Engine
+from gemma_gateway.core.record import Record
+from gemma_gateway.engines.upstream.engine import UpstreamEngine
+from gemma_gateway.monitoring.moments import iso
+from gemma_gateway.monitoring.outcomes import fault_of
+from gemma_gateway.monitoring.series import Plots
+from gemma_gateway.monitoring.summary import ID_CHARS, Group, summarise
+from gemma_gateway.monitoring.views import (
+    Calls,
+    CallView,
+    EngineState,
+    Performance,
+    Range,
+    Series,
+    State,
+    StoreState,
+    UpstreamView,
+)
+from gemma_gateway.pipeline.gateway import Gateway
+from gemma_gateway.storage.redis import Store
+
+MOST_RECORDS = 10_000  # that one summary is made of
+
+
+class Overview:
+    """Answers of ``/v1/monitoring``; never raises StoreError.
+
+    Args:
+        gateway: the road, with journal and ledger.
+        store: the shared store.
+        lag: seconds by which the event loop is late.
+        firing: number of alerts that fire.
+    """
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        store: Store,
+        lag: Callable[[], float],
+        firing: Callable[[], int],
+    ) -> None:
+        self._gateway = gateway
+        self._journal = gateway.journal
+        self._plots = Plots(gateway.journal.rollups)
+        self._engine: Engine = gateway.engine
+        self._store = store
+        self._lag = lag
+        self._firing = firing
+
+    # ---- calls
+
+    async def performance(
+        self, last: int, start: float | None, end: float | None, group: Group | None
+    ) -> Performance:
+        """The summary of the newest ``last`` calls, or of those that ended from ``start`` until
+        before ``end`` (seconds since the epoch), at most ``MOST_RECORDS`` of them."""
+        ranged = start is not None or end is not None
+        look = await self._journal.look(MOST_RECORDS if ranged else last, start=start, end=end)
+        summary, groups = await summarise(look.records, group)
+        times = [record.time for record in look.records]
+        first = start if start is not None else min(times, default=None)
+        until = end if end is not None else max(times, default=None)
+        return Performance.model_validate(
+            {
+                "from": None if first is None else iso(first),
+                "to": None if until is None else iso(until),
+                "complete": look.complete if ranged else not look.degraded,
+                "summary": summary,
+                "groups": groups,
+                "degraded": look.degraded,
+            }
+        )
+
+    async def series(self, range_: Range) -> Series:
+        """Sums by time; some seconds old where the range is long."""
+        await self._journal.flush()
+        return await self._plots.series(range_)
+
+    async def calls(self, limit: int, after: str) -> Calls:
+        """The newest calls, or up to ``limit`` of those since a cursor; newest first.
+
+        Raises:
+            ValueError: ``after`` is no cursor.
+        """
+        if after:
+            records, cursor = await self._journal.after(after, limit)
+            records.reverse()
+            degraded = not self._store.available
+        else:
+            look = await self._journal.look(limit)
+            records, cursor, degraded = look.records, look.cursor, look.degraded
+        return Calls(data=[_view(r) for r in records], cursor=cursor, degraded=degraded)
+
+    # ---- state
+
+    async def state(self) -> State:
+        """How this process and what it needs are."""
+        gateway, engine, store = self._gateway, self._engine, self._store
+        health = await engine.health()
+        upstreams = engine.upstreams() if isinstance(engine, UpstreamEngine) else ()
+        status: Literal["healthy", "degraded", "unhealthy"] = "healthy"
+        if not health.ready:
+            status = "unhealthy"
+        elif not store.available or any(u.ejected for u in upstreams):
+            status = "degraded"
+        return State(
+            status=status,
+            version=__version__,
+            models=list(engine.models()),
+            store=StoreState(
+                status="available" if store.available else "away",
+                failures=store.failures,
+                outages=store.outages,
+            ),
+            engine=EngineState(
+                kind="upstream" if isinstance(engine, UpstreamEngine) else "local",
+                ready=health.ready,
+            ),
+            upstreams=[
+                UpstreamView(upstream=u.name, available=not u.ejected, in_flight=u.outstanding)
+                for u in upstreams
+            ],
+            in_flight=gateway.in_flight,
+            in_flight_limit=gateway.settings.max_in_flight,
+            memory_mb=gateway.memory.resident_mb,
+            event_loop_lag_seconds=self._lag(),
+            records_lost=self._journal.lost,
+            alerts_firing=self._firing(),
+        )
+
+
+def _view(record: Record) -> CallView:
+    row = msgspec.structs.asdict(record)
+    row["time"] = iso(record.time)
+    row["key_id"] = record.key_id[:ID_CHARS]
+    return CallView(
+        **row, tokens_per_second=record.tokens_per_second, fault=fault_of(record.outcome)
+    )

@@ -1,0 +1,89 @@
+"""The outermost part of the application: request ids, engine routes, and the last resort."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gemma_gateway.api.endpoint import request_id
+from gemma_gateway.api.errors import respond
+from gemma_gateway.api.peer import Peers
+from gemma_gateway.api.watch import Watch
+from gemma_gateway.core.errors import Code, GatewayError
+from gemma_gateway.telemetry.log import logger
+
+
+class Edge:
+    """The ASGI application that the server runs, around FastAPI's.
+
+    Engine routes go straight to their endpoints, past FastAPI's router, which costs more than all
+    of the gateway's policy. ``client`` of each request becomes the client's own address, also
+    behind proxies. Every other answer gets its ``x-request-id`` here, and no exception
+    leaves as more than an INTERNAL_ERROR.
+
+    Args:
+        app: FastAPI's application.
+        endpoints: of the engine routes, by path.
+        peers: knows which addresses are clients' own.
+        watch: looks after the calls to them.
+    """
+
+    def __init__(
+        self, app: ASGIApp, endpoints: Mapping[str, ASGIApp], peers: Peers, watch: Watch
+    ) -> None:
+        self.app = app
+        self.endpoints = endpoints
+        self.peers = peers
+        self._watch = watch
+        self._requests: set[asyncio.Task[None]] = set()  # those that FastAPI serves
+        self._stopped = False
+
+    def stop(self) -> None:
+        """The process stops: end what is here, each in its own dialect (SHUTTING_DOWN)."""
+        self._stopped = True
+        self._watch.stop(Code.SHUTTING_DOWN)
+        while self._requests:
+            self._requests.pop().cancel()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        scope["client"] = self.peers.client(scope)
+        endpoint = self.endpoints.get(scope["path"])
+        if endpoint is not None:
+            await endpoint(scope, receive, send)
+            return
+        call_id = request_id(scope)
+        scope.setdefault("state", {})["request_id"] = call_id
+        begun = False
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal begun
+            if message["type"] == "http.response.start":
+                begun = True
+                message["headers"] = [*message["headers"], (b"x-request-id", call_id.encode())]
+            await send(message)
+
+        task = asyncio.current_task()
+        assert task is not None
+        self._requests.add(task)
+        try:
+            await self.app(scope, receive, send_with_id)
+            return
+        except asyncio.CancelledError:
+            if not self._stopped:
+                raise
+            code = Code.SHUTTING_DOWN
+        except Exception:
+            logger.exception("request failed")
+            if begun:
+                raise
+            code = Code.INTERNAL_ERROR
+        finally:
+            self._requests.discard(task)
+        if not begun:
+            response = respond(scope["path"], GatewayError(code), call_id)
+            await response(scope, receive, send_with_id)

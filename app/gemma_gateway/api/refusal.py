@@ -1,0 +1,47 @@
+"""What the protocol itself says to a client whose request can't be read on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+
+from gemma_gateway.api import framing
+from gemma_gateway.api.endpoint import request_id
+from gemma_gateway.api.errors import told
+from gemma_gateway.core.errors import GatewayError
+from gemma_gateway.telemetry.log import logger
+
+
+def reason(error: httptools.HttpParserError) -> GatewayError:
+    """Why the parser gave up: our own refusal of a head, or bytes that are no HTTP."""
+    cause: Any = error.__context__
+    if isinstance(cause, GatewayError):
+        return cause
+    if cause is not None and not isinstance(cause, UnicodeError):
+        logger.error("a request's head was not understood", exc_info=cause)
+    return framing.refused(framing.MALFORMED)
+
+
+def answer(
+    error: GatewayError, target: bytes, headers: framing.Headers, more: framing.Headers
+) -> bytes:
+    """The whole answer, after which the connection ends.
+
+    Args:
+        target: of the request, as far as it is known.
+        headers: of the request, as far as they are known.
+        more: headers that every answer has.
+    """
+    call_id = request_id({"headers": headers})
+    body = told(target.partition(b"?")[0].decode("latin-1"), error, call_id)
+    lines = [
+        *more,
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(body)),
+        (b"x-request-id", call_id.encode()),
+        (b"connection", b"close"),
+    ]
+    head = b"".join(b"%s: %s\r\n" % line for line in lines)
+    return STATUS_LINE[error.status] + head + b"\r\n" + body

@@ -1,0 +1,99 @@
+"""What the settings refer to, beside other settings: the store's URL, the model, the parameters of
+engines, model names. Looked at without asking anybody."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import time
+from collections.abc import Iterator
+from datetime import UTC
+from urllib.parse import parse_qsl, urlsplit
+
+from gemma_gateway.engines.local import weights
+from gemma_gateway.settings import Settings
+from gemma_gateway.settings.yamlfile import Place
+from gemma_gateway.storage.redis import Store
+from gemma_gateway.validation.fields import FIELDS, INTERNALS
+from gemma_gateway.validation.parameters import CHECKS
+
+Told = Iterator[tuple[Place, str]]
+
+PARAMETER = re.compile(r"[A-Za-z_]\w{0,63}(\.\w{1,64})?", re.ASCII)  # chat_template_kwargs.NAME
+MISSPELT = 0.85  # similarity from which on another name was meant
+# Query parameters of the store's URL that something reads; redis-py knows more of them.
+QUERY = frozenset(
+    {
+        *("db", "username", "password", "sentinel_username", "sentinel_password"),
+        *("ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs"),
+        "ssl_check_hostname",
+    }
+)
+
+
+def faults(settings: Settings) -> Told:
+    """With which the gateway can't run."""
+    if settings.redis_url:
+        yield from ((("redis_url",), why) for why in _store(settings.redis_url))
+    if settings.model and not settings.upstreams and not weights.can_be(settings.model):
+        yield ("model",), f"{settings.model!r} is neither a folder nor a hub name"
+    for n, name in enumerate(settings.allow_engine_parameters):
+        if not PARAMETER.fullmatch(name):
+            yield ("allow_engine_parameters", n), f"{name!r} is no name of a parameter"
+        elif (meant := _meant(name)) is not None:
+            why = f"no engine has a parameter {name!r}: do you mean {meant}?"
+            yield ("allow_engine_parameters", n), why
+
+
+def doubts(settings: Settings) -> Told:
+    """What works, but hardly as its author thinks."""
+    unread = {name for name, _ in parse_qsl(urlsplit(settings.redis_url).query)} - QUERY
+    for name in sorted(unread):
+        yield ("redis_url",), f"its query parameter {name!r} does nothing"
+    for n, key in enumerate(settings.keys):
+        expires = key.expires
+        if expires is not None and expires.tzinfo is None:
+            expires = expires.replace(tzinfo=UTC)
+        if expires is not None and expires.timestamp() <= time.time():
+            yield ("keys", n, "expires"), f"{key.name} has expired"
+        served = _served(settings)
+        for name in key.models if served else ():
+            if name not in served:
+                yield ("keys", n, "models"), f"{key.name}: no model {name!r} is served"
+    for name in settings.prices if (served := _served(settings)) else ():
+        if name not in served:
+            yield ("prices", name), "no model of this name is served"
+    for name, tier in settings.tiers.items():
+        if not 0 < tier.max_in_flight < settings.max_in_flight:
+            why = f"one key may take all {settings.max_in_flight} places of GATEWAY_MAX_IN_FLIGHT"
+            yield ("tiers", name, "max_in_flight"), why
+
+
+def _store(url: str) -> Iterator[str]:
+    try:
+        Store(url)
+    except ValueError as error:
+        yield str(error).removeprefix("store URL: ")
+        return
+    parts = urlsplit(url)
+    database = parts.path.strip("/")
+    if parts.scheme == "unix" and not database:
+        yield "a Unix socket has a path: unix:///run/redis.sock"
+    elif parts.scheme in {"redis", "rediss"} and database and not database.isdecimal():
+        yield "after the host comes the number of a database, or nothing"
+
+
+def _meant(name: str) -> str | None:
+    """The parameter that a name is most likely a misspelling of."""
+    known = INTERNALS.union(CHECKS, *FIELDS.values())
+    if name in known:
+        return None
+    close = difflib.get_close_matches(name, known, 1, MISSPELT)
+    return close[0] if close else None
+
+
+def _served(settings: Settings) -> frozenset[str]:
+    """Names of the models that will be served; empty where only the engine knows."""
+    if settings.upstreams or any("lora" in flag for flag in settings.engine_args):
+        return frozenset()
+    return frozenset({settings.served_model_name or weights.served_name(settings.model)})

@@ -1,0 +1,238 @@
+"""Running the gateway as a process: the server, its signals, and the first words to the user."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import math
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import uvicorn
+
+from gemma_gateway.api.edge import Edge
+from gemma_gateway.api.http import BoundedHttp
+from gemma_gateway.core import openfiles
+from gemma_gateway.core.engine import EngineFailed
+from gemma_gateway.engines.local.weights import ModelUnavailable
+from gemma_gateway.main import Parts, assemble, build
+from gemma_gateway.settings import Settings, config
+from gemma_gateway.telemetry import log
+
+START_TIMEOUT = 1800.0  # seconds; a 27B model from a cold disk takes many minutes
+UPSTREAM_PATIENCE = 10.0  # seconds until a person is told that none answers
+FAREWELL_SECONDS = 1.0  # that clients get to read how their calls ended
+LAST_RESORT_SECONDS = 2  # after that uvicorn cuts what nothing else could end
+YOUNG_OBJECTS = 10_000  # as many new ones before the garbage collector looks at them: 1 to 2 MB
+BANNER = """
+Gemma gateway is ready on {url}   (console: {url}/console, API documentation: {url}/docs)
+
+Try it:
+
+  curl {url}/v1/chat/completions \\
+    -H "Authorization: Bearer {shell_key}" \\
+    -H "Content-Type: application/json" \\
+    -d '{{"model": "{model}", "stream": true, "max_tokens": 60,
+         "messages": [{{"role": "user", "content": "Tell me about the sea."}}]}}'
+
+or with an OpenAI SDK (pip install openai):
+
+  from openai import OpenAI
+  client = OpenAI(base_url="{url}/v1", api_key={python_key})
+  stream = client.chat.completions.create(
+      model="{model}", stream=True, max_tokens=60,
+      messages=[{{"role": "user", "content": "Tell me about the sea."}}])
+  for chunk in stream:
+      if chunk.choices:
+          print(chunk.choices[0].delta.content or "", end="", flush=True)
+"""
+
+
+class Server(uvicorn.Server):
+    """uvicorn, with an orderly end.
+
+    The first signal lets calls finish for a while; then, or at a second signal, those that are left
+    are ended by the gateway, each told so in its own dialect. uvicorn alone would cut them, and
+    raise the signal again, so that an orderly SIGTERM looks like a death by signal.
+
+    Args:
+        edge: the application, as ``settings`` has it.
+    """
+
+    def __init__(self, settings: uvicorn.Config, parts: Parts, edge: Edge) -> None:
+        super().__init__(settings)
+        self._parts = parts
+        self._edge = edge
+        self._signalled = False
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop, number)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(number)
+
+    def _stop(self, number: int) -> None:
+        """First the grace for load balancers, if there is one, and the drain; at the second signal
+        the end."""
+        grace = self._parts.settings.drain_grace_seconds
+        if self._signalled:
+            self._end()
+        elif number == signal.SIGTERM and grace:
+            self._parts.leave()
+            BoundedHttp.leaving = True
+            log.logger.info("not ready; new calls are taken for another %g s", grace)
+            asyncio.get_running_loop().call_later(grace, self._drain)
+        else:
+            self._drain()
+        self._signalled = True
+
+    def _drain(self) -> None:
+        """Take no new calls; those in flight may take ``drain_seconds``."""
+        if not self.should_exit:
+            calls = self._parts.drain()
+            log.logger.info("stopping; %d calls in flight may finish", calls)
+            seconds = self._parts.settings.drain_seconds
+            asyncio.get_running_loop().call_later(seconds, self._end)
+            self.should_exit = True
+
+    def _end(self) -> None:
+        """End the calls that are left, while their clients can still be told."""
+        calls = self._parts.drain()
+        self.should_exit = True
+        if calls:
+            log.logger.info("ending %d calls in flight", calls)
+        self._edge.stop()
+        asyncio.get_running_loop().call_later(FAREWELL_SECONDS, self._hang_up)
+
+    def _hang_up(self) -> None:
+        """Close what is still open: a client that doesn't read its farewell holds nobody up."""
+        self._edge.stop()  # what came in the last moment
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+
+
+def serve(settings: Settings) -> int:
+    """Run until a signal.
+
+    Returns:
+        Exit status: 0 after an orderly end, 1 when the engine or a part can't start.
+    """
+    log.configure(settings.log_level)
+    for name in config.unknown_variables():
+        log.logger.warning("%s names no setting", name)
+    _open_files(settings.max_in_flight)
+    try:
+        parts = assemble(settings)
+        server = _server(settings, parts)
+        with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
+            return runner.run(_run(server, parts))
+    except (OSError, ValueError, RuntimeError, ModelUnavailable) as error:
+        print(f"gemma-gateway: {error}", file=sys.stderr)
+        return 1
+
+
+def _open_files(max_in_flight: int) -> None:
+    allowed, needed = openfiles.raise_limit(), openfiles.needed(max_in_flight)
+    if allowed < needed:
+        log.logger.warning(
+            "%d open files are allowed; %d calls in flight need about %d: raise the limit "
+            "(ulimit -n; systemd: LimitNOFILE), or lower GATEWAY_MAX_IN_FLIGHT",
+            allowed,
+            max_in_flight,
+            needed,
+        )
+
+
+def _server(settings: Settings, parts: Parts) -> Server:
+    edge = build(parts)
+    drain = math.ceil(settings.drain_seconds + FAREWELL_SECONDS)
+    return Server(
+        uvicorn.Config(
+            edge,
+            host=settings.host,
+            port=settings.port,
+            lifespan="off",  # the parts live longer than the server: see _run
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,  # gemma_gateway.api.peer believes fewer of them
+            timeout_graceful_shutdown=drain + LAST_RESORT_SECONDS,
+            timeout_keep_alive=65,
+            loop="auto",  # uvloop where there is one
+            http=BoundedHttp,
+            ws="none",  # or what else is installed decides whether WebSockets are spoken
+        ),
+        parts,
+        edge,
+    )
+
+
+async def _run(server: Server, parts: Parts) -> int:
+    async with parts.running():
+        keep_for_good()
+        greeter = asyncio.create_task(_greet(server, parts))
+        try:
+            await server.serve()
+        finally:
+            greeter.cancel()
+            await asyncio.wait([greeter])
+    return 0 if server.started and not parts.failed else 1
+
+
+def keep_for_good() -> None:
+    """Tell the garbage collector that what was built until now will stay.
+
+    It would walk through all of it time and again, some 40 ms in one piece, in which nobody is
+    served. Calls leave no cycles, so it needn't look each time that some dozens begin at once.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(YOUNG_OBJECTS, *gc.get_threshold()[1:])
+
+
+async def _greet(server: Server, parts: Parts) -> None:
+    """Say how to use the gateway once it answers, or why it never will."""
+    while not server.started:  # noqa: ASYNC110 - uvicorn offers no event
+        await asyncio.sleep(0.05)
+    engine, upstreams = parts.engine, parts.settings.upstreams
+    print("Waiting for an upstream ..." if upstreams else "Starting the engine ...", flush=True)
+    try:
+        await engine.wait_ready(UPSTREAM_PATIENCE if upstreams else START_TIMEOUT)
+    except EngineFailed as failed:
+        print(f"gemma-gateway: {failed.detail}", file=sys.stderr, flush=True)
+        if not upstreams:
+            parts.failed = True
+            server.should_exit = True
+            return
+        await engine.wait_ready(math.inf)  # they are being watched, and may still come up
+    print(banner(parts.settings, engine.models(), parts.key_file), flush=True)
+
+
+def banner(settings: Settings, models: tuple[str, ...], key_file: Path | None) -> str:
+    """How to use the gateway: a curl line and an SDK snippet that work as printed.
+
+    Args:
+        key_file: where the first key is kept; None when the operator gave keys.
+    """
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    host = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host)  # noqa: S104
+    if settings.allow_anonymous:
+        shell_key, python_key = "none", '"none"'
+    elif key_file is None:
+        shell_key, python_key = "$GATEWAY_API_KEY", '"YOUR KEY"'
+    else:
+        shell_key, python_key = f"$(cat {key_file})", f'open("{key_file}").read().strip()'
+    return BANNER.format(
+        url=f"http://{host}:{settings.port}",
+        model=models[0] if models else "gemma",
+        shell_key=shell_key,
+        python_key=python_key,
+    )

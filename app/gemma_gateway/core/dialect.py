@@ -1,0 +1,197 @@
+"""What the road needs to know of a wire protocol, and nothing else.
+
+A dialect is a small object per engine route. It knows where texts stand in a request, in an
+answer and in a stream of events, and how an error or an ending is said. It holds no policy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from gemma_gateway.core.errors import GatewayError
+from gemma_gateway.core.usage import Usage
+
+Json = dict[str, Any]
+# A path in a document: text, or (path of the container, key in it). One is made for every text, so
+# it is put together only where an error names it, see ``walk.place``.
+Where = str | tuple["Where", str | int]
+
+
+@dataclass(slots=True)
+class Slot:
+    """A text inside a decoded JSON document: ``container[key]`` is the str, and may be replaced.
+
+    Args:
+        where: path for error messages, such as ``messages.0.content.1.text``.
+        channel: texts of one channel are one text for the reader: its parts are concatenated
+            (stream deltas of the same choice and field). None: it stands alone.
+        trail: lists that run along the text, one entry a token (logprobs), see ``Trail``.
+    """
+
+    container: Any
+    key: Any
+    where: Where = ""
+    channel: Hashable = None
+    trail: Trail | None = None
+
+    @property
+    def text(self) -> str:
+        value: str = self.container[self.key]
+        return value
+
+    def put(self, text: str) -> None:
+        self.container[self.key] = text
+
+
+class Reading(Slot):
+    """A text that is judged and counted where it stands, but never rewritten (schemas, keys): its
+    container is not the document."""
+
+    __slots__ = ()
+
+
+class Trail(Protocol):
+    """Token-wise lists beside a text (logprobs): they must not tell what the text doesn't say."""
+
+    def take(self) -> list[tuple[str | bytes, Any]]:
+        """Remove all entries and return them as (token text, entry); UTF-8 where a token is a part
+        of a character."""
+        ...
+
+    def give(self, entries: list[tuple[str | bytes, Any]]) -> None:
+        """Set the entries."""
+        ...
+
+    def side_texts(self) -> Iterator[tuple[str | None, Any]]:
+        """Alternatives that were not chosen, as (token text, callable that removes it); None for
+        what no one can read."""
+        ...
+
+
+@dataclass(slots=True)
+class Message:
+    """One message (or prompt, or input item) of a request.
+
+    Args:
+        where: path, such as ``messages.0``.
+        role: as the client wrote it; ``user`` for prompts.
+        slots: every text in it that reaches the model.
+        counts: False for texts beside the messages (tool definitions, schemas, template
+            variables): the bounds on messages and on their characters don't count them.
+    """
+
+    where: str
+    role: str
+    slots: list[Slot]
+    counts: bool = True
+
+
+@dataclass(slots=True)
+class Event:
+    """One server-sent event of an answer.
+
+    Args:
+        raw: its bytes, blank line included.
+        doc: decoded JSON, or None (``[DONE]``, comments).
+        slots: pieces of text in it, in order.
+        closes: channels that end with this event (after its own pieces); ``ALL`` for every one.
+        repeats: whole texts that this event says again (Responses' done events).
+        usage: the engine's token counts, where the event tells them.
+        finish: why the answer ends, where the event tells it.
+        hidden: the client didn't ask for this event (usage chunk added by the gateway).
+        error: the engine reports a failure inside the stream.
+        last: the protocol's own end of the stream (``[DONE]``, ``message_stop``, ...).
+    """
+
+    raw: bytes
+    doc: Json | None = None
+    slots: list[Slot] = field(default_factory=list)
+    closes: Iterable[Hashable] | None = None
+    repeats: list[str] = field(default_factory=list)
+    usage: Usage | None = None
+    finish: str = ""
+    hidden: bool = False
+    error: bool = False
+    last: bool = False
+
+
+ALL: tuple[Hashable, ...] = ("*",)
+
+
+class AnswerStream(Protocol):
+    """Reads the events of one streamed answer. Stateful: it remembers what an ending needs."""
+
+    def quick(self, raw: bytes) -> tuple[Hashable, str] | None:
+        """The channel and text of an event that holds one plain piece of text and nothing else
+        that matters; None for all others (they go through ``read``). Must be fast."""
+        ...
+
+    def read(self, raw: bytes) -> Event: ...
+
+    def write(self, event: Event) -> bytes:
+        """The event's bytes after its slots were changed. An event that was read counts as sent
+        once it is written, or, unchanged, when the next one comes."""
+        ...
+
+    def extra(self, channel: Hashable, text: str) -> bytes:
+        """An event of its own that carries held-back text of a channel just before it closes. It
+        may renumber the event that was read last: that one's ``raw`` is to be taken afterwards."""
+        ...
+
+    def refusal(self) -> bytes:
+        """The rest of the stream after the content policy cut it: the dialect's own way to end."""
+        ...
+
+    def failure(self, error: GatewayError) -> bytes:
+        """The rest of the stream after the engine failed: an error event, never a clean end."""
+        ...
+
+
+class Dialect(Protocol):
+    """One engine route's wire protocol."""
+
+    name: str  # "chat", "completions", "responses", "messages", "count_tokens", "tokenize", ...
+    path: str
+    generates: bool  # False: count_tokens, tokenize, detokenize
+
+    def messages(self, body: Json) -> list[Message]:
+        """Every text that reaches the model, message by message; the system text too.
+
+        Raises:
+            GatewayError: VALIDATION_ERROR with ``param`` where the shape is wrong.
+        """
+        ...
+
+    def max_tokens_key(self, body: Json) -> str:
+        """Name of the field that bounds the answer (``max_tokens``, ``max_output_tokens``...)."""
+        ...
+
+    sampling: frozenset[str]  # which of temperature, top_p, repetition_penalty the route takes
+
+    def ask_usage(self, body: Json) -> bool:
+        """For a stream: make the engine report usage at the end. True: the body was changed and
+        the client did not ask for that event."""
+        ...
+
+    def answer(self, doc: Json) -> list[Slot]:
+        """Texts of a whole answer, channel by channel."""
+        ...
+
+    def usage(self, doc: Json) -> Usage | None: ...
+
+    def finish(self, doc: Json) -> str:
+        """Why a whole answer ended, in the protocol's own word; empty where it doesn't tell."""
+        ...
+
+    def refuse(self, doc: Json, slot: Slot) -> None:
+        """Make a whole answer end at ``slot`` (whose text was already cut): finish reason, later
+        texts of the same choice removed, logprobs cut."""
+        ...
+
+    def stream(self, hide_usage: bool) -> AnswerStream: ...
+
+    def error(self, error: GatewayError, request_id: str) -> bytes:
+        """JSON body of an error in the client's dialect."""
+        ...

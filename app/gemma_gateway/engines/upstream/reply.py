@@ -1,0 +1,134 @@
+"""One answer on its way from an upstream server."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+
+from gemma_gateway.core.engine import EngineFailed
+from gemma_gateway.engines.upstream.http1 import Connection
+from gemma_gateway.engines.upstream.pool import Pool, Upstream
+
+NO_CAPACITY = frozenset({502, 503, 504})  # the server, or a proxy before it, couldn't take the call
+
+
+class UpstreamReply:
+    """An answer that is being read from an upstream.
+
+    Its watchdog is the engine's one sweep over all replies, for which a read only notes the time: a
+    timer set per read would cost more than the read.
+    """
+
+    __slots__ = (
+        "_connection",
+        "_live",
+        "_pool",
+        "_upstream",
+        "content_type",
+        "ended",
+        "expired",
+        "retry_after",
+        "since",
+        "started",
+        "status",
+        "waiting",
+    )
+
+    def __init__(
+        self,
+        pool: Pool,
+        live: set[UpstreamReply],
+        upstream: Upstream,
+        connection: Connection,
+        started: float,
+    ) -> None:
+        self.status = connection.status
+        self.content_type = connection.content_type or "application/octet-stream"
+        self.retry_after = connection.retry_after
+        self.started = started  # monotonic seconds
+        self.waiting = False  # for the upstream; False while the reader is busy elsewhere
+        self.since = time.monotonic()  # since when, if so
+        self.expired = ""  # which time-out closed it
+        self.ended = False
+        self._pool = pool
+        self._live = live
+        live.add(self)
+        self._upstream = upstream
+        self._connection = connection
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Body bytes as they are read, once.
+
+        Raises:
+            EngineFailed: ``timeout`` after ``idle_timeout`` seconds of silence or
+                ``request_timeout`` in all; ``died`` when the body was cut short, or after
+                ``abort``.
+        """
+        read, now = self._connection.read, time.monotonic
+        try:
+            while True:
+                self.since = now()
+                self.waiting = True
+                data = await read()
+                self.waiting = False
+                if not data:
+                    self._end(complete=True)
+                    return
+                yield data
+        except ConnectionError as error:
+            aborted = self.ended
+            self._end(complete=False)
+            if self.expired:
+                raise EngineFailed("timeout", self.expired) from None
+            raise EngineFailed("died", "aborted" if aborted else str(error)) from None
+        finally:
+            self.close()  # the reader left before the end
+
+    async def abort(self) -> None:
+        """Close the connection: the upstream sees the client leave and stops generating."""
+        self.close()
+
+    def close(self) -> None:
+        if not self.ended:
+            self._leave()
+            self._connection.abort()
+
+    def expire(self, why: str, *, silent: bool = False) -> None:
+        """Time is up: the reader gets EngineFailed('timeout').
+
+        Args:
+            why: for the log.
+            silent: the upstream said nothing. Only that is its failure: a call may also be long
+                because its client reads slowly.
+        """
+        self.expired = why
+        if silent:
+            self._pool.failed(self._upstream)
+        self.close()
+
+    def generated(self) -> int | None:
+        """Unknown: the server counts, and tells at the end of the answer."""
+        return None
+
+    def prompt_tokens(self) -> int | None:
+        """Unknown, as ``generated``."""
+        return None
+
+    def comes_from(self, upstream: Upstream) -> bool:
+        return self._upstream is upstream
+
+    def _end(self, *, complete: bool) -> None:
+        if self.ended:
+            return
+        self._leave()
+        if complete:
+            if self.status not in NO_CAPACITY:
+                self._pool.completed(self._upstream)
+        else:
+            self._pool.failed(self._upstream)
+            self._connection.abort()
+
+    def _leave(self) -> None:
+        self.ended = True
+        self._live.discard(self)
+        self._pool.release(self._upstream)

@@ -1,0 +1,120 @@
+"""How many requests a caller may send: exact sliding windows, shared by all gateway processes."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Literal
+
+from gemma_gateway.core.call import Principal
+from gemma_gateway.core.errors import Code, GatewayError
+from gemma_gateway.limits.admission import Admission
+from gemma_gateway.limits.local import MAX_KEYS, LocalWindows
+from gemma_gateway.limits.script import Calls, trial
+from gemma_gateway.settings import Tier
+from gemma_gateway.storage.batch import StoreError
+from gemma_gateway.storage.redis import Store
+
+StoreFailure = Literal["local", "deny", "allow"]
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a caller has used, without using anything.
+
+    Args:
+        admission: what :meth:`Limiter.admit` would say now.
+        last_hour: requests admitted in the last 3,600 seconds.
+    """
+
+    admission: Admission
+    last_hour: int
+
+
+class Limiter:
+    """Decides on each request with one round trip to the store.
+
+    Args:
+        store: where all gateway processes count; from now on it counts as available when this
+            script works on it.
+        prefix: first part of the store's key names.
+        on_failure: what to do while the store is away: ``local`` counts in this process (see
+            :class:`limits.local.LocalWindows`), ``deny`` refuses, ``allow`` lets through.
+
+    Attributes:
+        degraded_calls: requests decided without the store, since the start.
+    """
+
+    def __init__(self, store: Store, prefix: str, on_failure: StoreFailure = "local") -> None:
+        self._store = store
+        store.trial = trial(prefix)
+        self._prefix = prefix
+        self._on_failure = on_failure
+        self._local = LocalWindows()
+        self._calls: dict[str, tuple[Tier, Calls]] = {}
+        self.degraded_calls = 0
+
+    async def admit(self, principal: Principal) -> Admission:
+        """Let a request through if every window of its tier has room, and count it.
+
+        Raises:
+            GatewayError: LIMIT_STORE_UNAVAILABLE, only with ``deny``.
+        """
+        calls = self._prepared(principal)
+        try:
+            reply = await self._store.promptly(calls.admit)
+        except StoreError:
+            self.degraded_calls += 1
+            return self._without_store(principal.key_id, calls)
+        if reply[0] != 1:
+            return calls.read(reply)
+        noted_at = None
+        if self._on_failure == "local":
+            noted_at = self._local.note(principal.key_id, calls.capacity)
+        return calls.read(reply, reply[2], noted_at)
+
+    async def give_back(self, principal: Principal, admission: Admission) -> Admission:
+        """Take a request that was let through out of its windows again: at most one wait for the
+        store, and one that is away keeps it.
+
+        Returns:
+            The caller's state without it.
+        """
+        if admission.stored_at is None and admission.noted_at is None:
+            return admission
+        calls = self._prepared(principal)
+        if admission.noted_at is not None:
+            self._local.give_back(principal.key_id, admission.noted_at)
+        if admission.stored_at is not None:
+            with suppress(StoreError):
+                await self._store.run(calls.give_back(admission.stored_at))
+        return (await self.look(principal)).admission
+
+    async def look(self, principal: Principal) -> Look:
+        """The caller's state; it doesn't count as a request. Never raises StoreError."""
+        calls = self._prepared(principal)
+        try:
+            reply = await self._store.run(calls.look)
+        except StoreError:
+            return Look(*self._local.look(principal.key_id, calls.windows))
+        return Look(calls.read(reply), reply[-2])
+
+    def _without_store(self, key_id: str, calls: Calls) -> Admission:
+        if self._on_failure == "local":
+            admission = self._local.admit(key_id, calls.windows)
+            if admission.allowed:
+                return admission._replace(noted_at=self._local.newest(key_id))
+            return admission
+        if self._on_failure == "allow":
+            return Admission(True, (), degraded=True)
+        raise GatewayError(Code.LIMIT_STORE_UNAVAILABLE)
+
+    def _prepared(self, principal: Principal) -> Calls:
+        found = self._calls.get(principal.key_id)
+        if found is not None and found[0] is principal.tier:
+            return found[1]
+        if len(self._calls) >= MAX_KEYS:
+            self._calls.clear()
+        calls = Calls.make(self._prefix, principal.key_id, principal.tier.windows)
+        self._calls[principal.key_id] = (principal.tier, calls)
+        return calls

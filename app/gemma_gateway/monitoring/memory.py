@@ -1,0 +1,62 @@
+"""How much memory the gateway holds: looked at once a second, not once a call."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from gemma_gateway.core.background import cancelled
+
+INTERVAL = 1.0  # seconds
+MB = 2**20
+_STATM = Path("/proc/self/statm")
+
+
+def own() -> tuple[int, int]:
+    """Bytes of this process in memory, and 0 for GPUs: a gateway without an engine has none."""
+    try:
+        pages = int(_STATM.read_bytes().split()[1])  # proc(5): size, resident, ... in pages
+        return pages * resource.getpagesize(), 0
+    except (OSError, ValueError, IndexError):  # no Linux: the most that it ever was
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return most * (1 if sys.platform == "darwin" else 1024), 0
+
+
+class Memory:
+    """The newest measure.
+
+    Args:
+        read: gives bytes in memory and used bytes of GPUs; may take some milliseconds.
+
+    Attributes:
+        resident_mb: resident memory, MB (2^20 bytes); 0 before the first look.
+        gpu_mb: used memory of the engine's GPUs, MB.
+    """
+
+    def __init__(self, read: Callable[[], tuple[int, int]] = own) -> None:
+        self._read = read
+        self._task: asyncio.Task[None] | None = None
+        self.resident_mb = 0.0
+        self.gpu_mb = 0.0
+
+    async def start(self) -> None:
+        """Look once, and then every second."""
+        await self._look()
+        self._task = asyncio.create_task(self._run())
+
+    async def stop(self) -> None:
+        """Look no more. Idempotent."""
+        await cancelled(self._task)
+        self._task = None
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(INTERVAL)
+            await self._look()
+
+    async def _look(self) -> None:
+        resident, gpu = await asyncio.to_thread(self._read)
+        self.resident_mb, self.gpu_mb = round(resident / MB, 1), round(gpu / MB, 1)

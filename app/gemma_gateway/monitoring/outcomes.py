@@ -1,0 +1,56 @@
+"""How a call's outcome counts: one table for records, rollups, alerts and figures."""
+
+from __future__ import annotations
+
+from gemma_gateway.core.errors import Code
+
+OK, FAILED, REFUSED, CLIENT_CLOSED = "successful", "failed", "refused", "client_closed"
+LIMITED = frozenset({Code.RATE_LIMIT_EXCEEDED.name})
+FILTERED = frozenset({Code.CONTENT_FILTERED.name, Code.RESPONSE_FILTERED.name})
+# Whose doing it was that a caller has no whole answer.
+NOBODY, CALLER, POLICY, ENGINE, GATEWAY = "", "caller", "policy", "engine", "gateway"
+_FAULTS = (
+    {"ok": NOBODY, "client_closed": CALLER}
+    | {code.name: GATEWAY if code.value.status >= 500 else CALLER for code in Code}
+    | dict.fromkeys(LIMITED | FILTERED, POLICY)
+    | {
+        code.name: ENGINE
+        for code in (
+            Code.GENERATION_ERROR,
+            Code.ENGINE_UNAVAILABLE,
+            Code.ENGINE_OVERLOADED,
+            Code.ENGINE_TIMEOUT,
+        )
+    }
+)
+# Outcomes that give a caller's request back where nothing of an answer was sent: the service's own.
+# A time-out doesn't: the engine has worked for it, and most of them are asked for by the caller.
+UNSPENT = frozenset(name for name, fault in _FAULTS.items() if fault in (ENGINE, GATEWAY)) - {
+    Code.ENGINE_TIMEOUT.name
+}
+_CLASSES = {"ok": OK, "client_closed": CLIENT_CLOSED} | {
+    code.name: FAILED if code.value.status >= 500 else REFUSED for code in Code
+}
+
+
+def status_of(outcome: str, sent: int) -> int:
+    """The status that a call counts with.
+
+    Args:
+        outcome: ``ok``, ``client_closed`` or a name of ``Code``.
+        sent: the HTTP status that the client got: 200, too, for a stream that broke off later.
+    """
+    failed = _CLASSES.get(outcome) is FAILED and sent < 500
+    return Code[outcome].value.status if failed else sent
+
+
+def fault_of(outcome: str) -> str:
+    """``caller``, ``policy`` (the operator's limits and filters), ``engine``, ``gateway``, or empty
+    for ``ok``. Names that are new to this version count as the caller's."""
+    return _FAULTS.get(outcome, CALLER)
+
+
+def class_of(outcome: str) -> str:
+    """``successful``, ``failed`` (the service's fault), ``refused`` (the caller's: limits, filters
+    and bad requests) or ``client_closed``. Names that are new to this version count as refused."""
+    return _CLASSES.get(outcome, REFUSED)

@@ -1,0 +1,238 @@
+"""The book of scores and feedback, shared by all gateway processes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable
+from importlib.resources import files
+from typing import Any
+
+import msgspec
+
+from gemma_gateway.core.background import cancelled
+from gemma_gateway.quality.scores import Scores
+from gemma_gateway.storage.batch import Script, StoreError, prepare
+from gemma_gateway.storage.redis import Store
+
+SCRIPT = Script(files("gemma_gateway.quality").joinpath("book.lua").read_text("utf-8"))
+FLUSH_SECONDS = 0.5
+MOST = 10_000  # scores, and as many words of feedback, kept by all processes together
+BATCH = 256  # of each in one script call
+WAITING = 1000  # of each, kept here while the store is away; the oldest go first
+OWN = 1000  # of this process's scores and feedback, for answers while the store is away
+PAGE = 500  # entries that are read at once, so that calls of the road get in between
+SKEW = 5.0  # seconds by which clocks of gateways and store may differ, and a score may come late
+
+
+class Rating(msgspec.Struct, frozen=True):
+    """The scores of one call. Never content.
+
+    Args:
+        time: end of the call, seconds since the epoch.
+        id: the engine's id of the call.
+        request_id: ``x-request-id``.
+        key_id: of the caller.
+        tier: of the caller.
+        route: path, such as ``/v1/chat/completions``.
+        model: a served model's name.
+        scores: what the judge found.
+    """
+
+    time: float
+    id: str
+    request_id: str
+    key_id: str
+    tier: str
+    route: str
+    model: str
+    scores: Scores
+
+
+class Feedback(msgspec.Struct, frozen=True):
+    """What a caller said of an answer.
+
+    Args:
+        time: when, seconds since the epoch.
+        id: the engine's id of the call.
+        request_id: ``x-request-id`` of the call.
+        key_id: of the caller.
+        tier: of the caller.
+        route: of the call.
+        model: of the call.
+        score: 0 (bad) to 1 (good).
+        comment: in the caller's words, for operators; may be empty.
+    """
+
+    time: float
+    id: str
+    request_id: str
+    key_id: str
+    tier: str
+    route: str
+    model: str
+    score: float
+    comment: str = ""
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_rating = msgspec.msgpack.Decoder(Rating).decode
+_feedback = msgspec.msgpack.Decoder(Feedback).decode
+
+
+class Book:
+    """Gathers in this process and writes to the store, twice a second.
+
+    While the store is away entries are kept here, ``WAITING`` of each kind, and written when it is
+    back. What has not been written when the process is killed is lost: at most half a second.
+
+    Args:
+        store: where they are kept.
+        prefix: first part of the store's key names.
+        seconds: age at which they go.
+
+    Attributes:
+        lost: entries dropped, since the start.
+    """
+
+    def __init__(self, store: Store, prefix: str, seconds: float = 7 * 86_400) -> None:
+        self._store = store
+        self._seconds = int(seconds)
+        base = f"{prefix}:{{quality}}"
+        self._scores = f"{base}:scores"
+        self._words = f"{base}:feedback"
+        self._times = f"{base}:feedback:times"
+        self._new_ratings: deque[Rating] = deque()
+        self._new_feedback: dict[str, Feedback] = {}
+        self._own_ratings: deque[Rating] = deque(maxlen=OWN)
+        self._own_feedback: dict[str, Feedback] = {}
+        self._flushing = asyncio.Lock()
+        self._task: asyncio.Task[None] | None = None
+        self.lost = 0
+
+    def start(self) -> None:
+        """Begin to flush in the background."""
+        self._task = asyncio.create_task(self._run())
+
+    async def stop(self) -> None:
+        """Write what is left. Idempotent; returns at once when the store is away."""
+        await cancelled(self._task)
+        self._task = None
+        await self.flush()
+
+    # ---- writing
+
+    def rate(self, rating: Rating) -> None:
+        """Take the scores of a call in. No I/O."""
+        self._own_ratings.append(rating)
+        self._new_ratings.append(rating)
+        if len(self._new_ratings) > WAITING:
+            self._new_ratings.popleft()
+            self.lost += 1
+
+    def hear(self, feedback: Feedback) -> None:
+        """Take feedback in; of one call the last one counts. No I/O."""
+        for held, most in ((self._new_feedback, WAITING), (self._own_feedback, OWN)):
+            held.pop(feedback.id, None)
+            held[feedback.id] = feedback
+            if len(held) > most:
+                del held[next(iter(held))]
+                self.lost += held is self._new_feedback
+
+    async def flush(self) -> None:
+        """Write everything now. Returns at once when the store is away."""
+        async with self._flushing:
+            while self._new_ratings or self._new_feedback:
+                ratings = [self._new_ratings[n] for n in range(min(BATCH, len(self._new_ratings)))]
+                feedback = list(self._new_feedback.values())[:BATCH]
+                args: list[str | bytes | int] = [MOST, self._seconds, len(ratings)]
+                args += map(_encode, ratings)
+                for said in feedback:
+                    args += [said.id, repr(said.time), _encode(said)]
+                names = (self._scores, self._words, self._times)
+                try:
+                    await self._store.run(prepare(SCRIPT, names, args))
+                except StoreError:
+                    return
+                self._written(ratings, feedback)
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(FLUSH_SECONDS)
+            await self.flush()
+
+    def _written(self, ratings: list[Rating], feedback: list[Feedback]) -> None:
+        """Forget what was written; what came meanwhile stays."""
+        for rating in ratings:
+            if self._new_ratings and self._new_ratings[0] is rating:
+                self._new_ratings.popleft()
+        for said in feedback:
+            if self._new_feedback.get(said.id) is said:
+                del self._new_feedback[said.id]
+
+    # ---- reading
+
+    async def ratings(self, limit: int, start: float, end: float) -> tuple[list[Rating], bool]:
+        """Scores, newest first.
+
+        Args:
+            limit: most to return.
+            start: earliest end of a call, seconds since the epoch, inclusive.
+            end: the same for the latest, exclusive.
+
+        Returns:
+            Them, and whether the store is away: then they are this process's own.
+        """
+        await self.flush()
+        found: dict[str, Rating] = {}
+        oldest, last = str(max(0, int((start - SKEW) * 1000))), "+"
+        try:
+            while len(found) < limit:
+                page = await self._store.call(
+                    "XREVRANGE", self._scores, last, oldest, "COUNT", PAGE
+                )
+                for _, fields in page:
+                    rating = _read(_rating, fields[1])
+                    if rating is not None and start <= rating.time < end:
+                        found.setdefault(rating.id, rating)
+                if len(page) < PAGE:
+                    break
+                last = f"({page[-1][0].decode()}"
+        except StoreError:
+            own = [r for r in reversed(self._own_ratings) if start <= r.time < end]
+            return own[:limit], True
+        return sorted(found.values(), key=lambda r: r.time, reverse=True)[:limit], False
+
+    async def feedback(self, limit: int, start: float, end: float) -> list[Feedback]:
+        """Feedback by the time when it was given, newest first; see ``ratings``."""
+        await self.flush()
+        try:
+            ids = await self._store.call(
+                *("ZREVRANGEBYSCORE", self._times, f"({end!r}", repr(start), "LIMIT", 0, limit)
+            )
+            return await self._lookup(ids)
+        except StoreError:
+            own = reversed(self._own_feedback.values())
+            return [said for said in own if start <= said.time < end][:limit]
+
+    async def feedback_on(self, ids: Iterable[str]) -> dict[str, Feedback]:
+        """Feedback on the calls of these ids, where there is some."""
+        wanted = list(ids)
+        try:
+            return {said.id: said for said in await self._lookup(wanted)}
+        except StoreError:
+            return {name: self._own_feedback[name] for name in wanted if name in self._own_feedback}
+
+    async def _lookup(self, ids: list[Any]) -> list[Feedback]:
+        if not ids:
+            return []
+        found = await self._store.call("HMGET", self._words, *ids)
+        decoded = (_read(_feedback, data) for data in found if data is not None)
+        return [said for said in decoded if said is not None]
+
+
+def _read(decode: Any, data: bytes) -> Any:
+    try:
+        return decode(data)
+    except msgspec.DecodeError:  # a newer version's
+        return None

@@ -1,0 +1,91 @@
+"""From a call and the bytes of its answer to what is judged."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+
+from gemma_gateway.core.call import Call
+from gemma_gateway.core.dialect import Json, Message, Slot
+from gemma_gateway.quality.item import Item, Turn
+
+ROLES = {"developer": "system", "function": "tool"}
+KNOWN = frozenset({"system", "user", "assistant", "tool"})
+# Where the first choice keeps it, whole and in a stream; and the parts that hold it elsewhere.
+SAID: dict[str, tuple[Any, ...]] = {
+    "chat": ((0, "message", "content"), (0, "delta", "content")),
+    "completions": ((0, "text"),),
+}
+PARTS = (
+    ("text", "text"),  # Messages
+    ("text", "text_delta"),
+    ("text", "output_text"),  # Responses
+    ("delta", "response.output_text.delta"),
+)
+NO_TEXT = frozenset({"id", "call_id", "tool_call_id", "name"})  # they name things
+DOCUMENT_TEXTS = ("text", "content")
+_BLANK_LINE = re.compile(rb"(?<=\n)\r?\n")
+
+
+def item_of(call: Call, answer: bytes, filtered: bool) -> Item | None:
+    """What there is to judge.
+
+    Args:
+        call: a finished call.
+        answer: every byte of its answer, as the client got it.
+        filtered: the content policy has cut it.
+
+    Returns:
+        None where the answer has no text (tool calls alone), or nobody asked anything.
+    """
+    turns = tuple(_turns(call.dialect.messages(call.body)))
+    said = _streamed(call, answer) if call.stream else _whole(call, answer)
+    text = "".join(said).strip()
+    if not text or not turns:
+        return None
+    context = [turn.text for turn in turns if turn.role == "tool"] + _documents(call.body)
+    return Item(turns, text, call.model, "\n\n".join(context), filtered=filtered)
+
+
+def _turns(messages: list[Message]) -> Iterator[Turn]:
+    for message in messages:
+        role = ROLES.get(message.role, message.role)
+        texts = (slot.text for slot in message.slots if slot.key not in NO_TEXT)
+        text = "\n".join(filter(None, texts))
+        if message.counts and text and role in KNOWN:
+            yield Turn(role, text)
+
+
+def _documents(body: Json) -> list[str]:
+    """Texts of ``documents``, where vLLM's chat template takes what an answer should rest on."""
+    documents = body.get("documents")
+    texts = []
+    for document in documents if isinstance(documents, list) else ():
+        if isinstance(document, dict):
+            texts += [v for k, v in document.items() if k in DOCUMENT_TEXTS and isinstance(v, str)]
+    return texts
+
+
+def _whole(call: Call, answer: bytes) -> Iterator[str]:
+    for slot in call.dialect.answer(orjson.loads(answer)):
+        if _is_said(call.dialect.name, slot):
+            yield slot.text
+
+
+def _streamed(call: Call, answer: bytes) -> Iterator[str]:
+    stream = call.dialect.stream(False)
+    for raw in _BLANK_LINE.split(answer):
+        for slot in stream.read(raw + b"\n").slots:
+            if _is_said(call.dialect.name, slot):
+                yield slot.text
+
+
+def _is_said(dialect: str, slot: Slot) -> bool:
+    """Whether a slot is text of the (first) answer that a user reads: no thought, no call."""
+    if dialect in SAID:
+        return slot.channel in SAID[dialect]
+    kind = slot.container.get("type") if isinstance(slot.container, dict) else None
+    return (slot.key, kind) in PARTS

@@ -1,0 +1,102 @@
+"""What a client may say: sanitising and judging the messages of a request."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Hashable, Iterable, Iterator
+
+from gemma_gateway.core.dialect import Message, Slot
+from gemma_gateway.core.errors import Code, GatewayError
+from gemma_gateway.safety.policy import Match, Policy
+from gemma_gateway.safety.sanitise import sanitise as clean
+from gemma_gateway.wire.walk import place
+
+
+class Filtered(GatewayError):
+    """A request that the policy blocks. The client learns the category, never the term."""
+
+    def __init__(self, match: Match, param: str) -> None:
+        super().__init__(
+            Code.CONTENT_FILTERED,
+            f"The request was blocked by the content policy (category {match.category}).",
+            param=param,
+        )
+        self.match = match
+
+
+def sanitise(messages: list[Message]) -> bool:
+    """Remove active content from every text, in place; whether anything was removed.
+
+    Where active content only shows once the parts of a message stand side by side, the first part
+    takes the clean text of all and the others are left empty.
+    """
+    changed = False
+    for message in messages:
+        for slots in _channels(message):
+            for slot in slots:
+                changed |= _sanitise(slot)
+            if len(slots) > 1:
+                joined = "".join(slot.text for slot in slots)
+                cleaned = clean(joined)
+                if cleaned != joined:
+                    changed = True
+                    for slot in slots:
+                        slot.put("")
+                    slots[0].put(cleaned)
+    return changed
+
+
+def check(policy: Policy, messages: list[Message]) -> set[str]:
+    """Judge every text, and the parts of a message together, so that none hides in the seams.
+
+    Returns:
+        Names of the flag-only categories that match.
+
+    Raises:
+        Filtered: CONTENT_FILTERED with the place of the first text that is blocked.
+    """
+    flagged: set[str] = set()
+    for message in messages:
+        for slots in _channels(message):
+            texts = [slot.text for slot in slots]
+            for slot, text in zip(slots, texts, strict=True):
+                if (match := policy.find(text)) is not None:
+                    raise Filtered(match, place(slot.where))
+            if len(texts) > 1:
+                texts += ["".join(texts), " ".join(texts)]
+                for text in texts[-2:]:
+                    if (match := policy.find(text)) is not None:
+                        raise Filtered(match, place(slots[0].where))
+            if policy.flagging:
+                flagged.update(*map(policy.flags, texts))
+    return flagged
+
+
+def content_hash(messages: list[Message]) -> str:
+    """First 16 hex digits of the SHA-256 of all texts, one a line: tells calls apart in logs."""
+    texts = "\n".join(slot.text for message in messages for slot in message.slots)
+    return hashlib.sha256(texts.encode("utf-8", "replace")).hexdigest()[:16]
+
+
+def _sanitise(slot: Slot) -> bool:
+    text = slot.text
+    cleaned = clean(text)
+    if cleaned is text:
+        return False
+    slot.put(cleaned)
+    return True
+
+
+def _channels(message: Message) -> Iterable[list[Slot]]:
+    """The texts of a message that a reader sees side by side."""
+    return (message.slots,) if len(message.slots) == 1 else _grouped(message.slots)
+
+
+def _grouped(slots: list[Slot]) -> Iterator[list[Slot]]:
+    groups: dict[Hashable, list[Slot]] = {}
+    for slot in slots:
+        if slot.channel is None:
+            yield [slot]
+        else:
+            groups.setdefault(slot.channel, []).append(slot)
+    yield from groups.values()

@@ -1,0 +1,51 @@
+"""One channel of a streamed answer, and the account of what was held back in all of them."""
+
+from __future__ import annotations
+
+import time
+
+from gemma_gateway.safety.policy import Policy
+from gemma_gateway.safety.trail import Tokens
+
+
+class Lane:
+    """What is known of one channel.
+
+    Attributes:
+        scanner: follows its text.
+        tokens: its logprob entries; None before any came.
+        said: its text so far, for flag-only terms.
+        held_since: perf_counter from which on some text has been held; 0: none is.
+    """
+
+    __slots__ = ("held_since", "said", "scanner", "tokens")
+
+    def __init__(self, policy: Policy) -> None:
+        self.scanner = policy.scanner()
+        self.tokens: Tokens | None = None
+        self.said: list[str] = []
+        self.held_since = 0.0
+
+
+class Held:
+    """How much text of a stream waited, and how long.
+
+    Attributes:
+        characters: the most that one channel had waiting at once.
+        seconds: the longest time in which a channel always had some text waiting.
+    """
+
+    __slots__ = ("characters", "seconds")
+
+    def __init__(self) -> None:
+        self.characters = 0
+        self.seconds = 0.0
+
+    def note(self, lane: Lane) -> None:
+        """Look at a channel whose held text may have changed; none of the others need it."""
+        if held := len(lane.scanner.held):
+            self.characters = max(self.characters, held)
+            lane.held_since = lane.held_since or time.perf_counter()
+        elif lane.held_since:
+            self.seconds = max(self.seconds, time.perf_counter() - lane.held_since)
+            lane.held_since = 0.0

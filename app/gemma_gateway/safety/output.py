@@ -1,0 +1,309 @@
+"""What a model may say: judging answers, whole or event by event."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass, field
+
+from gemma_gateway.core.dialect import ALL, AnswerStream, Dialect, Event, Json, Slot
+from gemma_gateway.core.usage import Usage
+from gemma_gateway.safety.lane import Held, Lane
+from gemma_gateway.safety.policy import Match, Policy
+from gemma_gateway.safety.trail import Tokens, drop_alternatives, judge_trail
+from gemma_gateway.wire.large_json import LARGE_BYTES
+
+MAX_EVENT_BYTES = 8 * 1024 * 1024
+
+_BLANK_LINE = re.compile(rb"\r?\n\r?\n")
+
+
+class OutputGuard:
+    """Judges one streamed answer on its way to the client.
+
+    Events leave one for one and in order. Text that could still become a match moves into the
+    next event of its channel; an event whose text is not touched leaves as the same bytes.
+
+    Attributes:
+        blocked: the match that ended the answer.
+        failed: the engine reported a failure (not forwarded), or wrote what no one can read.
+        ended: the protocol's own end of the stream was seen.
+        usage: the engine's token counts, where it told them.
+        finish: why the answer ended, where the engine told it; of several choices the first one's.
+        events_with_text: events that carried text.
+        held: how much text was held back, and how long.
+        rest: the beginning of an event that hasn't come to its end.
+    """
+
+    def __init__(self, policy: Policy, stream: AnswerStream) -> None:
+        self._policy = policy
+        self._flagging = policy.flagging
+        self._stream = stream
+        self._lanes: dict[Hashable, Lane] = {}
+        self.rest = bytearray()
+        self._returns = False  # the engine ends lines with CR LF
+        self._flags: set[str] = set()
+        self.blocked: Match | None = None
+        self.failed = False
+        self.ended = False
+        self.usage: Usage | None = None
+        self.finish = ""
+        self.events_with_text = 0
+        self.held = Held()
+
+    @property
+    def flags(self) -> set[str]:
+        """Flag-only categories that the answer matches so far."""
+        return self._flags.union(*(self._flagged(lane) for lane in self._lanes.values()))
+
+    def feed(self, data: bytes) -> bytes:
+        """Judge the next bytes of the engine, cut anywhere; returns what to forward now.
+
+        After ``blocked`` or ``failed`` nothing more is forwarded.
+        """
+        if self.blocked is not None or self.failed:
+            return b""
+        if not self.rest and data.find(b"\n\n") == len(data) - 2 > 0:
+            return self._event(data)
+        self._returns = self._returns or b"\r" in data
+        searched = 0
+        if self.rest:
+            searched = max(0, len(self.rest) - 3)  # a blank line may have begun in it
+            self.rest += data
+            if self._end(self.rest, searched) < 0:
+                return self._wait()
+            data = bytes(self.rest)
+            self.rest.clear()
+        start = kept = 0  # data[kept:start] leaves as it is
+        out: list[bytes] = []
+        while (end := self._end(data, max(start, searched))) > 0:
+            raw = data[start:end]
+            if (judged := self._event(raw)) is not raw:
+                out += (data[kept:start], judged)
+                kept = end
+            start = end
+            if self.blocked is not None or self.failed:
+                return b"".join(out)
+        if start < len(data):
+            self.rest += data[start:]
+            self._wait()
+        if not out:
+            return data[:start]
+        out.append(data[kept:start])
+        return b"".join(out)
+
+    def close(self) -> bytes:
+        """The engine's bytes have ended; returns what was still held, or the answer's refusal."""
+        out: list[bytes] = []
+        for channel in list(self._lanes):
+            if self.blocked is not None or self.failed:
+                break
+            if tail := self._close(channel)[0]:
+                out.append(self._say(channel, tail))
+            if self.blocked is not None:
+                out.append(self._stream.refusal())
+        return b"".join(out)
+
+    def _end(self, data: bytes | bytearray, start: int) -> int:
+        """Where the first event from ``start`` on ends, blank line included; -1: not in here."""
+        if not self._returns:
+            end = data.find(b"\n\n", start)
+            return end + 2 if end >= 0 else -1
+        found = _BLANK_LINE.search(data, start)
+        return found.end() if found else -1
+
+    def _say(self, channel: Hashable, text: str) -> bytes:
+        return self._stream.extra(channel, text)  # noqa: S610 (no Django here)
+
+    def _wait(self) -> bytes:
+        if len(self.rest) > MAX_EVENT_BYTES:
+            self.failed = True
+            self.rest.clear()
+        return b""
+
+    def _event(self, raw: bytes) -> bytes:
+        quick = self._stream.quick(raw) if len(raw) <= LARGE_BYTES else None
+        if quick is None:
+            return self._judge(raw, None)
+        channel, text = quick
+        lane = self._lanes.get(channel) or self._open(channel)
+        if self._flagging:
+            lane.said.append(text)
+        self.events_with_text += 1
+        released = lane.scanner.push(text)
+        return raw if released == text else self._judge(raw, released)
+
+    def _open(self, channel: Hashable) -> Lane:
+        lane = self._lanes[channel] = Lane(self._policy)
+        return lane
+
+    def _judge(self, raw: bytes, released: str | None) -> bytes:
+        """Judge an event with all that is in it.
+
+        Args:
+            released: what may leave of the channel of its only text, which was pushed already.
+        """
+        try:
+            event = self._stream.read(raw)
+        except ValueError:
+            self.failed = True
+            return b""
+        self.usage = event.usage or self.usage
+        self.finish = self.finish or event.finish
+        self.failed = event.error
+        self.ended |= event.last
+        if event.error:
+            return b""
+        changed = False
+        if released is None:
+            self.events_with_text += any(slot.text for slot in event.slots)
+        for place, slot in enumerate(event.slots):
+            changed |= self._follow(slot, released)
+            if self.blocked is not None:
+                return self._refuse(event, place)
+        before, touched = self._closing(event)
+        for text in event.repeats:
+            self.blocked = self.blocked or self._policy.find(text)
+        if self.blocked is not None:
+            return before + self._refuse(event, len(event.slots))
+        if event.hidden:
+            return before
+        judged = self._stream.write(event) if changed or touched else event.raw
+        return before + judged if before else judged
+
+    def _follow(self, slot: Slot, released: str | None) -> bool:
+        """Pass one piece of text through its channel; whether the event changed."""
+        lane = self._lanes.get(slot.channel) or self._open(slot.channel)
+        text = slot.text
+        if released is None:
+            released = lane.scanner.push(text)
+            if self._flagging:
+                lane.said.append(text)
+        self.blocked = lane.scanner.match
+        self.held.note(lane)
+        changed = released != text
+        if changed:
+            slot.put(released)
+        if slot.trail is not None:
+            changed |= drop_alternatives(self._policy, slot.trail)
+            lane.tokens = lane.tokens or Tokens(self._policy)
+            changed |= lane.tokens.follow(slot.trail)
+        return changed
+
+    def _closing(self, event: Event) -> tuple[bytes, bool]:
+        """End the channels that end with an event: (bytes to go before it, whether it changed)."""
+        before: list[bytes] = []
+        changed = False
+        for channel in self._closed(event.closes):
+            tail, tokens = self._close(channel)
+            slot = next((s for s in reversed(event.slots) if s.channel == channel), None)
+            if tail and slot is not None:
+                slot.put(slot.text + tail)
+                changed = True
+            elif tail:
+                before.append(self._say(channel, tail))
+            if tokens is not None and slot is not None and slot.trail is not None:
+                changed |= tokens.end(slot.trail)
+            if self.blocked is not None:
+                break
+        return b"".join(before), changed
+
+    def _closed(self, closes: Iterable[Hashable] | None) -> list[Hashable]:
+        if closes is None:
+            return []
+        if closes is ALL:
+            return list(self._lanes)
+        return [channel for channel in closes if channel in self._lanes]
+
+    def _close(self, channel: Hashable) -> tuple[str, Tokens | None]:
+        """Forget a channel: (its held text unless that is a match, its logprob entries)."""
+        lane = self._lanes.pop(channel)
+        self._flags |= self._flagged(lane)
+        tail = lane.scanner.close()
+        self.held.note(lane)
+        self.blocked = lane.scanner.match
+        return tail, lane.tokens
+
+    def _flagged(self, lane: Lane) -> set[str]:
+        return self._policy.flags("".join(lane.said)) if lane.said else set()
+
+    def _refuse(self, event: Event, place: int) -> bytes:
+        """The clean part of the event in which a match was decided, then the dialect's ending.
+
+        Args:
+            place: number of the slot that matched; those after it are dropped.
+        """
+        for slot in event.slots[place + 1 :]:
+            slot.put("")
+            if slot.trail is not None:
+                slot.trail.give([])
+        said_again = any(self._policy.find(text) is not None for text in event.repeats)
+        if event.closes is None and not event.last and not said_again:
+            return self._stream.write(event) + self._stream.refusal()
+        # The event says how the answer ended, and it ends otherwise: only its text may go out.
+        said = [self._say(s.channel, s.text) for s in event.slots if s.text]
+        return b"".join(said) + self._stream.refusal()
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What became of a whole answer.
+
+    Args:
+        match: the first match; the document was cut there.
+        changed: the document differs from what the engine wrote.
+        flags: flag-only categories that the answer matches.
+    """
+
+    match: Match | None = None
+    changed: bool = False
+    flags: set[str] = field(default_factory=set)
+
+
+def judge_answer(policy: Policy, dialect: Dialect, doc: Json) -> Verdict:
+    """Judge a whole answer in place: each choice keeps its clean text, and ends at a match."""
+    verdict = Verdict()
+    channels = _by_channel(dialect.answer(doc))
+    for slots in channels.values():
+        for slot in slots:
+            if slot.trail is not None:
+                verdict.changed |= judge_trail(policy, slot.trail)
+        if policy.flagging:
+            verdict.flags |= policy.flags("".join(slot.text for slot in slots))
+    for channel in list(channels):
+        if verdict.match is not None:  # that refusal may have dropped other texts of its choice
+            channels = _by_channel(dialect.answer(doc))
+        found = _cut(policy, channels.get(channel, []))
+        if found is not None:
+            match, slot = found
+            dialect.refuse(doc, slot)
+            verdict.match = verdict.match or match
+            verdict.changed = True
+    return verdict
+
+
+def _by_channel(slots: Iterable[Slot]) -> dict[Hashable, list[Slot]]:
+    channels: dict[Hashable, list[Slot]] = {}
+    for slot in slots:
+        channel = slot.where if slot.channel is None else slot.channel
+        channels.setdefault(channel, []).append(slot)
+    return channels
+
+
+def _cut(policy: Policy, slots: list[Slot]) -> tuple[Match, Slot] | None:
+    """Cut the texts of one channel at their first match: (match, slot that has the cut)."""
+    texts = [slot.text for slot in slots]
+    if policy.find("".join(texts)) is None:
+        return None
+    scanner = policy.scanner()
+    clean = sum(len(scanner.push(text)) for text in texts) + len(scanner.close())
+    if scanner.match is None:
+        return None
+    cut = 0
+    while clean >= len(texts[cut]):
+        clean -= len(texts[cut])
+        cut += 1
+    slots[cut].put(texts[cut][:clean])
+    for later in slots[cut + 1 :]:
+        later.put("")
+    return scanner.match, slots[cut]

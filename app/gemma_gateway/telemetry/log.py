@@ -1,0 +1,125 @@
+"""JSON lines on standard output: one per call, and one per event. Never content, never secrets."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import time
+import traceback
+from asyncio import get_running_loop
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import Any, BinaryIO
+
+import orjson
+
+from gemma_gateway.core.call import Call, Trace
+from gemma_gateway.core.usage import Usage
+from gemma_gateway.telemetry import foreign
+
+logger = logging.getLogger("gateway")
+# The trace of the call that the running task works for; None where nothing is traced.
+current_trace: ContextVar[Trace | None] = ContextVar("current_trace", default=None)
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object per record. Of an exception it keeps type and frames, not its message,
+    which may quote what a user sent; of other libraries' messages see ``foreign``."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+        }
+        if foreign.own(record):
+            line["message"] = record.getMessage()
+        else:
+            line |= {"message": foreign.message(record), "place": foreign.place(record)}
+        line |= getattr(record, "fields", {})  # what is logged with extra={"fields": ...}
+        if (trace := current_trace.get()) is not None:
+            line["trace_id"], line["span_id"] = trace.trace_id, trace.span_id
+        if record.exc_info and record.exc_info[0] is not None:
+            frames = traceback.extract_tb(record.exc_info[2])
+            line["error"] = record.exc_info[0].__name__
+            line["frames"] = [
+                f"{f.filename.rsplit('/', 1)[-1]}:{f.lineno} {f.name}" for f in frames
+            ]
+        return orjson.dumps(line).decode()
+
+
+def configure(level: str) -> None:
+    """Send the process's log to standard error as JSON lines."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)
+    logger.setLevel(level.upper())
+    logging.getLogger("gateway.audit").setLevel(logging.INFO)  # who changed keys, at any level
+    logging.captureWarnings(True)
+    logging.raiseExceptions = False  # a record that can't be written would be shown with its values
+    threading.excepthook = _thread_failed
+
+
+def _thread_failed(failed: threading.ExceptHookArgs) -> None:
+    logger.error("a thread failed", exc_info=failed.exc_value)
+
+
+class AccessLog:
+    """One line per call, gathered and written at most every 50 ms.
+
+    Args:
+        out: binary stream; standard output by default.
+    """
+
+    def __init__(self, out: BinaryIO | None = None) -> None:
+        self._out = out or sys.stdout.buffer
+        self._lines: list[bytes] = []
+
+    def write(self, call: Call, status: int, outcome: str) -> None:
+        """Queue the line of a finished call."""
+        now = time.perf_counter()
+        seconds = now - call.started
+        usage = call.usage or Usage()
+        principal = call.principal
+        line: dict[str, Any] = {
+            "time": time.time(),
+            "request_id": call.id,
+            "route": call.path,
+            "status": status,
+            "outcome": outcome,
+            "seconds": round(seconds, 6),
+        }
+        if call.client_address:
+            line["client_address"] = call.client_address
+        if principal is not None:
+            line["key"] = principal.key_id[:8]
+            line["tier"] = principal.tier_name
+        if call.body:
+            line["model"] = call.model
+            line["stream"] = call.stream
+            line["content_sha256"] = call.content_hash
+        if usage.prompt_tokens or usage.completion_tokens:
+            line["input_tokens"] = usage.prompt_tokens
+            line["output_tokens"] = usage.completion_tokens
+            line["tokens_per_second"] = round(usage.completion_tokens / seconds, 2)
+            if usage.estimated:
+                line["usage_estimated"] = True
+        if call.control_tokens:
+            line["control_tokens"] = call.control_tokens
+        if call.first_token:
+            line["time_to_first_token"] = round(call.first_token - call.started, 6)
+        if call.trace is not None:
+            line["trace_id"], line["span_id"] = call.trace.trace_id, call.trace.span_id
+        if not self._lines:
+            get_running_loop().call_later(0.05, self.flush)
+        self._lines.append(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
+
+    def flush(self) -> None:
+        """Write what is queued."""
+        if self._lines:
+            data, self._lines = b"".join(self._lines), []
+            self._out.write(data)
+            self._out.flush()

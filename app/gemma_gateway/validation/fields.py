@@ -1,0 +1,147 @@
+"""The fields of each route's requests: which go on to the engine, and which are refused by name.
+
+The rest is left out, and the answer's headers name it. ``allow_engine_parameters`` is the
+operator's door for all of them. Source: the request models of vLLM 0.32
+(entrypoints/openai/*/protocol.py, entrypoints/anthropic/protocol.py,
+entrypoints/serve/tokenize/protocol.py).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from gemma_gateway.core.dialect import Dialect, Json
+from gemma_gateway.validation.foreign import advice
+from gemma_gateway.validation.parameters import invalid
+
+# Fields that act on other callers, on the machine, or past the policy.
+INTERNALS = frozenset(
+    {
+        # Jinja from outside: runs in the server, and can build prompts that the policy never saw
+        "chat_template",
+        # jumping the queue; whole-batch search that multiplies the cost of a call
+        *("priority", "use_beam_search"),
+        # identities and caches that callers share: collisions abort or time other calls
+        *("request_id", "session_id", "cache_salt"),
+        # transfer of caches between servers: addresses and block ids of the cluster
+        *("kv_transfer_params", "ec_transfer_params"),
+        *("bootstrap_host", "bootstrap_port", "bootstrap_room"),  # the same in SGLang
+        # arguments of plugins and decoders: code paths that nobody bounded
+        *("vllm_xargs", "mm_processor_kwargs", "media_io_kwargs", "logits_processors"),
+        *("custom_logit_processor", "custom_params", "lora_path", "lora_request"),
+        # prompts that no text policy can read
+        *("prompt_embeds", "prompt_token_ids", "input_ids", "input_embeds"),
+        *("previous_input_messages",),
+        # answers in other words than text: ids and raw turns carry it past the policy
+        *("return_token_ids", "return_tokens_as_token_ids", "logprob_token_ids"),
+        *("return_prompt_text", "return_token_offsets", "enable_response_messages"),
+        # the inside of the model, and what its operator decided
+        *("routed_experts_prompt_start", "return_routed_experts", "return_hidden_states"),
+        *("watermarking", "mm_payload", "return_mm_kwargs"),
+        # other servers that may stand upstream: loaded models, slots and templates of Ollama and
+        # llama.cpp
+        *("keep_alive", "options", "template", "raw", "id_slot", "slot_id", "cache_prompt"),
+    }
+)
+
+_SAMPLING = frozenset(
+    {
+        *("temperature", "top_p", "top_k", "min_p", "seed", "stop", "stop_token_ids"),
+        *("presence_penalty", "frequency_penalty", "repetition_penalty", "logit_bias"),
+        *("ignore_eos", "include_stop_str_in_output", "skip_special_tokens"),
+        *("structured_outputs", "stream", "model", "user"),
+    }
+)
+_GENERATION = _SAMPLING | {
+    *("n", "max_tokens", "min_tokens", "thinking_token_budget", "length_penalty"),
+    *("bad_words", "allowed_token_ids", "repetition_detection", "response_format"),
+    *("logprobs", "prompt_logprobs", "echo", "stream_options", "stream_interval"),
+    *("add_special_tokens", "spaces_between_special_tokens"),
+    *("truncate_prompt_tokens", "truncation_side"),
+}
+_COUNTED = frozenset(
+    {
+        *("model", "messages", "system", "tools", "tool_choice", "thinking", "output_config"),
+        "chat_template_kwargs",
+    }
+)
+# ``stream`` of the routes that don't stream is kept for validation, which says so.
+FIELDS: dict[str, frozenset[str]] = {
+    "chat": _GENERATION
+    | {
+        *("messages", "max_completion_tokens", "top_logprobs", "reasoning_effort"),
+        *("include_reasoning", "tools", "tool_choice", "parallel_tool_calls", "documents"),
+        *("chat_template_kwargs", "add_generation_prompt", "continue_final_message"),
+        "metadata",  # of OpenAI: labels for whoever reads the server's log
+    },
+    # OpenAI documents best_of; vLLM has dropped it
+    "completions": _GENERATION | {"prompt", "suffix", "best_of"},
+    "responses": _SAMPLING
+    | {
+        *("input", "instructions", "max_output_tokens", "top_logprobs", "reasoning", "text"),
+        *("include", "include_reasoning", "tools", "tool_choice", "parallel_tool_calls"),
+        *("max_tool_calls", "truncation", "chat_template_kwargs"),
+        *("metadata", "prompt_cache_key", "service_tier", "store"),
+        # refused by the dialect where they ask for something kept
+        *("background", "previous_response_id", "prompt", "conversation"),
+    },
+    "messages": _COUNTED
+    | {
+        *("max_tokens", "temperature", "top_p", "top_k", "stop_sequences", "stream"),
+        "metadata",
+    },
+    "count_tokens": _COUNTED | {"stream"},
+    "tokenize": frozenset(
+        {
+            *("model", "prompt", "messages", "tools", "add_special_tokens", "return_token_strs"),
+            *("add_generation_prompt", "continue_final_message", "chat_template_kwargs"),
+            "stream",
+        }
+    ),
+    "detokenize": frozenset({"model", "tokens", "stream"}),
+}
+
+_PLAIN = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_MOST_NAMES = 16
+
+
+def select(dialect: Dialect, body: Json, allow: frozenset[str]) -> list[str]:
+    """Leave only fields in the body that may go to the engine.
+
+    Args:
+        dialect: the route's protocol.
+        body: decoded request; other fields are removed, in place.
+        allow: further fields that the operator lets clients set.
+
+    Returns:
+        Names of the fields that were left out, where they held anything.
+
+    Raises:
+        GatewayError: VALIDATION_ERROR for a field that must not be left out in silence.
+    """
+    known = FIELDS[dialect.name]
+    if known.issuperset(body):
+        return []
+    ignored = []
+    for name in [name for name in body if name not in known and name not in allow]:
+        value = body.pop(name)
+        if value:  # clients that send every field of their own model send these as null or false
+            _refuse(dialect, name, value)
+        if value is not None:
+            ignored.append(name)
+    return ignored
+
+
+def header(ignored: list[str]) -> str:
+    """The names for a response header: sorted, plain ones only, at most 16; ``+2``: two more."""
+    plain = sorted(name for name in ignored if _PLAIN.fullmatch(name))[:_MOST_NAMES]
+    more = len(ignored) - len(plain)
+    return ", ".join([*plain, f"+{more}"] if more else plain)
+
+
+def _refuse(dialect: Dialect, name: str, value: Any) -> None:
+    if name in INTERNALS:
+        raise invalid(f"{name} is an engine internal that this server does not take.", name)
+    if dialect.generates and (words := advice(dialect, name, value)):
+        raise invalid(f"{name} is not a field of this route: {words}.", name)

@@ -1,0 +1,133 @@
+"""Bounds on the plain fields of a request: numbers, switches, and lists of short things."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import isfinite
+from typing import Any
+
+from gemma_gateway.core.errors import Code, GatewayError
+
+MAX_STRING_CHARS = 256  # a stop string or bad word
+_STREAM_OPTIONS = frozenset({"include_usage", "continuous_usage_stats", "include_obfuscation"})
+
+Check = Callable[[str, Any], None]
+
+
+def invalid(message: str, param: str) -> GatewayError:
+    return GatewayError(Code.VALIDATION_ERROR, message, param=param)
+
+
+def integer(low: int, high: int) -> Check:
+    """A whole number within bounds; a JSON boolean is none."""
+
+    def check(key: str, value: Any) -> None:
+        if value.__class__ is not int or not low <= value <= high:
+            raise invalid(f"{key} must be an integer from {low} to {high}.", key)
+
+    return check
+
+
+def number(low: float, high: float, *, above: bool = False) -> Check:
+    """A finite number within bounds; ``above``: greater than ``low``."""
+
+    def check(key: str, value: Any) -> None:
+        plain = value.__class__ is float or value.__class__ is int
+        if not plain or not isfinite(value) or not low <= value <= high or (above and value <= low):
+            start = f"above {low:g}" if above else f"from {low:g}"
+            raise invalid(f"{key} must be a number {start} to {high:g}.", key)
+
+    return check
+
+
+def boolean(key: str, value: Any) -> None:
+    if value.__class__ is not bool:
+        raise invalid(f"{key} must be true or false.", key)
+
+
+def flag_or_count(key: str, value: Any) -> None:
+    """``logprobs``: a boolean in chat, how many in completions."""
+    if value.__class__ is not bool:
+        integer(0, 20)(key, value)
+
+
+def strings(most: int) -> Check:
+    """A short string, or a list of at most ``most`` of them."""
+
+    def check(key: str, value: Any) -> None:
+        listed = [value] if value.__class__ is str else value
+        if listed.__class__ is not list or len(listed) > most:
+            raise invalid(f"{key} must hold at most {most} strings.", key)
+        for text in listed:
+            if text.__class__ is not str or len(text) > MAX_STRING_CHARS:
+                raise invalid(f"{key} takes strings of at most {MAX_STRING_CHARS} characters.", key)
+
+    return check
+
+
+def token_ids(key: str, value: Any) -> None:
+    if value.__class__ is not list or len(value) > 1024:
+        raise invalid(f"{key} must be a list of at most 1024 token ids.", key)
+    if any(token.__class__ is not int or not 0 <= token < 2**31 for token in value):
+        raise invalid(f"{key} must hold token ids: integers from 0.", key)
+
+
+def logit_bias(key: str, value: Any) -> None:
+    if value.__class__ is not dict or len(value) > 1024:
+        raise invalid(f"{key} must be an object with at most 1024 entries.", key)
+    for token, bias in value.items():
+        if not token.isdecimal() or len(token) > 10:
+            raise invalid(f"{key} must map token ids to numbers.", key)
+        number(-100, 100)(key, bias)
+
+
+def stream_options(key: str, value: Any) -> None:
+    if value.__class__ is not dict:
+        raise invalid(f"{key} must be an object.", key)
+    for name, item in value.items():
+        if name not in _STREAM_OPTIONS:
+            raise invalid(f"{key} takes {', '.join(sorted(_STREAM_OPTIONS))}.", key)
+        if item is not None:
+            boolean(f"{key}.{name}", item)
+
+
+def repetition_detection(key: str, value: Any) -> None:
+    """Each new token is compared with patterns up to that size, in the engine's own loop: with 32
+    that takes 0.4 ms a token at worst, with 256 it takes 6."""
+    if value.__class__ is not dict:
+        raise invalid(f"{key} must be an object.", key)
+    for name, item in value.items():
+        integer(0, 32 if name.endswith("_size") else 256)(f"{key}.{name}", item)
+
+
+# Bounds of OpenAI's and vLLM's documentation; where vLLM takes "all" (-1 logprobs: the whole
+# vocabulary for each token), ours end at 20.
+CHECKS: dict[str, Check] = {
+    "temperature": number(0, 2),
+    "top_p": number(0, 1, above=True),
+    "min_p": number(0, 1),
+    "repetition_penalty": number(0, 2, above=True),
+    "presence_penalty": number(-2, 2),
+    "frequency_penalty": number(-2, 2),
+    "length_penalty": number(-10, 10),
+    "top_k": integer(-1, 2**31 - 1),
+    "seed": integer(-(2**63), 2**63 - 1),
+    "logprobs": flag_or_count,
+    "top_logprobs": integer(0, 20),
+    "prompt_logprobs": integer(0, 20),
+    "truncate_prompt_tokens": integer(-1, 2**31 - 1),
+    "stream_interval": integer(1, 1024),
+    "stop": strings(4),
+    "stop_sequences": strings(4),
+    "bad_words": strings(128),
+    "stop_token_ids": token_ids,
+    "allowed_token_ids": token_ids,
+    "logit_bias": logit_bias,
+    "stream": boolean,
+    "stream_options": stream_options,
+    "repetition_detection": repetition_detection,
+    "ignore_eos": boolean,
+    "echo": boolean,
+    "skip_special_tokens": boolean,
+    "include_stop_str_in_output": boolean,
+}

@@ -1,0 +1,159 @@
+"""One validation for every dialect: bounds and defaults."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from gemma_gateway.core.dialect import Dialect, Json, Message, Reading
+from gemma_gateway.settings import Tier
+from gemma_gateway.validation.constraints import check_constraints
+from gemma_gateway.validation.parameters import CHECKS, integer, invalid
+from gemma_gateway.validation.prompt_logprobs import check_prompt_logprobs
+
+# Names of hub models, folders and adapters; nothing that means something in a URL or a log line.
+_MODEL = re.compile(r"[A-Za-z0-9/._][A-Za-z0-9/._:@+-]{0,255}")
+# Every name that some dialect has for the bound on an answer's tokens.
+_MAX_TOKENS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+_WITHIN_MAX = ("min_tokens", "thinking_token_budget")
+_CHOICES = ("n", "best_of")
+_ANY_LENGTH = 2**31 - 1
+_TEMPLATE = "chat_template_kwargs"
+_SWITCHES = frozenset(
+    {"enable_thinking", "thinking", "thinking_mode", "thinking_budget", "preserve_thinking"}
+    | {"clear_thinking", "reasoning_effort", "add_vision_id", "enable_tools"}
+)
+_WORD = re.compile(r"[a-z0-9_-]{1,32}")
+
+
+def validate(
+    dialect: Dialect, body: Json, messages: Sequence[Message], tier: Tier, allow: frozenset[str]
+) -> int:
+    """Check a request and fill in what the client left open, in place.
+
+    Args:
+        dialect: the route's protocol.
+        body: decoded request; afterwards with the tier's defaults and caps.
+        messages: what ``dialect.messages`` gave, already sanitised.
+        tier: bounds and defaults of the caller.
+        allow: what the operator lets clients set beside the usual; here template variables, as
+            ``chat_template_kwargs.NAME``.
+
+    Returns:
+        Tokens, at most, of a prompt whose logprobs are asked for; 0: they aren't.
+
+    Raises:
+        GatewayError: VALIDATION_ERROR with ``param`` naming the field.
+    """
+    _check_model(body.get("model"))
+    for key, value in body.items():
+        if value is not None:
+            check = CHECKS.get(key)
+            if check is not None:
+                check(key, value)
+    if body.get(_TEMPLATE) is not None:
+        _check_template(body[_TEMPLATE], allow)
+    _bound_messages(messages, tier)
+    if not dialect.generates:
+        if body.get("stream"):
+            raise invalid("This route does not stream.", "stream")
+        return 0
+    check_constraints(body, tier)
+    _bound_choices(dialect, body, messages, tier)
+    logprobs_tokens = check_prompt_logprobs(dialect, body, tier)
+    _bound_tokens(dialect, body, tier)
+    for key in dialect.sampling:
+        if body.get(key) is None:
+            body[key] = getattr(tier, key)
+    return logprobs_tokens
+
+
+def _check_model(model: Any) -> None:
+    """Absent is fine: the caller takes the served model."""
+    if model is None:
+        return
+    if model.__class__ is not str or not _MODEL.fullmatch(model):
+        raise invalid("model must be a model's name of at most 256 characters.", "model")
+
+
+def _check_template(variables: Any, allow: frozenset[str]) -> None:
+    """Variables of the chat template: switches that templates are known for. Others could rewrite
+    the prompt behind the policy's back (``bos_token``, ``messages``)."""
+    if variables.__class__ is not dict:
+        raise invalid(f"{_TEMPLATE} must be an object.", _TEMPLATE)
+    for name, value in variables.items():
+        if f"{_TEMPLATE}.{name}" in allow:
+            continue
+        if name not in _SWITCHES:
+            raise invalid(f"{_TEMPLATE} takes {', '.join(sorted(_SWITCHES))}.", _TEMPLATE)
+        word = value.__class__ is str and _WORD.fullmatch(value)
+        if not (word or value is None or value.__class__ in (bool, int)):
+            raise invalid(
+                f"{_TEMPLATE}.{name} must be a switch, a whole number or a short word.",
+                f"{_TEMPLATE}.{name}",
+            )
+
+
+def _bound_messages(messages: Sequence[Message], tier: Tier) -> None:
+    count = 0
+    for message in messages:
+        if message.counts:
+            count += 1
+            if sum([len(slot.text) for slot in message.slots]) > tier.max_message_chars:
+                _shorten(message, tier)
+    if not 1 <= count <= tier.max_messages:
+        counted = (message.where for message in messages if message.counts)
+        what = next(counted, "messages").partition(".")[0]
+        raise invalid(f"Send 1 to {tier.max_messages} messages or prompts, not {count}.", what)
+
+
+def _shorten(message: Message, tier: Tier) -> None:
+    if tier.too_long != "truncate":
+        raise invalid(
+            f"A message holds at most {tier.max_message_chars} characters.", message.where
+        )
+    left = tier.max_message_chars
+    for slot in message.slots:
+        text = slot.text
+        if len(text) > left:
+            if isinstance(slot, Reading):
+                raise invalid("The keys in a message are too long to be cut.", message.where)
+            slot.put(text[:left])
+        left = max(0, left - len(text))
+
+
+def _bound_choices(dialect: Dialect, body: Json, messages: Sequence[Message], tier: Tier) -> None:
+    """``n`` answers to each prompt are as many generations."""
+    prompts = 1
+    if dialect.name == "completions":
+        prompts = sum(message.counts for message in messages)
+        if prompts > tier.max_choices:
+            raise invalid(f"Send at most {tier.max_choices} prompts in one call.", "prompt")
+    for key in _CHOICES:
+        wanted = body.get(key)
+        if wanted is not None:
+            integer(1, tier.max_choices)(key, wanted)
+            if wanted * prompts > tier.max_choices:
+                raise invalid(f"{key} times prompts must be at most {tier.max_choices}.", key)
+
+
+def _bound_tokens(dialect: Dialect, body: Json, tier: Tier) -> None:
+    """Absent: the default. Above the cap: the cap. Chat sends both of its names with one value:
+    vLLM goes by the newer one, Ollama knows only the older."""
+    for key in _MAX_TOKENS:
+        wanted = body.get(key)
+        if wanted is not None:
+            integer(1, _ANY_LENGTH)(key, wanted)
+            if wanted > tier.max_tokens_cap:
+                body[key] = tier.max_tokens_cap
+    own = dialect.max_tokens_key(body)
+    if body.get(own) is None:
+        body[own] = tier.max_tokens_default
+    if dialect.name == "chat":
+        body["max_tokens"] = body["max_completion_tokens"] = body[own]
+    for key in _WITHIN_MAX:
+        wanted = body.get(key)
+        if wanted is not None:
+            integer(-1 if key == "thinking_token_budget" else 0, _ANY_LENGTH)(key, wanted)
+            body[key] = min(wanted, body[own])

@@ -1,0 +1,122 @@
+"""OpenAI's chat completions: /v1/chat/completions."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any
+
+import msgspec
+
+from gemma_gateway.core.dialect import Json, Message, Slot
+from gemma_gateway.core.errors import GatewayError
+from gemma_gateway.core.usage import Usage
+from gemma_gateway.wire.openai import openai
+from gemma_gateway.wire.openai.chat_request import read_messages
+from gemma_gateway.wire.openai.choices import (
+    ChoiceStream,
+    answer_slots,
+    finish_reason,
+    refuse_choice,
+)
+
+
+class _Delta(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    role: Any = None
+    content: str | None = None
+    reasoning: str | None = None
+    reasoning_content: str | None = None
+
+
+class _Choice(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    index: int
+    delta: _Delta
+    finish_reason: Any = None
+    logprobs: Any = None
+    stop_reason: Any = None
+    token_ids: Any = None
+
+
+class _Chunk(msgspec.Struct, gc=False):
+    choices: list[_Choice]
+    usage: Any = None
+    error: Any = None
+
+
+_decode = msgspec.json.Decoder(_Chunk).decode
+
+
+class ChatStream(ChoiceStream):
+    """Reads the events of one streamed chat answer."""
+
+    object_name = "chat.completion.chunk"
+
+    def __init__(self, hide_usage: bool) -> None:
+        super().__init__(hide_usage)
+        self._channels: dict[tuple[int, str], Hashable] = {}
+
+    def quick(self, raw: bytes) -> tuple[Hashable, str] | None:
+        try:
+            chunk = _decode(raw[6:])  # after "data: "
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return None  # a tool call, a field that is new to us, [DONE]
+        if len(chunk.choices) != 1 or chunk.usage is not None or chunk.error is not None:
+            return None
+        choice = chunk.choices[0]
+        delta, field = choice.delta, "content"
+        text = delta.content
+        if delta.reasoning is not None or delta.reasoning_content is not None:
+            both = text is not None or delta.reasoning_content is not None
+            text, field = ("", "") if both else (delta.reasoning, "reasoning")
+        if not text or choice.finish_reason is not None or choice.logprobs is not None:
+            return None
+        self._last = raw
+        try:
+            return self._channels[choice.index, field], text
+        except KeyError:
+            return self._open(choice.index, field), text
+
+    def _open(self, index: int, field: str) -> Hashable:
+        channel: Hashable = (index, "delta", field)
+        self._seen.setdefault(index, {})[channel] = None
+        self._channels[index, field] = channel
+        return channel
+
+    def _closing_choice(self, index: int) -> Json:
+        return {"index": index, "delta": {}, "logprobs": None, "finish_reason": None}
+
+
+class Chat:
+    """The dialect of /v1/chat/completions."""
+
+    name = "chat"
+    path = "/v1/chat/completions"
+    generates = True
+    sampling = frozenset({"temperature", "top_p", "repetition_penalty"})
+
+    def messages(self, body: Json) -> list[Message]:
+        return read_messages(body)
+
+    def max_tokens_key(self, body: Json) -> str:
+        newer = body.get("max_completion_tokens") is not None
+        return "max_completion_tokens" if newer else "max_tokens"
+
+    def ask_usage(self, body: Json) -> bool:
+        return openai.ask_usage(body)
+
+    def answer(self, doc: Json) -> list[Slot]:
+        return answer_slots(doc)
+
+    def usage(self, doc: Json) -> Usage | None:
+        return openai.read_usage(doc)
+
+    def finish(self, doc: Json) -> str:
+        return finish_reason(doc)
+
+    def refuse(self, doc: Json, slot: Slot) -> None:
+        refuse_choice(doc, slot)
+
+    def stream(self, hide_usage: bool) -> ChatStream:
+        return ChatStream(hide_usage)
+
+    def error(self, error: GatewayError, request_id: str) -> bytes:
+        return openai.error_body(error, request_id)

@@ -1,0 +1,132 @@
+"""Every text of a chat request that reaches the model: messages, tools, template variables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gemma_gateway.core.dialect import Json, Message, Slot, Where
+from gemma_gateway.wire.openai.openai import invalid
+from gemma_gateway.wire.walk import Table, asides, other_texts, part_texts, place, words
+
+ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
+# Kinds of content parts, with the field that such a part must have.
+PARTS = {
+    "text": "text",
+    "input_text": "text",
+    "output_text": "text",
+    "refusal": "refusal",
+    "thinking": "thinking",
+    "tool_reference": "name",
+    "image_url": "image_url",
+    "input_image": "image_url",
+    "audio_url": "audio_url",
+    "video_url": "video_url",
+    "input_audio": "input_audio",
+    "file": "file",
+}
+# vLLM takes media by these names in a part of any kind, so each is looked at in every part.
+MEDIA = ("image_url", "audio_url", "video_url")
+# Vectors that stand for text or images, and references into a cache that callers share.
+UNREADABLE = frozenset(
+    {"image_embeds", "audio_embeds", "video_embeds", "prompt_embeds", "image_pil", "uuid"}
+)
+TABLE = Table(
+    shown=(
+        *("tools", "functions", "documents", "chat_template_kwargs", "tool_choice"),
+        "chat_template",
+    ),
+    binding=("response_format", "structured_outputs", "stop"),
+)
+_OUTSIDE = frozenset({*TABLE.shown, *TABLE.binding})
+# What may stand in an assistant's message in place of content.
+_INSTEAD = ("tool_calls", "function_call", "refusal", "reasoning", "reasoning_content")
+
+
+def read_messages(body: Json) -> list[Message]:
+    """The messages, then the texts beside them (these don't count as messages).
+
+    Raises:
+        GatewayError: VALIDATION_ERROR with the path of the field that has the wrong shape.
+    """
+    entries = body.get("messages")
+    if entries.__class__ is not list:
+        what = "must be a list" if "messages" in body else "is missing"
+        raise invalid(f"messages {what}.", "messages")
+    found = [_message(entry, place) for place, entry in enumerate(entries)]
+    return found if _OUTSIDE.isdisjoint(body) else found + asides(body, TABLE)
+
+
+def _message(entry: Any, number: int) -> Message:
+    where = f"messages.{number}"
+    if entry.__class__ is not dict:
+        raise invalid("A message must be an object.", where)
+    role = entry.get("role")
+    if role.__class__ is not str or role not in ROLES:
+        known = ", ".join(sorted(ROLES))
+        raise invalid(f"A role must be one of {known}.", place((where, "role")))
+    content = entry.get("content")
+    if content.__class__ is str:
+        slots = [Slot(entry, "content", (where, "content"))]
+    else:
+        slots = _content(entry, content, role, (where, "content"))
+    if len(entry) > 2 or "content" not in entry:
+        slots += other_texts(entry, where)
+    return Message(where, role, slots)
+
+
+def _content(entry: Json, content: Any, role: str, where: Where) -> list[Slot]:
+    """Slots of content that is no string. All parts are one text: templates join them."""
+    if content is None:
+        if role == "assistant" and any(entry.get(name) for name in _INSTEAD):
+            return []
+        raise invalid("A message needs content.", place(where))
+    if content.__class__ is not list:
+        raise invalid("content must be a string or a list of parts.", place(where))
+    slots: list[Slot] = []
+    for number, part in enumerate(content):
+        if part.__class__ is str:
+            slots.append(Slot(content, number, (where, number)))
+        elif part.__class__ is dict:
+            _check_part(part, (where, number))
+            slots += part_texts(part, (where, number))
+        else:
+            raise invalid("A content part must be an object with a type.", place((where, number)))
+    for slot in slots:
+        slot.channel = where
+    return slots
+
+
+def _check_part(part: Json, where: Where) -> None:
+    kind = part.get("type")
+    field = PARTS.get(kind) if isinstance(kind, str) else None
+    if field is None:
+        raise invalid(f"A part's type must be one of {', '.join(PARTS)}.", place((where, "type")))
+    value = part.get(field)
+    takes = str | dict if field in (*MEDIA, "input_audio", "file") else str
+    if not isinstance(value, takes):
+        raise invalid(f"A part of type {kind} needs {field}.", place((where, field)))
+    if not UNREADABLE.isdisjoint(part):
+        name = min(UNREADABLE.intersection(part))
+        raise invalid(
+            f"{name} can't be checked by the content policy; send the content itself.",
+            place((where, name)),
+        )
+    for name in MEDIA:
+        if name in part:
+            _check_media(part[name], (where, name))
+    if "://" in words(part.get("file")):
+        raise invalid(
+            "Remote media is off: send the file itself, in base64.", place((where, "file"))
+        )
+
+
+def _check_media(value: Any, where: Where) -> None:
+    """Only media that travel in the request itself: the engine must fetch nothing for a client."""
+    url = value.get("url") if isinstance(value, dict) else value
+    if url is None:
+        raise invalid("A media part needs a URL.", place(where))
+    if not isinstance(url, str) or not url[:5].lower() == "data:":
+        raise invalid(
+            "Remote media is off: send a data: URL such as data:image/png;base64,...",
+            place(where),
+        )

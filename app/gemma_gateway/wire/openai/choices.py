@@ -1,0 +1,271 @@
+"""Answers made of choices (chat, completions): where their texts stand, how their streams end.
+
+Channels are ``(choice, *path)``, the path running from the choice to the string, with a tool
+call's own ``index`` for its place: ``(0, "delta", "tool_calls", 1, "function", "arguments")``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Hashable
+from typing import Any
+
+from gemma_gateway.core.dialect import ALL, Event, Json, Slot, Trail
+from gemma_gateway.core.errors import Code, GatewayError
+from gemma_gateway.wire.openai.openai import (
+    DONE,
+    decode,
+    error_object,
+    event,
+    leaves,
+    payload,
+    read_usage,
+    short_name,
+)
+from gemma_gateway.wire.trails import ArrayTrail, TokenTrail, UnreadTrail, choice_trail, cut
+
+# What stands in a choice beside its texts. ``stop_reason`` is one of the client's own stop
+# strings, which were checked on their way in.
+NO_TEXT = frozenset(
+    {
+        *("index", "role", "id", "type", "finish_reason", "stop_reason", "routed_experts"),
+        *("logprobs", "prompt_logprobs", "token_ids", "prompt_token_ids"),
+    }
+)
+TOKEN_FIELDS = ("token_ids", "routed_experts")  # they tell the text in other words
+THOUGHT = frozenset({"reasoning", "reasoning_content", "thinking"})
+
+
+def choice_slots(choice: Json, place: int, where: str, prompt: Any = None) -> list[Slot]:
+    """Every text of a choice, in the order in which a model writes them: thoughts, text, calls.
+
+    Logprobs run along all generated tokens. Beside one text they become its trail. Beside several
+    nobody can tell which token belongs where: see ``_apart``.
+
+    Args:
+        choice: one entry of ``choices``.
+        place: the choice's number in its channels.
+        where: path of the choice.
+        prompt: ``prompt_logprobs`` that stand outside of the choice.
+    """
+    slots = leaves(choice, where, NO_TEXT, lambda path: (place, *path))
+    slots.sort(key=_order)
+    prompt = choice.get("prompt_logprobs") or prompt
+    if not choice.get("logprobs") and not prompt:
+        return slots
+    texts = [slot for slot in slots if slot.text]
+    if not texts:  # tokens without a text yet: half a character, a parser's markup
+        texts = [_empty_text(choice, place, where)]
+        slots = [*slots, *texts]
+    trail = choice_trail(choice, prompt)
+    if len(texts) == 1:
+        texts[0].trail = trail
+    else:
+        slots.append(_apart(choice, place, where, trail))
+    return slots
+
+
+def _apart(choice: Json, place: int, where: str, trail: Trail) -> Slot:
+    """A slot without text for the trail of several texts: what the tokens of a whole answer spell
+    is judged for itself. In an event of a stream it can't be, as the tokens before it went along
+    with other texts."""
+    if isinstance(choice.get("delta"), dict) and choice.get("logprobs"):
+        trail = UnreadTrail(choice, choice.get("prompt_logprobs"))
+    return Slot([""], 0, f"{where}.logprobs", (place, "logprobs"), trail)
+
+
+def _order(slot: Slot) -> int:
+    path: Any = slot.channel
+    if THOUGHT.intersection(path):
+        return 0
+    return 2 if "tool_calls" in path or "function_call" in path else 1
+
+
+def _empty_text(choice: Json, place: int, where: str) -> Slot:
+    field = next((name for name in ("delta", "message") if isinstance(choice.get(name), dict)), "")
+    holder, path = (choice[field], (field, "content")) if field else (choice, ("text",))
+    if not isinstance(holder.get(path[-1]), str):
+        holder[path[-1]] = ""
+    return Slot(holder, path[-1], f"{where}.{'.'.join(path)}", (place, *path))
+
+
+def answer_slots(doc: Json) -> list[Slot]:
+    """Texts of a whole answer, choice by choice."""
+    prompt = doc.get("prompt_logprobs")
+    slots: list[Slot] = []
+    for place, choice in enumerate(doc["choices"]):
+        slots += choice_slots(choice, place, f"choices.{place}", prompt)
+        prompt = None
+    return slots
+
+
+def finish_reason(doc: Json) -> str:
+    """Why the first choice ended."""
+    choices = doc.get("choices")
+    first = choices[0] if isinstance(choices, list) and choices else None
+    return short_name(first.get("finish_reason")) if isinstance(first, dict) else ""
+
+
+def refuse_choice(doc: Json, slot: Slot) -> None:
+    """End a choice at a slot whose text was already cut: what came after it goes."""
+    channel: Any = slot.channel
+    choice: Json = doc["choices"][channel[0]]
+    order = choice_slots(choice, channel[0], "")
+    mine = next(
+        i for i, s in enumerate(order) if s.container is slot.container and s.key == slot.key
+    )
+    for later in order[mine + 1 :]:
+        later.put("")
+    call = _call(channel)
+    if call:  # half a call must not run
+        for part in order[: mine + 1]:
+            if _call(part.channel) == call:
+                part.put("")
+    _drop_empty_calls(choice.get("message"))
+    if isinstance(slot.trail, TokenTrail | ArrayTrail) and not call:
+        cut(slot.trail, slot.text)
+    elif choice.get("logprobs"):
+        choice["logprobs"] = None
+    for name in (*TOKEN_FIELDS, "stop_reason"):
+        if choice.get(name) is not None:
+            choice[name] = None
+    choice["finish_reason"] = "content_filter"
+    doc["code"] = Code.RESPONSE_FILTERED.name
+
+
+def _call(channel: Any) -> tuple[Hashable, ...]:
+    """The tool call that a channel belongs to, as the beginning of its path; empty: none."""
+    if "tool_calls" in channel:
+        return tuple(channel[: channel.index("tool_calls") + 2])
+    return (
+        tuple(channel[: channel.index("function_call") + 1]) if "function_call" in channel else ()
+    )
+
+
+def _drop_empty_calls(message: Any) -> None:
+    if not isinstance(message, dict):
+        return
+    calls = message.get("tool_calls")
+    if isinstance(calls, list):
+        kept = [call for call in calls if any(slot.text for slot in leaves(call, "", NO_TEXT))]
+        if kept:
+            message["tool_calls"] = kept
+        else:
+            del message["tool_calls"]
+    call = message.get("function_call")
+    if isinstance(call, dict) and not any(slot.text for slot in leaves(call, "")):
+        message["function_call"] = None
+    calls_left = message.get("tool_calls") or message.get("function_call")
+    if message.get("content") is None and not calls_left:
+        message["content"] = ""  # a message without calls has to say something
+
+
+class ChoiceStream(ABC):
+    """Reads one streamed answer.
+
+    Args:
+        hide_usage: the client didn't ask for the usage event.
+    """
+
+    object_name: str  # ``object`` of an event
+
+    def __init__(self, hide_usage: bool) -> None:
+        self._hide_usage = hide_usage
+        self._seen: dict[int, dict[Hashable, None]] = {}  # channels by choice, in order
+        self._finished: set[int] = set()
+        self._finishing: set[int] = set()  # by the latest event, which a refusal may replace
+        self._last = b""
+
+    @abstractmethod
+    def quick(self, raw: bytes) -> tuple[Hashable, str] | None: ...
+
+    @abstractmethod
+    def _closing_choice(self, index: int) -> Json:
+        """A choice without text, as it stands in this route's events."""
+
+    def read(self, raw: bytes) -> Event:
+        self._finished |= self._finishing
+        self._finishing = set()
+        data = payload(raw)
+        if not data:
+            return Event(raw)  # a comment or ping
+        if data == b"[DONE]":
+            return Event(raw, closes=ALL, last=True)
+        doc = decode(data)
+        if doc is None or doc.get("error") or doc.get("object") == "error":
+            return Event(raw, doc, error=True)
+        choices = doc.get("choices")
+        usage = read_usage(doc)
+        if not isinstance(choices, list):  # no event of this protocol: nobody would read it
+            return Event(raw, usage=usage, hidden=True)
+        self._last = raw
+        slots: list[Slot] = []
+        closes: list[Hashable] = []
+        finish = ""
+        for place, choice in enumerate(choices):
+            if not isinstance(choice, dict):
+                return Event(raw, doc, error=True)
+            index = self._index(choice)
+            found = choice_slots(choice, index, f"choices.{place}")
+            slots += found
+            seen = self._seen[index]
+            seen.update((slot.channel, None) for slot in found)
+            if choice.get("finish_reason") is not None:
+                self._finishing.add(index)
+                finish = finish or short_name(choice["finish_reason"])
+                closes += seen
+        hidden = not choices and usage is not None and self._hide_usage
+        return Event(raw, doc, slots, closes or None, usage=usage, finish=finish, hidden=hidden)
+
+    def _index(self, choice: Json) -> int:
+        index = choice.get("index")
+        index = index if isinstance(index, int) else 0
+        self._seen.setdefault(index, {})
+        return index
+
+    def write(self, event_: Event) -> bytes:
+        if event_.doc is None:
+            return event_.raw
+        for choice in event_.doc.get("choices") or ():
+            for name in TOKEN_FIELDS:
+                if choice.get(name) is not None:
+                    choice[name] = None
+        return event(event_.doc)
+
+    def extra(self, channel: Hashable, text: str) -> bytes:
+        index, *path = channel if isinstance(channel, tuple) else (0, "text")
+        choice = {**self._closing_choice(index), **_nest(path, text)}
+        return event({**self._head(), "choices": [choice]})
+
+    def refusal(self) -> bytes:
+        head = {**self._head(), "code": Code.RESPONSE_FILTERED.name}
+        open_choices = [i for i in self._seen or {0: {}} if i not in self._finished]
+        endings = [
+            {**self._closing_choice(i), "finish_reason": "content_filter"} for i in open_choices
+        ]
+        return b"".join(event({**head, "choices": [end]}) for end in endings) + DONE
+
+    def failure(self, error: GatewayError) -> bytes:
+        return event({"error": error_object(error)})
+
+    def _head(self) -> Json:
+        """Id, time and model as the engine's latest event has them."""
+        doc = decode(payload(self._last)) or {}
+        return {
+            "id": doc.get("id", ""),
+            "object": doc.get("object", self.object_name),
+            "created": doc.get("created", 0),
+            "model": doc.get("model", ""),
+        }
+
+
+def _nest(path: list[Any], text: str) -> Json:
+    """``["tool_calls", 1, "name"]`` to ``{"tool_calls": [{"index": 1, "name": text}]}``."""
+    value: Any = text
+    for step in reversed(path):
+        if isinstance(step, int):
+            value = [{"index": step, **value}] if isinstance(value, dict) else [value]
+        else:
+            value = {step: value}
+    nested: Json = value
+    return nested

@@ -1,0 +1,145 @@
+"""OpenAI's legacy completions: /v1/completions."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any
+
+import msgspec
+
+from gemma_gateway.core.dialect import Json, Message, Slot
+from gemma_gateway.core.errors import GatewayError
+from gemma_gateway.core.usage import Usage
+from gemma_gateway.wire.openai import openai
+from gemma_gateway.wire.openai.choices import (
+    ChoiceStream,
+    answer_slots,
+    finish_reason,
+    refuse_choice,
+)
+from gemma_gateway.wire.walk import Table, asides
+
+
+class _Choice(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    index: int
+    text: str
+    finish_reason: Any = None
+    logprobs: Any = None
+    stop_reason: Any = None
+    prompt_token_ids: Any = None
+    token_ids: Any = None
+
+
+class _Chunk(msgspec.Struct, gc=False):
+    choices: list[_Choice]
+    usage: Any = None
+    error: Any = None
+
+
+_decode = msgspec.json.Decoder(_Chunk).decode
+
+TABLE = Table(binding=("response_format", "structured_outputs", "stop"))
+
+
+class CompletionStream(ChoiceStream):
+    """Reads the events of one streamed completion."""
+
+    object_name = "text_completion"
+
+    def __init__(self, hide_usage: bool) -> None:
+        super().__init__(hide_usage)
+        self._channels: dict[int, Hashable] = {}
+
+    def quick(self, raw: bytes) -> tuple[Hashable, str] | None:
+        try:
+            chunk = _decode(raw[6:])  # after "data: "
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return None
+        if len(chunk.choices) != 1 or chunk.usage is not None or chunk.error is not None:
+            return None
+        choice = chunk.choices[0]
+        if choice.finish_reason is not None or choice.logprobs is not None or not choice.text:
+            return None
+        self._last = raw
+        try:
+            return self._channels[choice.index], choice.text
+        except KeyError:
+            return self._open(choice.index), choice.text
+
+    def _open(self, index: int) -> Hashable:
+        channel: Hashable = (index, "text")
+        self._seen.setdefault(index, {})[channel] = None
+        self._channels[index] = channel
+        return channel
+
+    def _closing_choice(self, index: int) -> Json:
+        return {"index": index, "text": "", "logprobs": None, "finish_reason": None}
+
+
+class Completions:
+    """The dialect of /v1/completions."""
+
+    name = "completions"
+    path = "/v1/completions"
+    generates = True
+    sampling = frozenset({"temperature", "top_p", "repetition_penalty"})
+
+    def messages(self, body: Json) -> list[Message]:
+        """Each prompt counts as a message of the user; a suffix belongs to the first."""
+        if body.get("prompt_embeds") is not None:
+            raise openai.invalid(
+                "prompt_embeds can't be checked by the content policy; send text.", "prompt_embeds"
+            )
+        messages = _prompts(body)
+        suffix = body.get("suffix")
+        if suffix is not None:
+            if not isinstance(suffix, str):
+                raise openai.invalid("suffix must be a string.", "suffix")
+            messages[0].slots.append(Slot(body, "suffix", "suffix", "suffix"))
+        return messages + asides(body, TABLE)
+
+    def max_tokens_key(self, body: Json) -> str:
+        del body
+        return "max_tokens"
+
+    def ask_usage(self, body: Json) -> bool:
+        return openai.ask_usage(body)
+
+    def answer(self, doc: Json) -> list[Slot]:
+        return answer_slots(doc)
+
+    def usage(self, doc: Json) -> Usage | None:
+        return openai.read_usage(doc)
+
+    def finish(self, doc: Json) -> str:
+        return finish_reason(doc)
+
+    def refuse(self, doc: Json, slot: Slot) -> None:
+        refuse_choice(doc, slot)
+
+    def stream(self, hide_usage: bool) -> CompletionStream:
+        return CompletionStream(hide_usage)
+
+    def error(self, error: GatewayError, request_id: str) -> bytes:
+        return openai.error_body(error, request_id)
+
+
+def _prompts(body: Json) -> list[Message]:
+    prompt = body.get("prompt")
+    if isinstance(prompt, str):
+        return [Message("prompt", "user", [Slot(body, "prompt", "prompt", "prompt")])]
+    if not isinstance(prompt, list):
+        raise openai.invalid("prompt must be a string or a list of strings.", "prompt")
+    if not prompt:
+        raise openai.invalid("prompt must hold at least one string.", "prompt")
+    messages = []
+    for place, text in enumerate(prompt):
+        where = f"prompt.{place}"
+        if isinstance(text, int | list):
+            raise openai.invalid(
+                "Token ids can't be checked by the content policy; send text.", "prompt"
+            )
+        if not isinstance(text, str):
+            raise openai.invalid("prompt must be a string or a list of strings.", where)
+        messages.append(Message(where, "user", [Slot(prompt, place, where, where)]))
+    return messages

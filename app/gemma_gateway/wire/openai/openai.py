@@ -1,0 +1,133 @@
+"""What OpenAI's routes share: error bodies, server-sent events, text slots."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import orjson
+
+from gemma_gateway.core.dialect import Json, Slot, Where
+from gemma_gateway.core.errors import Code, GatewayError
+from gemma_gateway.core.usage import Usage
+from gemma_gateway.wire import large_json
+
+DONE = b"data: [DONE]\n\n"
+# String leaves of answers and messages that name things and hold no text of the model's.
+MAX_NAME_CHARS = 32
+NAMES = frozenset({"role", "id", "type", "call_id", "tool_call_id", "index", "finish_reason"})
+
+
+def invalid(message: str, param: str | None = None) -> GatewayError:
+    """A VALIDATION_ERROR (400) about one field."""
+    return GatewayError(Code.VALIDATION_ERROR, message, param=param)
+
+
+def error_object(error: GatewayError) -> Json:
+    """OpenAI's error object: message, type, param, code."""
+    return {
+        "message": error.message,
+        "type": error.code.value.openai,
+        "param": error.param,
+        "code": error.code.name,
+    }
+
+
+def error_body(error: GatewayError, request_id: str) -> bytes:
+    """JSON body of an error. OpenAI names the request in the ``x-request-id`` header only."""
+    del request_id
+    return orjson.dumps({"error": error_object(error)})
+
+
+def event(doc: Any, name: str = "") -> bytes:
+    """One server-sent event with a JSON document, and an ``event:`` line where it has a name."""
+    head = b"event: " + name.encode() + b"\ndata: " if name else b"data: "
+    return head + orjson.dumps(doc) + b"\n\n"
+
+
+def payload(raw: bytes) -> bytes:
+    """The data of one server-sent event: its ``data:`` lines joined; empty where it has none.
+
+    Source: WHATWG HTML, "Interpreting an event stream".
+    """
+    if raw.startswith(b"data: ") and b"\n" not in raw[:-2] and b"\r" not in raw[:-4]:
+        return raw[6:].strip()
+    lines = raw.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+    datas = (line[5:].removeprefix(b" ") for line in lines if line.startswith(b"data:"))
+    return b"\n".join(datas).strip()
+
+
+def decode(data: bytes) -> Json | None:
+    """A JSON object, or None where the data is anything else (``[DONE]``, a broken line)."""
+    try:
+        doc = large_json.loads(data)
+    except ValueError:
+        return None
+    return doc if isinstance(doc, dict) else None
+
+
+def leaves(
+    root: Any,
+    where: Where,
+    skip: frozenset[str] = NAMES,
+    channel: Callable[[tuple[Hashable, ...]], Hashable] | None = None,
+) -> list[Slot]:
+    """Every string below a dict or list of an answer: a node's own strings first.
+
+    Args:
+        root: decoded JSON; a list's entries that carry an ``index`` go by it in the path.
+        where: path of ``root`` for error messages.
+        skip: keys whose values are no texts.
+        channel: makes a channel from the path below ``root``; None: the place is the channel.
+    """
+    found: list[Slot] = []
+    stack: list[tuple[Any, Where, tuple[Hashable, ...]]] = [(root, where, ())]
+    while stack:
+        node, at, path = stack.pop()
+        pairs = node.items() if isinstance(node, dict) else enumerate(node)
+        children = []
+        for key, value in pairs:
+            if key in skip:
+                continue
+            if isinstance(value, str):
+                here = (at, key)
+                found.append(Slot(node, key, here, channel((*path, key)) if channel else here))
+            elif isinstance(value, (dict, list)) and value:
+                place = value.get("index", key) if isinstance(value, dict) else key
+                place = place if isinstance(place, int | str) else key
+                children.append((value, (at, key), (*path, place)))
+        stack.extend(reversed(children))
+    return found
+
+
+def read_usage(doc: Any) -> Usage | None:
+    """Counts from OpenAI's ``usage`` object, or None where there is none."""
+    usage = doc.get("usage") if isinstance(doc, dict) else None
+    if not isinstance(usage, dict):
+        return None
+    return Usage(
+        prompt_tokens=_count(usage, "prompt_tokens"),
+        completion_tokens=_count(usage, "completion_tokens"),
+        cached_tokens=_count(usage.get("prompt_tokens_details"), "cached_tokens"),
+        reasoning_tokens=_count(usage.get("completion_tokens_details"), "reasoning_tokens"),
+    )
+
+
+def short_name(value: Any) -> str:
+    """A short word of the protocol, such as a finish reason; empty for anything else."""
+    return value[:MAX_NAME_CHARS] if isinstance(value, str) else ""
+
+
+def _count(holder: Any, key: str) -> int:
+    value = holder.get(key) if isinstance(holder, dict) else None
+    return value if isinstance(value, int) and value > 0 else 0
+
+
+def ask_usage(body: Json) -> bool:
+    """Set ``stream_options.include_usage``. True: the client had not asked for it."""
+    options = body.get("stream_options")
+    options = options if isinstance(options, dict) else {}
+    if options.get("include_usage") is True:
+        return False
+    body["stream_options"] = {**options, "include_usage": True}
+    return True

@@ -1,0 +1,148 @@
+"""OpenAI's Responses API (``POST /v1/responses``)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gemma_gateway.core.dialect import Json, Message, Slot
+from gemma_gateway.core.errors import Code, GatewayError
+from gemma_gateway.core.usage import Usage
+from gemma_gateway.wire.openai import openai
+from gemma_gateway.wire.openai.responses_events import read_finish, read_usage, texts
+from gemma_gateway.wire.openai.responses_stream import ResponsesStream
+from gemma_gateway.wire.trails import TokenTrail, cut
+from gemma_gateway.wire.walk import Table, asides, content_texts, other_texts, part_texts, place
+
+# Fields that would make the call depend on something that this gateway neither sees nor keeps.
+STATE = {
+    "previous_response_id": "no response is stored here: send the whole conversation as input",
+    "conversation": "no conversation is stored here: send it as input",
+    "background": "responses run while the client listens: leave background out",
+    "prompt": "stored prompts are not supported: send their text as instructions or input",
+}
+ROLES = frozenset({"user", "assistant", "system", "developer"})
+ITEM_ROLES = {
+    "function_call": "assistant",
+    "custom_tool_call": "assistant",
+    "reasoning": "assistant",
+    "function_call_output": "tool",
+    "custom_tool_call_output": "tool",
+}
+TABLE = Table(
+    shown=(
+        *("tools", "tool_choice", "text.format", "chat_template_kwargs"),
+        "previous_input_messages",
+    ),
+    binding=("structured_outputs", "stop"),
+)
+SAID_AGAIN = "output_text"  # some servers add all text of the answer, as the SDKs do
+
+
+class Responses:
+    """The Responses dialect; see Dialect."""
+
+    name = "responses"
+    path = "/v1/responses"
+    generates = True
+    sampling = frozenset({"temperature", "top_p", "repetition_penalty"})
+
+    def messages(self, body: Json) -> list[Message]:
+        """See Dialect. Also sets ``store`` to false: replicas are interchangeable, so a stored
+        response could not be found again."""
+        for field, reason in STATE.items():
+            if body.get(field):
+                raise openai.invalid(f"{field}: {reason}.", field)
+        body["store"] = False
+        found: list[Message] = []
+        instructions = body.get("instructions")
+        if isinstance(instructions, str):
+            slot = Slot(body, "instructions", "instructions", "instructions")
+            found.append(Message("instructions", "system", [slot]))
+        elif instructions is not None:
+            raise openai.invalid("instructions must be a string.", "instructions")
+        found += self._input(body)
+        return found + asides(body, TABLE)
+
+    def _input(self, body: Json) -> list[Message]:
+        value = body.get("input")
+        if isinstance(value, str):
+            return [Message("input", "user", [Slot(body, "input", "input", "input")])]
+        if not isinstance(value, list):
+            raise openai.invalid("input must be a string or a list of items.", "input")
+        return [_item(item, f"input.{i}") for i, item in enumerate(value)]
+
+    def max_tokens_key(self, body: Json) -> str:
+        return "max_output_tokens"
+
+    def ask_usage(self, body: Json) -> bool:
+        """Usage stands in ``response.completed`` anyway."""
+        return False
+
+    def answer(self, doc: Json) -> list[Slot]:
+        found: list[Slot] = []
+        output = doc.get("output")
+        for i, item in enumerate(output if isinstance(output, list) else ()):
+            if isinstance(item, dict):
+                where = f"output.{i}"
+                slots = texts(item, where)
+                # A call's name before its arguments and a summary before the reasoning: what
+                # follows a cut is removed, what stands before it was read.
+                slots.sort(key=lambda slot: (slot.key != "name", ".content." in place(slot.where)))
+                for slot in slots:
+                    slot.channel = place(slot.where)
+                found += slots
+        if isinstance(doc.get(SAID_AGAIN), str):
+            found.append(Slot(doc, SAID_AGAIN, SAID_AGAIN, SAID_AGAIN))
+        return found
+
+    def usage(self, doc: Json) -> Usage | None:
+        return read_usage(doc)
+
+    def finish(self, doc: Json) -> str:
+        return read_finish(doc)
+
+    def refuse(self, doc: Json, slot: Slot) -> None:
+        """See Dialect. A tool call that is cut is removed: half a call must not run."""
+        doc.pop(SAID_AGAIN, None)
+        doc["status"] = "incomplete"
+        doc["incomplete_details"] = {"reason": "content_filter"}
+        doc["code"] = Code.RESPONSE_FILTERED.name
+        if slot.where == SAID_AGAIN:
+            return
+        _, index, *steps = place(slot.where).split(".")
+        output = doc["output"]
+        item = output[int(index)]
+        del output[int(index) + 1 :]
+        if len(steps) == 3 and item.get("type") in ("message", "reasoning"):
+            holder, number = steps[:2]
+            del item[holder][int(number) + 1 :]
+            if holder == "summary" and item.get("content"):
+                item["content"] = []
+            if isinstance(slot.trail, TokenTrail):
+                cut(slot.trail, slot.text)
+            if slot.container.get("annotations"):
+                slot.container["annotations"] = []
+            item["status"] = "incomplete"
+        else:
+            output.pop()
+
+    def stream(self, hide_usage: bool) -> ResponsesStream:
+        return ResponsesStream()
+
+    def error(self, error: GatewayError, request_id: str) -> bytes:
+        return openai.error_body(error, request_id)
+
+
+def _item(item: Any, where: str) -> Message:
+    """One input item: a message, a call, its output, a reasoning, or something newer."""
+    if not isinstance(item, dict):
+        raise openai.invalid("An input item must be an object.", where)
+    kind = item.get("type", "message")
+    if kind != "message":
+        author = ITEM_ROLES.get(kind, "user") if isinstance(kind, str) else "user"
+        return Message(where, author, part_texts(item, where))
+    role = item.get("role")
+    if not isinstance(role, str) or role not in ROLES:
+        known = ", ".join(sorted(ROLES))
+        raise openai.invalid(f"role must be one of {known}.", place((where, "role")))
+    return Message(where, role, content_texts(item, where, where) + other_texts(item, where))
