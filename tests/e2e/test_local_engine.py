@@ -73,7 +73,7 @@ def engine_processes(gateway: int | None = None) -> list[psutil.Process]:
 
 
 async def test_health_names_the_model_and_memory(local_engine: LocalEngine) -> None:
-    health = await local_engine.health()
+    health = local_engine.state()
     assert (health.ready, health.models, health.detail) == (True, (MODEL,), "")
     assert local_engine.memory()[0] > 500 * 2**20  # the weights alone are 536 MB
 
@@ -235,7 +235,7 @@ async def test_killed_core_is_told_and_comes_back(local_engine: LocalEngine) -> 
     assert b"[DONE]" not in seen
     with pytest.raises(EngineFailed, match="died"):
         await answer
-    health = await local_engine.health()
+    health = local_engine.state()
     assert (health.ready, health.models) == (False, ())
     assert "died" in health.detail
     with pytest.raises(EngineFailed, match="unavailable"):
@@ -250,7 +250,7 @@ async def test_absent_model_is_explained(tmp_path: Any, local_engine: LocalEngin
     await engine.start()
     with pytest.raises(EngineFailed, match="nothing-here"):
         await engine.wait_ready(60)
-    health = await engine.health()
+    health = engine.state()
     assert not health.ready
     assert "nothing-here" in health.detail
     await engine.stop()
@@ -281,4 +281,4 @@ async def test_stop_leaves_no_process(local_engine: LocalEngine) -> None:
     await asyncio.sleep(8)
     await local_engine.stop()
     assert engine_processes() == []
-    assert not (await local_engine.health()).ready
+    assert not local_engine.state().ready

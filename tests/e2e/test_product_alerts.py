@@ -8,7 +8,7 @@ from typing import Any
 
 import aiohttp
 
-from tests.integration.test_road import ask, post
+from tests.calls import ask, post
 from tests.process import OPERATOR, Gateway
 
 

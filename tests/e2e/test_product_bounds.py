@@ -13,9 +13,9 @@ from typing import Any
 import psutil
 import pytest
 
+from tests.calls import ask, events, post
 from tests.constraints import EXTREME, MCP, ORDINARY, Json, many, thing
 from tests.e2e.conftest import JUDGE
-from tests.integration.test_road import ask, events, post
 from tests.process import Gateway
 
 STREAM = ask("chat", "Tell me of the sea.", stream=True, max_tokens=40, ignore_eos=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.integration.test_road import ask, ending, events, post
+from tests.calls import ask, ending, events, post
 from tests.process import AUTH, Gateway
 
 RUNNING = "vllm:num_requests_running"

@@ -8,7 +8,7 @@ from typing import Any
 
 import aiohttp
 
-from tests.integration.test_road import PATHS, ask, post
+from tests.calls import PATHS, ask, post
 from tests.process import OPERATOR, Gateway
 
 STORY = "Once upon a time there was a small lighthouse by the sea. " * 12

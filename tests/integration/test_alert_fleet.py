@@ -14,8 +14,8 @@ from typing import Any
 import aiohttp
 import pytest
 
+from tests.calls import ask, post
 from tests.integration.conftest import Server, server_binary
-from tests.integration.test_road import ask, post
 from tests.process import AUTH, OPERATOR, Engine, Gateway
 from tests.receiver import Receiver
 

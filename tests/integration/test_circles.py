@@ -22,8 +22,8 @@ from gemma_gateway.cli import serve
 from gemma_gateway.core.call import Call
 from gemma_gateway.main import assemble
 from gemma_gateway.settings import Settings
+from tests.calls import PATHS, ask
 from tests.integration.test_endings import Exchange, until
-from tests.integration.test_road import PATHS, ask
 from tests.process import AUTH, KEY, Engine, free_port
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -131,18 +131,18 @@ async def test_nothing_is_left_of_a_call(site: Site, name: str) -> None:
                 assert reply.status == status
         else:
             call = await Exchange.begin(site.settings, "call", "chat", body)
-            await until(lambda: site.parts.gateway.in_flight == 1, "the call")
+            await until(lambda: site.parts.room.taken == 1, "the call")
             call.writer.close()
-            await until(lambda: site.parts.gateway.in_flight == 0, "its end")
+            await until(lambda: site.parts.room.taken == 0, "its end")
     await site.gone()
 
 
 async def test_nothing_is_left_of_half_a_body(site: Site) -> None:
     for _ in range(3):
         call = await Exchange.begin(site.settings, "call", "chat", b"x" * 100_000, 200_000)
-        await until(lambda: len(site.parts.gateway.places) == 1, "the call")
+        await until(lambda: len(site.parts.places) == 1, "the call")
         call.writer.close()
-        await until(lambda: not len(site.parts.gateway.places), "its end")
+        await until(lambda: not len(site.parts.places), "its end")
     await site.gone()
 
 
@@ -159,7 +159,7 @@ async def test_nothing_is_left_of_a_body_that_is_refused(
     for _ in range(3):
         reader, writer = await asyncio.open_connection("127.0.0.1", site.settings.port)
         writer.write(head.encode() + b'5\r\n{"a":\r\n')
-        await until(lambda: len(site.parts.gateway.places) == 1, "the call")
+        await until(lambda: len(site.parts.places) == 1, "the call")
         writer.write(rest)
         assert status in await reader.readline()
         writer.close()
@@ -170,7 +170,7 @@ async def test_nothing_is_left_of_requests_that_waited(site: Site) -> None:
     body = said("chat", loopback={"wait": 60})
     call = await Exchange.begin(site.settings, "call", "chat", body)
     call.writer.write(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n" * 5)
-    await until(lambda: site.parts.gateway.in_flight == 1, "the call")
+    await until(lambda: site.parts.room.taken == 1, "the call")
     call.writer.close()
     await site.gone()
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import aiohttp
 import pytest
 
-from tests.integration.test_road import ask, ending, events, post, whole
+from tests.calls import ask, ending, events, post, whole
 from tests.process import Engine, Gateway
 
 CONFIG = """

@@ -42,7 +42,7 @@ async def test_each_address_is_an_upstream_and_they_come_and_go(table: list[str]
         Loopback(port=port, models=(MODEL, "b"), host="127.0.0.2") as two,
         engine_over(f"dns+http://{NAME}:{port}/v1") as engine,
     ):
-        assert [u.url for u in engine.upstreams()] == [f"http://127.0.0.1:{port}/v1"]
+        assert [u.url for u in engine.state().servers] == [f"http://127.0.0.1:{port}/v1"]
         table.append("127.0.0.2")
         await eventually(lambda: engine.models() == (MODEL, "b"), 20)
         for _ in range(8):
@@ -52,7 +52,7 @@ async def test_each_address_is_an_upstream_and_they_come_and_go(table: list[str]
 
         held = [await engine.send(request(stall=1)) for _ in range(2)]
         table.remove("127.0.0.2")
-        await eventually(lambda: len(engine.upstreams()) == 1, 20)
+        await eventually(lambda: len(engine.state().servers) == 1, 20)
         assert engine.models() == (MODEL,)
         assert two.state.running == 1  # a call that it holds goes on
         for reply in held:
@@ -67,7 +67,7 @@ async def test_a_name_that_does_not_exist_yet(table: list[str]) -> None:
     port = free_port()
     async with engine_over(f"dns+http://{NAME}:{port}/v1") as engine:
         assert engine.serves("anything")  # nothing is known
-        assert not (await engine.health()).ready
+        assert not engine.state().ready
         with pytest.raises(EngineFailed, match="unavailable"):
             await engine.send(request())
         async with Loopback(port=port):
@@ -81,7 +81,7 @@ async def test_the_systems_own_resolver() -> None:
         Loopback() as server,
         engine_over("dns+" + server.url.replace("127.0.0.1", "localhost")) as engine,
     ):
-        await eventually(lambda: any(not u.ejected for u in engine.upstreams()), 20)
+        await eventually(lambda: any(not u.ejected for u in engine.state().servers), 20)
         assert (await read(engine, request()))[0] == 200
 
 

@@ -28,8 +28,8 @@ from gemma_gateway.main import assemble
 from gemma_gateway.monitoring.journal import Journal
 from gemma_gateway.settings import Settings, Tier, Window
 from gemma_gateway.storage.redis import Store
+from tests.calls import PATHS, Json, ask, events, post, state
 from tests.integration.conftest import Server
-from tests.integration.test_road import PATHS, Json, ask, events, post, state
 from tests.process import AUTH, KEY, OPERATOR, Engine, Gateway, free_port
 
 WORDS = {"pieces": ["word "] * 50, "stall": 20}
@@ -352,7 +352,7 @@ async def test_the_metrics_say_it(
     calls = [await Exchange.begin(settings, "stream", "chat", body)]
     await calls[0].hear(b"word ")
     calls += [await Exchange.begin(settings, "half", "chat", body[:9], len(body))]
-    held = parts.gateway.places._held
+    held = parts.places._held
     await until(lambda: sum(held.values()) == 2, "both calls")
     os.kill(os.getpid(), signal.SIGTERM)
     await until(lambda: parts.gateway.draining, "the drain")

@@ -17,8 +17,8 @@ from typing import Any
 import aiohttp
 import pytest
 
+from tests.calls import MODEL, ask
 from tests.integration.conftest import Server, server_binary
-from tests.integration.test_road import MODEL, ask
 from tests.integration.test_schema import CHECKS
 from tests.process import KEY, Engine, Gateway
 

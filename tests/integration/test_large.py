@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.test_road import ask, ending, events, post, streamed, whole
+from tests.calls import ask, ending, events, post, streamed, whole
 from tests.process import Engine, Gateway
 
 MIB = 1024 * 1024

@@ -11,9 +11,9 @@ import pytest
 
 from gemma_gateway.core.call import Principal
 from gemma_gateway.core.usage import Usage
+from gemma_gateway.core.usage_report import UsageReport
 from gemma_gateway.limits.ledger import FLUSH_SECONDS, STRAY_LIFE, Ledger
 from gemma_gateway.limits.limiter import Limiter
-from gemma_gateway.limits.report import UsageReport
 from gemma_gateway.storage.batch import StoreError
 from gemma_gateway.storage.redis import Store
 from tests.integration.conftest import Server

@@ -23,8 +23,8 @@ import aiohttp
 import pytest
 
 from gemma_gateway.monitoring.series import SHAPES
+from tests.calls import MODEL, PATHS, ask
 from tests.integration.conftest import Server
-from tests.integration.test_road import MODEL, PATHS, ask
 from tests.integration.test_schema import CHECKS
 from tests.process import KEY, OPERATOR, Engine, Gateway
 

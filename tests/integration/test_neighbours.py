@@ -17,7 +17,7 @@ import pytest
 
 from gemma_gateway.access.throttle import BURST
 from gemma_gateway.pipeline.gateway import ASIDE_BURST
-from tests.integration.test_road import PATHS, ask, post, state
+from tests.calls import PATHS, ask, post, state
 from tests.process import AUTH, OPERATOR, Engine, Gateway
 
 CONFIG = """

@@ -12,8 +12,8 @@ import aiohttp
 import pytest
 
 from gemma_gateway.quality.embeddings import Embeddings
+from tests.calls import ask, post
 from tests.conftest import absent
-from tests.integration.test_road import ask, post
 from tests.process import Engine, Gateway
 
 IDLE = 200  # connections that say nothing

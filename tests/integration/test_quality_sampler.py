@@ -47,10 +47,11 @@ class Quiet:
 
 
 def call(share: float, dialect: object = None) -> Call:
-    made = Call("r", dialect or Chat(), "/v1/chat/completions", raw=b"{}")  # type: ignore[arg-type]
+    made = Call("r", dialect or Chat())  # type: ignore[arg-type]
     made.principal = Principal("ab" * 32, "a", "default", Tier(quality_sample=share))
-    made.body = {"messages": [{"role": "user", "content": "How was it?"}]}
-    made.model = "tiny"
+    made.request.raw = b"{}"
+    made.request.body = {"messages": [{"role": "user", "content": "How was it?"}]}
+    made.request.model = "tiny"
     return made
 
 

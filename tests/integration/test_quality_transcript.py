@@ -36,8 +36,9 @@ async def item(dialect: Any, body: Json, stream: bool, **script: Any) -> Item | 
         async with session.post(server.url.removesuffix("/v1") + dialect.path, json=sent) as reply:
             assert reply.status == 200
             answer = await reply.read()
-    call = Call("r", dialect, dialect.path, body=json.loads(json.dumps(body)), stream=stream)
-    call.model = "gemma-3-270m"
+    call = Call("r", dialect)
+    call.request.body, call.request.stream = json.loads(json.dumps(body)), stream
+    call.request.model = "gemma-3-270m"
     return item_of(call, answer, filtered=False)
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from tests.calls import PATHS, ask, ending, events, post, state
 from tests.integration.conftest import Server
-from tests.integration.test_road import PATHS, ask, ending, events, post, state
 from tests.process import AUTH, Engine, Gateway
 
 

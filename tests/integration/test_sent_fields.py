@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.test_road import DIALECTS, PATHS, ask, post, state
+from tests.calls import DIALECTS, PATHS, ask, post, state
 from tests.process import Engine, Gateway
 
 BOUND = {

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from gemma_gateway.api.http import MAX_HEAD_BYTES
-from tests.integration.test_road import PATHS, ask, post, state
+from tests.calls import PATHS, ask, post, state
 from tests.process import KEY, OPERATOR, Engine, Gateway
 
 

@@ -25,9 +25,9 @@ from gemma_gateway.limits.limiter import Limiter
 from gemma_gateway.limits.script import key_name
 from gemma_gateway.storage.batch import StoreError
 from gemma_gateway.storage.redis import Store
+from tests.calls import ask, post
 from tests.integration.conftest import server_binary
 from tests.integration.redis_groups import HOST, PASSWORD, Authority, Cluster, Process, eventually
-from tests.integration.test_road import ask, post
 from tests.integration.test_store_failure import answering, served, timed, until
 from tests.process import KEY, Engine, Gateway, free_port
 

@@ -21,8 +21,8 @@ import aiohttp
 import pytest
 import redis
 
+from tests.calls import ask, post
 from tests.integration.conftest import EVERY_SERVER, Server, server_binary
-from tests.integration.test_road import ask, post
 from tests.process import AUTH, OPERATOR, Engine, Gateway
 
 WAIT = 60.0  # seconds; of a busy machine, and only where something is wrong

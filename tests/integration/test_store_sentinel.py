@@ -15,6 +15,7 @@ from gemma_gateway.core.usage import Usage
 from gemma_gateway.limits.ledger import Ledger
 from gemma_gateway.limits.limiter import Limiter
 from gemma_gateway.storage.redis import Store
+from tests.calls import ask, post
 from tests.integration.conftest import server_binary
 from tests.integration.redis_groups import (
     HOST,
@@ -24,7 +25,6 @@ from tests.integration.redis_groups import (
     Sentinels,
     eventually,
 )
-from tests.integration.test_road import ask, post
 from tests.integration.test_store_cluster import LONGEST, TIMEOUT, seen
 from tests.integration.test_store_failure import answering, timed, until
 from tests.process import Engine, Gateway

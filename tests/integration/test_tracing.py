@@ -17,7 +17,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.integration.test_road import DIALECTS, PATHS, ask, post, state
+from tests.calls import DIALECTS, PATHS, ask, post, state
 from tests.otlp import CLIENT, ERROR, SERVER, Receiver, Span
 from tests.process import AUTH, KEY, Engine, Gateway, free_port
 

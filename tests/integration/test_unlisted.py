@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import aiohttp
 import pytest
 
-from tests.integration.test_road import ask, post
+from tests.calls import ask, post
 from tests.process import AUTH, Engine, Gateway
 
 NAME = "gemma-3-270m"

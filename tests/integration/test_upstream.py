@@ -61,7 +61,7 @@ async def eventually(true: Callable[[], bool], within: float) -> float:
 
 
 def outstanding(engine: UpstreamEngine) -> int:
-    return sum(state.outstanding for state in engine.upstreams())
+    return sum(state.outstanding for state in engine.state().servers)
 
 
 # ---- calls
@@ -121,7 +121,7 @@ async def test_an_answer_that_is_an_error_passes(status: int) -> None:
             got, body = await read(engine, request(status=status))
             assert (got, json.loads(body)["error"]["code"]) == (status, status)
         assert server.state.calls == 4  # no retries, and
-        assert not engine.upstreams()[0].ejected
+        assert not engine.state().servers[0].ejected
 
 
 # ---- leaving
@@ -138,7 +138,7 @@ async def test_abort_in_a_stream_reaches_the_upstream() -> None:
         with pytest.raises(EngineFailed, match="aborted"):
             _ = [part async for part in parts]
         await reply.abort()
-        assert not engine.upstreams()[0].failures
+        assert not engine.state().servers[0].failures
 
 
 async def test_abort_wakes_a_reader_that_waits() -> None:
@@ -167,7 +167,7 @@ async def test_send_cancelled_before_the_answer_reaches_the_upstream(stream: boo
         with pytest.raises(asyncio.CancelledError):
             await sending
         assert outstanding(engine) == 0
-        assert not engine.upstreams()[0].failures
+        assert not engine.state().servers[0].failures
 
 
 async def test_reader_cancelled_aborts() -> None:
@@ -203,7 +203,7 @@ async def test_body_cut_short_is_a_failure() -> None:
         with pytest.raises(EngineFailed) as failed:
             await anext(parts)
         assert failed.value.reason == "died"
-        assert engine.upstreams()[0].failures == 1
+        assert engine.state().servers[0].failures == 1
         assert outstanding(engine) == 0
 
 
@@ -216,7 +216,7 @@ async def test_silence_is_a_timeout(script: dict[str, Any]) -> None:
         assert failed.value.reason == "timeout"
         assert time.monotonic() - began > 0.25
         await eventually(lambda: server.state.aborted == 1, 10)
-        assert engine.upstreams()[0].failures == 1
+        assert engine.state().servers[0].failures == 1
 
 
 async def test_a_slow_reader_is_not_the_upstreams_silence() -> None:
@@ -249,14 +249,14 @@ async def test_a_slow_reader_whose_time_is_up_is_not_the_upstreams_failure() -> 
         with pytest.raises(EngineFailed) as failed:
             await read_slowly()
         assert failed.value.reason == "timeout"
-        state = engine.upstreams()[0]
+        state = engine.state().servers[0]
         assert (state.failures, state.errors) == (0, 0)
 
 
 async def test_nothing_listens() -> None:
     url = f"http://127.0.0.1:{free_port()}/v1"
     async with engine_over(url) as engine:
-        health = await engine.health()
+        health = engine.state()
         assert (health.ready, engine.models()) == (False, ())
         with pytest.raises(EngineFailed, match="every upstream is ejected") as failed:
             await engine.send(request())  # none is tried
@@ -275,9 +275,9 @@ async def test_a_failed_try_goes_to_another_upstream(script: dict[str, Any]) -> 
             for _ in range(8):
                 status, body = await read(engine, call)
                 assert (status, body[-8:]) == (200, b"[DONE]\n\n")
-            states = engine.upstreams()
+            states = engine.state().servers
             assert [s.ejected for s in states] == [True, False]
-            assert (await engine.health()).ready
+            assert engine.state().ready
             assert good.state.calls == 8
             assert outstanding(engine) == 0
 
@@ -354,13 +354,13 @@ async def test_calls_that_kill_engines_are_nobody_elses_outage(servers: int) -> 
         for _ in range(3 * servers):
             with contextlib.suppress(EngineFailed):
                 await engine.send(request(die=-1))
-        assert all(state.ejected for state in engine.upstreams())
-        health = await engine.health()
+        assert all(state.ejected for state in engine.state().servers)
+        health = engine.state()
         assert health.ready
         assert "calls fail" in health.detail
         assert "away" not in health.detail
         assert (await read(engine, request()))[0] == 200
-        assert not all(state.ejected for state in engine.upstreams())
+        assert not all(state.ejected for state in engine.state().servers)
 
 
 async def test_connection_closed_while_idle_is_no_failure() -> None:
@@ -386,7 +386,7 @@ async def test_connection_closed_while_idle_is_no_failure() -> None:
         for _ in range(10):
             assert await read(engine, request()) == (200, b"ok")
         assert served == 10
-        assert not engine.upstreams()[0].failures
+        assert not engine.state().servers[0].failures
 
 
 async def test_models_decide_who_gets_a_call() -> None:
@@ -408,7 +408,7 @@ async def test_models_decide_who_gets_a_call() -> None:
 async def test_a_server_without_a_model_list_serves_all() -> None:
     async with Loopback(models=None) as server, engine_over(server.url) as engine:
         assert (engine.models(), engine.serves("anything")) == ((), True)
-        assert (await engine.health()).ready
+        assert engine.state().ready
         assert not engine.known(MODEL)
         assert (await read(engine, request(status=404)))[0] == 404
         assert not engine.known(MODEL)  # the client's invention, for all that is known
@@ -431,7 +431,7 @@ async def test_the_operator_names_the_models_of_a_server_that_lists_none() -> No
 async def test_load_goes_to_the_least_outstanding() -> None:
     async with Loopback() as one, Loopback() as two, engine_over(one.url, two.url) as engine:
         held = [await engine.send(request(stall=1)) for _ in range(6)]
-        assert Counter(s.outstanding for s in engine.upstreams()) == {3: 2}
+        assert Counter(s.outstanding for s in engine.state().servers) == {3: 2}
         for reply in held:
             await reply.abort()
         assert outstanding(engine) == 0
@@ -462,12 +462,12 @@ async def test_a_frozen_server_is_ejected_and_returns() -> None:
     ):
         assert (await read(engine, request()))[0] == 200
         os.kill(child.pid, signal.SIGSTOP)
-        await eventually(lambda: engine.upstreams()[0].ejected, 30)
+        await eventually(lambda: engine.state().servers[0].ejected, 30)
         with pytest.raises(EngineFailed, match="every upstream is ejected"):
             await engine.send(request())  # none is tried
-        assert not (await engine.health()).ready
+        assert not engine.state().ready
         os.kill(child.pid, signal.SIGCONT)
-        await eventually(lambda: not engine.upstreams()[0].ejected, 20)
+        await eventually(lambda: not engine.state().servers[0].ejected, 20)
         assert (await read(engine, request()))[0] == 200
 
 
@@ -487,8 +487,8 @@ async def test_a_server_too_busy_for_checks_is_not_ejected_while_it_streams() ->
     async with Loopback() as server, engine_over(server.url, **options) as engine:
         server.models_wait = 30
         status, _ = await read(engine, request(delay=0.15))
-        assert (status, engine.upstreams()[0].failures) == (200, 0)
-        await eventually(lambda: engine.upstreams()[0].ejected, 20)  # silent and idle: frozen
+        assert (status, engine.state().servers[0].failures) == (200, 0)
+        await eventually(lambda: engine.state().servers[0].ejected, 20)  # silent and idle: frozen
 
 
 async def test_wait_ready() -> None:
@@ -509,7 +509,7 @@ async def test_a_killed_server_ends_its_streams_and_comes_back() -> None:
         with pytest.raises(EngineFailed) as failed:
             _ = [part async for part in reply.chunks()]
         assert failed.value.reason == "died"
-        await eventually(lambda: engine.upstreams()[0].ejected, 20)
+        await eventually(lambda: engine.state().servers[0].ejected, 20)
         async with Loopback(port=int(url.split(":")[2].split("/")[0])):
-            await eventually(lambda: not engine.upstreams()[0].ejected, 20)
+            await eventually(lambda: not engine.state().servers[0].ejected, 20)
             assert (await read(engine, request()))[0] == 200

@@ -13,7 +13,7 @@ import anthropic
 import openai
 import pytest
 
-from tests.integration.test_road import PATHS, Json, ask, events, post
+from tests.calls import PATHS, Json, ask, events, post
 from tests.process import AUTH, KEY, OPERATOR, Engine, Gateway
 
 TEXT = {"pieces": ["one ", "two ", "three ", "four ", "five "]}

@@ -35,7 +35,7 @@ async def send(message: Message) -> None:
 
 
 def connection(sender: Sender, bodies: Intake, limit: int = 2**21) -> Connection:
-    call = Call("req-1", Chat(), "/v1/chat/completions")
+    call = Call("req-1", Chat())
     return Connection(call, {}, sender.receive, send, limit, TIMEOUT, bodies)
 
 

@@ -15,13 +15,14 @@ import pytest
 
 from gemma_gateway.core.call import Call
 from gemma_gateway.core.errors import Code
+from gemma_gateway.core.outcomes import UNSPENT, class_of, fault_of, status_of
 from gemma_gateway.core.record import Record
+from gemma_gateway.core.stage import End
 from gemma_gateway.core.usage import Usage
 from gemma_gateway.monitoring import document, moments
 from gemma_gateway.monitoring.capture import record_of
 from gemma_gateway.monitoring.histogram import BUCKETS, LEAST, bucket, quantile
 from gemma_gateway.monitoring.memory import Memory, own
-from gemma_gateway.monitoring.outcomes import UNSPENT, class_of, fault_of, status_of
 from gemma_gateway.monitoring.prices import Prices
 from gemma_gateway.monitoring.rollups import Sums
 from gemma_gateway.monitoring.series import totals
@@ -99,14 +100,15 @@ def test_a_stream_that_broke_off_counts_with_its_errors_status() -> None:
 
 
 def test_a_record_holds_what_the_call_was() -> None:
-    call = Call("req-1", Chat(), "/v1/chat/completions", stream=True, engine_id="call-1")
-    call.usage = Usage(10, 20, 4, 7, estimated=True)
-    call.first_token = call.started + 0.25
-    call.queue_time, call.upstream, call.finish_reason = 0.125, "host:8000", "length"
-    call.input_length = 99
+    call = Call("req-1", Chat(), engine_id="call-1")
+    call.request.stream, call.request.input_length = True, 99
+    answer = call.answer
+    answer.first_token = call.started + 0.25
+    answer.queue_time, answer.upstream, answer.finish_reason = 0.125, "host:8000", "length"
+    usage = Usage(10, 20, 4, 7, estimated=True)
     memory = Memory()
     memory.resident_mb, memory.gpu_mb = 100.0, 200.0
-    made = record_of(call, "gemma", 200, "ok", 2.0, memory)
+    made = record_of(call, End(200, "ok", 2.0, "gemma", usage), memory)
     assert made.key_id == ""
     assert made.tier == "none"
     assert msgspec.structs.asdict(made) == {

@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
 import pytest
 
 from gemma_gateway.core.call import Call, Principal
 from gemma_gateway.core.errors import Code, GatewayError
-from gemma_gateway.limits.places import Places
+from gemma_gateway.core.stage import End
+from gemma_gateway.core.usage import Usage
+from gemma_gateway.limits.places import LogprobsRoom, Places
 from gemma_gateway.settings import Tier
 from gemma_gateway.wire.openai.chat import Chat
 
+END = End(200, "ok", 1.0, "gemma", Usage())
+NOBODY: Any = None  # no place needs the client
+
 
 def call(name: str, most: int) -> Call:
-    made = Call("req", Chat(), "/v1/chat/completions")
+    made = Call("req", Chat())
     made.principal = Principal(name * 64, name, "default", Tier(max_in_flight=most))
     return made
 
 
 def take(places: Places, one: Call) -> None:
-    assert one.principal is not None
-    places.take(one, one.principal)
+    asyncio.run(places.enter(one, NOBODY))
+
+
+def leave(places: Places, one: Call) -> None:
+    places.settle(one, END)
 
 
 def test_each_key_has_its_own_places() -> None:
@@ -34,11 +45,11 @@ def test_each_key_has_its_own_places() -> None:
     assert refused.value.headers == {"retry-after": "1"}
     assert "3 calls in flight" in refused.value.message
     take(places, call("b", 3))
-    places.leave(over)  # it had none
+    leave(places, over)  # it had none
     with pytest.raises(GatewayError):
         take(places, call("a", 3))
-    places.leave(held[0])
-    places.leave(held[0])  # only once
+    leave(places, held[0])
+    leave(places, held[0])  # only once
     take(places, call("a", 3))
     with pytest.raises(GatewayError):
         take(places, call("a", 3))
@@ -52,33 +63,38 @@ def test_nothing_is_left_of_callers_that_are_gone() -> None:
         take(places, one)
     assert len(places) == 16
     for one in calls:
-        places.leave(one)
-    places.leave(Call("req", Chat(), "/v1/chat/completions"))  # whose key never was known
+        leave(places, one)
+    leave(places, Call("req", Chat()))  # whose key never was known
     assert len(places) == 0
 
 
 def test_prompts_with_logprobs_share_their_tiers_room() -> None:
-    def made(name: str) -> tuple[Call, Principal]:
-        one = Call("req", Chat(), "/v1/completions")
+    def made(name: str, tokens: int) -> Call:
+        one = Call("req", Chat())
         one.principal = Principal(name * 64, name, "t", Tier(prompt_logprobs_tokens=100))
-        places.take(one, one.principal)
-        return one, one.principal
+        one.request.logprobs_tokens = tokens
+        take(places, one)
+        return one
+
+    def weigh(one: Call) -> None:
+        asyncio.run(LogprobsRoom(places).enter(one, NOBODY))
 
     places = Places()
-    (first, principal), (second, _), (plain, _), (other, others) = map(made, "aaab")
-    places.weigh(first, principal, 60)
+    first, second, plain, other = made("a", 60), made("a", 41), made("a", 0), made("b", 100)
+    weigh(first)
+    weigh(plain)
     with pytest.raises(GatewayError) as refused:
-        places.weigh(second, principal, 41)
+        weigh(second)
     assert refused.value.code is Code.RATE_LIMIT_EXCEEDED
     assert refused.value.headers == {"retry-after": "1"}
     assert "101 bytes" in refused.value.message
-    places.weigh(other, others, 100)  # another key's room
-    places.leave(second)  # it held a place, and no room
-    places.leave(plain)
-    places.leave(first)
-    places.leave(first)  # only once
-    again, _ = made("a")
-    places.weigh(again, principal, 100)
-    places.leave(again)
-    places.leave(other)
+    weigh(other)  # another key's room
+    leave(places, second)  # it held a place, and no room
+    leave(places, plain)
+    leave(places, first)
+    leave(places, first)  # only once
+    again = made("a", 100)
+    weigh(again)
+    leave(places, again)
+    leave(places, other)
     assert len(places) == 0

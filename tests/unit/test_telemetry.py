@@ -13,12 +13,15 @@ import time
 import pytest
 
 from gemma_gateway.core.call import Call
+from gemma_gateway.core.stage import End
 from gemma_gateway.core.usage import Usage
 from gemma_gateway.telemetry import tracing
 from gemma_gateway.telemetry.lag import INTERVAL, LoopLag
 from gemma_gateway.telemetry.log import AccessLog, JsonFormatter, current_trace
 from gemma_gateway.telemetry.metrics import MOST_MODELS, Metrics
 from gemma_gateway.wire.openai.chat import Chat
+
+REFUSED = End(401, "INVALID_API_KEY", 0.1, "other", Usage())
 
 
 def test_names_follow_prometheus_conventions() -> None:
@@ -27,7 +30,7 @@ def test_names_follow_prometheus_conventions() -> None:
     meters.outcome("ok")
     meters.duration.observe(0.1)
     metrics.filter_child("input", "harm", "block").inc()
-    metrics.limited_child("denied", True).inc()
+    metrics.limits_decided("denied", True)
     text = metrics.render().decode()
     assert 'outcome="ok",route="/v1/chat/completions",tier="default"} 1.0' in text
     assert 'gateway_rate_limit_decisions_total{decision="denied",degraded="true"} 1.0' in text
@@ -102,12 +105,13 @@ async def test_lag_is_what_the_loop_was_late() -> None:
 async def test_an_access_line_has_counts_and_no_content() -> None:
     out = io.BytesIO()
     log = AccessLog(out)
-    call = Call("req-1", Chat(), "/v1/chat/completions", raw=b"secret words")
-    call.body = {"messages": [{"role": "user", "content": "secret words"}]}
-    call.model, call.content_hash = "gemma", "0123456789abcdef"
-    call.usage = Usage(prompt_tokens=3, completion_tokens=5, estimated=True)
-    call.first_token = call.started + 0.25
-    log.write(call, 200, "ok")
+    call = Call("req-1", Chat())
+    call.request.raw = b"secret words"
+    call.request.body = {"messages": [{"role": "user", "content": "secret words"}]}
+    call.request.model, call.request.content_hash = "gemma", "0123456789abcdef"
+    call.answer.first_token = call.started + 0.25
+    usage = Usage(prompt_tokens=3, completion_tokens=5, estimated=True)
+    log.settle(call, End(200, "ok", 0.5, "gemma", usage))
     await asyncio.sleep(0.1)
     line = json.loads(out.getvalue())
     assert line["request_id"] == "req-1"
@@ -123,7 +127,7 @@ async def test_lines_are_gathered_and_flushed() -> None:
     out = io.BytesIO()
     log = AccessLog(out)
     for n in range(3):
-        log.write(Call(f"req-{n}", Chat(), "/v1/chat/completions"), 401, "INVALID_API_KEY")
+        log.settle(Call(f"req-{n}", Chat()), REFUSED)
     assert not out.getvalue()
     log.flush()
     assert len(out.getvalue().splitlines()) == 3
@@ -146,8 +150,8 @@ async def test_lines_name_the_trace() -> None:
     out = io.BytesIO()
     log = AccessLog(out)
     for trace in (Ids(), None):
-        call = Call("req-1", Chat(), "/v1/chat/completions", trace=trace)
-        log.write(call, 200, "ok")
+        call = Call("req-1", Chat(), trace=trace)
+        log.settle(call, REFUSED)
     log.flush()
     traced, plain = map(json.loads, out.getvalue().splitlines())
     assert (traced["trace_id"], traced["span_id"]) == ("a" * 32, "b" * 16)

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
+from gemma_gateway.core.call import Request
 from gemma_gateway.core.dialect import Dialect
 from gemma_gateway.core.errors import Code, GatewayError
-from gemma_gateway.pipeline.reader import Request, read
 from gemma_gateway.safety import input as incoming
 from gemma_gateway.safety.policy import Policy
 from gemma_gateway.settings import Tier
@@ -25,6 +25,7 @@ from gemma_gateway.wire.openai.completions import Completions
 from gemma_gateway.wire.openai.responses import Responses
 from gemma_gateway.wire.vllm.tokenize import Tokenize
 from gemma_gateway.wire.walk import place
+from tests.road import read
 
 Json = dict[str, Any]
 Path = tuple[str | int, ...]

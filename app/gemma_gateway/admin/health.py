@@ -6,16 +6,15 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
-from os import urandom
 from typing import Any
 
-import orjson
-
-from gemma_gateway.core.engine import Engine, EngineFailed, EngineRequest
+from gemma_gateway.core.ask import ask
+from gemma_gateway.core.engine import Engine, EngineFailed
 from gemma_gateway.monitoring.memory import Memory
 from gemma_gateway.settings import Settings
 
 HEALTH_TOKENS = 10
+MAX_ANSWER_BYTES = 2**20
 
 
 @dataclass(slots=True)
@@ -75,7 +74,7 @@ class Health:
         denies = self._settings.store_failure == "deny" and not self._store_serves_any()
         if self.draining or denies:
             return False
-        return (await self._engine.health()).ready
+        return self._engine.state().ready
 
     async def report(self) -> dict[str, Any]:
         """The report; a generation is made at most once in ``health_cache_seconds``, the rest is
@@ -91,7 +90,7 @@ class Health:
         return asdict(report)
 
     async def _examine(self) -> Report:
-        state = await self._engine.health()
+        state = self._engine.state()
         report = Report(
             model_loaded=state.ready, multimodal_enabled=state.multimodal, models=state.models
         )
@@ -109,22 +108,17 @@ class Health:
             "max_tokens": HEALTH_TOKENS,
             "temperature": 0,
         }
-        request = EngineRequest(
-            id="health-" + urandom(8).hex(),
-            path="/v1/chat/completions",
-            body=orjson.dumps(body),
-            model=str(body["model"]),
-        )
         started = time.perf_counter()
         try:
-            async with asyncio.timeout(self._settings.health_timeout):
-                reply = await self._engine.send(request)
-                try:
-                    async for _ in reply.chunks():
-                        pass
-                finally:
-                    await reply.abort()
-        except (EngineFailed, TimeoutError):
+            reply = await ask(
+                self._engine,
+                "health",
+                "/v1/chat/completions",
+                body,
+                timeout=self._settings.health_timeout,
+                most_bytes=MAX_ANSWER_BYTES,
+            )
+        except EngineFailed:
             report.worsen("unhealthy", "the test generation failed")
             return
         report.response_time = round(time.perf_counter() - started, 3)

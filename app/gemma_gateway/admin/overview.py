@@ -9,10 +9,12 @@ import msgspec
 
 from gemma_gateway import __version__
 from gemma_gateway.core.engine import Engine
+from gemma_gateway.core.outcomes import fault_of
 from gemma_gateway.core.record import Record
-from gemma_gateway.engines.upstream.engine import UpstreamEngine
+from gemma_gateway.limits.room import Room
+from gemma_gateway.monitoring.journal import Journal
+from gemma_gateway.monitoring.memory import Memory
 from gemma_gateway.monitoring.moments import iso
-from gemma_gateway.monitoring.outcomes import fault_of
 from gemma_gateway.monitoring.series import Plots
 from gemma_gateway.monitoring.summary import ID_CHARS, Group, summarise
 from gemma_gateway.monitoring.views import (
@@ -26,7 +28,6 @@ from gemma_gateway.monitoring.views import (
     StoreState,
     UpstreamView,
 )
-from gemma_gateway.pipeline.gateway import Gateway
 from gemma_gateway.storage.redis import Store
 
 MOST_RECORDS = 10_000  # that one summary is made of
@@ -36,7 +37,10 @@ class Overview:
     """Answers of ``/v1/monitoring``; never raises StoreError.
 
     Args:
-        gateway: the road, with journal and ledger.
+        journal: knows the calls.
+        engine: where they go.
+        room: knows what is in flight.
+        memory: what the process weighs.
         store: the shared store.
         lag: seconds by which the event loop is late.
         firing: number of alerts that fire.
@@ -44,15 +48,19 @@ class Overview:
 
     def __init__(
         self,
-        gateway: Gateway,
+        journal: Journal,
+        engine: Engine,
+        room: Room,
+        memory: Memory,
         store: Store,
         lag: Callable[[], float],
         firing: Callable[[], int],
     ) -> None:
-        self._gateway = gateway
-        self._journal = gateway.journal
-        self._plots = Plots(gateway.journal.rollups)
-        self._engine: Engine = gateway.engine
+        self._journal = journal
+        self._plots = Plots(journal.rollups)
+        self._engine = engine
+        self._room = room
+        self._memory = memory
         self._store = store
         self._lag = lag
         self._firing = firing
@@ -105,13 +113,12 @@ class Overview:
 
     async def state(self) -> State:
         """How this process and what it needs are."""
-        gateway, engine, store = self._gateway, self._engine, self._store
-        health = await engine.health()
-        upstreams = engine.upstreams() if isinstance(engine, UpstreamEngine) else ()
+        engine, store = self._engine, self._store
+        now = engine.state()
         status: Literal["healthy", "degraded", "unhealthy"] = "healthy"
-        if not health.ready:
+        if not now.ready:
             status = "unhealthy"
-        elif not store.available or any(u.ejected for u in upstreams):
+        elif not store.available or any(s.ejected for s in now.servers):
             status = "degraded"
         return State(
             status=status,
@@ -122,17 +129,14 @@ class Overview:
                 failures=store.failures,
                 outages=store.outages,
             ),
-            engine=EngineState(
-                kind="upstream" if isinstance(engine, UpstreamEngine) else "local",
-                ready=health.ready,
-            ),
+            engine=EngineState(kind=now.kind, ready=now.ready),
             upstreams=[
-                UpstreamView(upstream=u.name, available=not u.ejected, in_flight=u.outstanding)
-                for u in upstreams
+                UpstreamView(upstream=s.name, available=not s.ejected, in_flight=s.outstanding)
+                for s in now.servers
             ],
-            in_flight=gateway.in_flight,
-            in_flight_limit=gateway.settings.max_in_flight,
-            memory_mb=gateway.memory.resident_mb,
+            in_flight=self._room.taken,
+            in_flight_limit=self._room.most,
+            memory_mb=self._memory.resident_mb,
             event_loop_lag_seconds=self._lag(),
             records_lost=self._journal.lost,
             alerts_firing=self._firing(),

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from gemma_gateway.access.keys import Key
 from gemma_gateway.access.stored import StoredKey
-from gemma_gateway.limits.report import Period
+from gemma_gateway.core.usage_report import Period
 from gemma_gateway.monitoring.prices import Prices
 from gemma_gateway.settings import Settings, Window
 

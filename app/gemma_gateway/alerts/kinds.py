@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from gemma_gateway.core.outcomes import FILTERED, LIMITED
 from gemma_gateway.core.record import Record
-from gemma_gateway.monitoring.outcomes import FILTERED, LIMITED
 from gemma_gateway.settings.alerts import KindName, Rule
 
 

@@ -13,7 +13,7 @@ from starlette.types import Message, Receive, Scope, Send
 from gemma_gateway.api import intake
 from gemma_gateway.api.intake import Intake
 from gemma_gateway.api.watch import Watch
-from gemma_gateway.core.call import Call
+from gemma_gateway.core.call import Call, Credentials
 from gemma_gateway.core.dialect import Dialect
 from gemma_gateway.core.errors import Code, GatewayError
 from gemma_gateway.pipeline.gateway import Gateway
@@ -46,7 +46,7 @@ def request_id(scope: Mapping[str, Any]) -> str:
 def head(call: Call, *more: tuple[bytes, bytes]) -> list[tuple[bytes, bytes]]:
     """Raw response headers: the request id, the call's own and ``more``."""
     headers = [(b"x-request-id", call.id.encode()), *more]
-    headers.extend((name.encode(), value.encode()) for name, value in call.headers.items())
+    headers.extend((name.encode(), value.encode()) for name, value in call.answer.headers.items())
     return headers
 
 
@@ -219,6 +219,7 @@ class EngineEndpoint:
     Args:
         watch: looks after the open connections.
         bodies: counts the bodies that arrive in pieces.
+        timeout: longest whole call, in seconds.
         tracer: begins each call's trace; None: calls are not traced.
     """
 
@@ -228,19 +229,19 @@ class EngineEndpoint:
         dialect: Dialect,
         watch: Watch,
         bodies: Intake,
+        timeout: float,
         tracer: Tracer | None = None,
     ) -> None:
         self.gateway = gateway
         self.dialect = dialect
         self._watch = watch
         self._tracer = tracer
-        self._limit = gateway.settings.max_body_bytes
-        self._timeout = gateway.settings.request_timeout
+        self._timeout = timeout
+        self._limit = bodies.body_bytes
         self._bodies = bodies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        call = Call(request_id(scope), self.dialect, self.dialect.path)
-        call.engine_id = f"call-{PROCESS}-{next(numbers):x}"
+        call = Call(request_id(scope), self.dialect, f"call-{PROCESS}-{next(numbers):x}")
         if scope["client"] is not None:
             call.client_address = scope["client"][0]
         connection = Connection(
@@ -249,13 +250,13 @@ class EngineEndpoint:
         self._watch.add(connection)
         try:
             try:
-                authorization, x_api_key = self._credentials(scope)
+                call.credentials = self._credentials(scope)
             except GatewayError as error:
                 self.gateway.turned_away(call, error)
                 raise
             if self._tracer is not None:
                 call.trace = self._tracer.begin(call, scope["headers"])
-            await self.gateway.handle(call, connection, authorization, x_api_key)
+            await self.gateway.handle(call, connection)
         except GatewayError as error:
             await self._fail(call, connection, error)
         except asyncio.CancelledError:
@@ -273,7 +274,7 @@ class EngineEndpoint:
             self._watch.discard(connection)
             connection.close()
 
-    def _credentials(self, scope: Scope) -> tuple[bytes | None, bytes | None]:
+    def _credentials(self, scope: Scope) -> Credentials:
         """Credentials; method and content type are checked on the way."""
         authorization = x_api_key = content_type = None
         for name, value in scope["headers"]:
@@ -291,11 +292,11 @@ class EngineEndpoint:
             raise GatewayError(
                 Code.VALIDATION_ERROR, "Send JSON with 'content-type: application/json'."
             )
-        return authorization, x_api_key
+        return Credentials(authorization, x_api_key)
 
     async def _fail(self, call: Call, connection: Connection, error: GatewayError) -> None:
-        call.headers = {**call.headers, **error.headers}
+        call.answer.headers = {**call.answer.headers, **error.headers}
         if not error.worth_a_retry:
-            call.headers["x-should-retry"] = "false"
+            call.answer.headers["x-should-retry"] = "false"
         body = self.dialect.error(error, call.id)
         await connection.answer(call, error.status, body)

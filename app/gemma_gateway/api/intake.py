@@ -27,6 +27,7 @@ class Intake:
     """
 
     def __init__(self, body_bytes: int) -> None:
+        self.body_bytes = body_bytes
         self._caller = max(CALLER_BYTES, BODIES * body_bytes)
         self._all = CALLERS * self._caller
         self._held: dict[str, int] = {}

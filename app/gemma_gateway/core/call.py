@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
-from gemma_gateway.core.dialect import Dialect
+from gemma_gateway.core.dialect import Dialect, Message
 from gemma_gateway.core.errors import Code, GatewayError
 from gemma_gateway.core.usage import Usage
 from gemma_gateway.settings import Tier
 
-if TYPE_CHECKING:
-    from gemma_gateway.limits.admission import Admission
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +41,16 @@ class Principal:
             raise GatewayError(Code.OPERATOR_REQUIRED)
 
 
+class Credentials(NamedTuple):
+    """How a caller says who it is: values of the headers, None where they are not sent."""
+
+    authorization: bytes | None = None
+    x_api_key: bytes | None = None
+
+
+NO_CREDENTIALS = Credentials()
+
+
 class Trace(Protocol):
     """What a call's trace is told, see ``telemetry.spans``.
 
@@ -54,7 +63,7 @@ class Trace(Protocol):
     span_id: str
 
     def enter(self, stage: str) -> None:
-        """A stage begins, and the one before it is over."""
+        """A stage begins, and the one before it is over; the same stage again changes nothing."""
         ...
 
     def engine_headers(self, call: Call) -> dict[str, str]:
@@ -72,40 +81,129 @@ class Trace(Protocol):
 
 
 @dataclass(slots=True)
-class Call:
-    """One request to an engine route, carried down the road by ``pipeline.gateway``."""
+class Request:
+    """What came in.
 
-    id: str  # x-request-id
-    dialect: Dialect
-    path: str
-    client_address: str = ""  # empty: not known
-    placed: bool = False  # it holds a place among its key's calls in flight
+    Args:
+        raw: the body's bytes.
+        body: the body decoded, as the engine will get it; empty until it was read.
+        data: the bytes that the engine gets.
+        messages: its texts.
+        model: served model that it is for.
+        stream: whether events are asked for.
+        usage_hidden: the gateway, not the client, asked for the usage event.
+        content_hash: first 16 hex digits of SHA-256 over the texts.
+        affinity: the same for calls that share the beginning of their prompt.
+        input_length: characters of the messages' texts.
+        logprobs_tokens: tokens, at most, of a prompt whose logprobs are asked for; else 0.
+        control_tokens: texts of control tokens that were broken in it.
+    """
+
     raw: bytes = b""
-    principal: Principal | None = None
     body: dict[str, Any] = field(default_factory=dict)
+    data: bytes = b""
+    messages: list[Message] = field(default_factory=list)
     model: str = ""
     stream: bool = False
-    usage: Usage | None = None  # None: not told (yet)
-    events: int = 0  # events with text that a stream brought
-    started: float = field(default_factory=time.perf_counter)  # seconds
-    first_token: float = 0.0  # perf_counter of the first generated text; 0 before it
-    last_token: float = 0.0  # perf_counter of the end of a stream that the engine ended; else 0
-    finish_reason: str = ""  # as the engine's protocol says it; empty: it didn't end
-    queue_time: float | None = None  # seconds that it waited in the engine; None: not told
-    upstream: str = ""  # host:port of the server that took it last; ``local``: in process
-    control_tokens: int = 0  # texts of control tokens that were broken in the request
-    input_length: int = 0  # characters of the messages' texts
-    logprobs_tokens: int = 0  # of its key's room for logprobs of prompts, what it holds
-    held_characters: int = 0  # most text of a stream that the output guard held back at once
-    held_seconds: float = 0.0  # longest time in which it held some back
-    engine_id: str = ""  # the id that the engine knows the call by; unique in this process
-    ended: Code | None = None  # why the gateway itself ended (cancelled) it
-    usage_hidden: bool = False  # the gateway, not the client, asked for the usage event
-    affinity: str = ""  # the same for calls that share the beginning of their prompt
-    content_hash: str = ""  # first 16 hex digits of SHA-256 over the input texts
-    admission: Admission | None = None  # by the limits; None: they haven't let it through
-    headers: dict[str, str] = field(default_factory=dict)  # rate limit headers of the reply
-    trace: Trace | None = None  # None: tracing is off
+    usage_hidden: bool = False
+    content_hash: str = ""
+    affinity: str = ""
+    input_length: int = 0
+    logprobs_tokens: int = 0
+    control_tokens: int = 0
+
+
+@dataclass(slots=True)
+class Answer:
+    """What goes out.
+
+    Args:
+        headers: of the gateway's own, such as those of rate limits.
+        usage: tokens; None: not told (yet).
+        events: events with text that a stream brought.
+        first_token: perf_counter of the first generated text, seconds; 0 before it.
+        last_token: perf_counter of the end of a stream that the engine ended; else 0.
+        finish_reason: as the engine's protocol says it; empty: it didn't end.
+        queue_time: seconds that the call waited in the engine; None: not told.
+        upstream: ``host:port`` of the server that took it last; ``local``: in process.
+        held_characters: most text of a stream that filters held back at once.
+        held_seconds: longest time in which they held some back.
+    """
+
+    headers: dict[str, str] = field(default_factory=dict)
+    usage: Usage | None = None
+    events: int = 0
+    first_token: float = 0.0
+    last_token: float = 0.0
+    finish_reason: str = ""
+    queue_time: float | None = None
+    upstream: str = ""
+    held_characters: int = 0
+    held_seconds: float = 0.0
+
+
+class Decision(NamedTuple):
+    """What a filter said of a text.
+
+    Args:
+        direction: ``input`` or ``output``.
+        category: of the policy.
+        action: ``block`` or ``flag``.
+    """
+
+    direction: str
+    category: str
+    action: str
+
+
+class Notes(dict[type, Any]):
+    """What stages keep with a call for themselves and for observers: one object of each type, so
+    that a new stage adds its own without a field here."""
+
+    def keep(self, note: object) -> None:
+        """Keep a note, instead of the one of its type before."""
+        self[type(note)] = note
+
+    def find(self, kind: type[T]) -> T | None:
+        """The note of a type; None: there is none."""
+        return self.get(kind)
+
+
+@dataclass(slots=True)
+class Call:
+    """One request to an engine route, carried along by ``pipeline.gateway``.
+
+    Args:
+        id: ``x-request-id``.
+        dialect: of its route.
+        engine_id: the id that the engine knows it by; unique in this process.
+        client_address: empty: not known.
+        credentials: until the caller is known.
+        principal: who is calling; None: not known (yet).
+        started: perf_counter, seconds.
+        ended: why the gateway itself ended (cancelled) it.
+        trace: None: tracing is off.
+        decisions: what filters said.
+    """
+
+    id: str
+    dialect: Dialect
+    engine_id: str = ""
+    client_address: str = ""
+    credentials: Credentials = NO_CREDENTIALS
+    principal: Principal | None = None
+    request: Request = field(default_factory=Request)
+    answer: Answer = field(default_factory=Answer)
+    notes: Notes = field(default_factory=Notes)
+    decisions: list[Decision] = field(default_factory=list)
+    started: float = field(default_factory=time.perf_counter)
+    ended: Code | None = None
+    trace: Trace | None = None
+
+    @property
+    def path(self) -> str:
+        """Of its route."""
+        return self.dialect.path
 
     @property
     def caller(self) -> str:
@@ -113,13 +211,13 @@ class Call:
         return self.principal.key_id if self.principal is not None else ""
 
     def enter(self, stage: str) -> None:
-        """The call goes on to a stage of the road; only a trace cares."""
+        """The call goes on to a stage; only a trace cares."""
         if self.trace is not None:
             self.trace.enter(stage)
 
 
 class Client(Protocol):
-    """The other end of a call: how the road reads the request and writes the answer."""
+    """The other end of a call: how the gateway reads the request and writes the answer."""
 
     async def body(self) -> bytes:
         """The whole request body.

@@ -1,10 +1,13 @@
-"""The seam between policy and engines: bytes in, bytes out."""
+"""The seam between policy and engines: a request in, bytes out."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
-from typing import Protocol
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, Protocol
+from urllib.parse import urlsplit
+
+import orjson
 
 
 @dataclass(slots=True, eq=False)
@@ -47,7 +50,10 @@ class EngineRequest:
         model: the served model it is for.
         stream: whether the reply is an event stream.
         affinity: equal values prefer the same server (prefix cache); may be empty.
+        headers: further ones.
         tally: filled in by the engine; outlives a cancelled ``send``.
+        document: what ``body`` was written from, for engines that stand before other engines.
+        write: makes a body of a document.
     """
 
     id: str
@@ -59,6 +65,16 @@ class EngineRequest:
     affinity: str = ""
     headers: dict[str, str] = field(default_factory=dict)
     tally: Tally = field(default_factory=Tally)
+    document: dict[str, Any] = field(default_factory=dict)
+    write: Callable[[dict[str, Any]], bytes] = orjson.dumps
+
+    def altered(self, **fields: Any) -> EngineRequest:
+        """The same call with other values in its document, such as ``model``. The tally is shared:
+        it tells of the engine that was asked last."""
+        document = {**self.document, **fields}
+        model, stream = document.get("model", self.model), document.get("stream") is True
+        body = self.write(document)
+        return replace(self, body=body, model=model, stream=stream, document=document)
 
 
 class EngineReply(Protocol):
@@ -89,14 +105,76 @@ class EngineReply(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class EngineHealth:
-    """What an engine says of itself."""
+def short_name(url: str) -> str:
+    """``host:port`` of a base URL, without the user and password that it may hold."""
+    return urlsplit(url).netloc.rpartition("@")[2]
 
+
+@dataclass(frozen=True, slots=True)
+class ServerState:
+    """One server as operators see it.
+
+    Args:
+        url: base URL.
+        outstanding: calls it holds now.
+        ejected: whether it gets no calls (but for half-open trials).
+        models: what it serves; None: it doesn't list its models, and is taken to serve any.
+        failures: failures in a row, of calls or of checks, whichever is more.
+        ejections: times that it was ejected; a failed trial is none.
+        tries: calls that it was given; one that goes on to another server counts at both.
+        errors: those of them that failed there.
+        reachable: it answers its checks, so that it is tried when there is no better one.
+    """
+
+    url: str
+    outstanding: int
+    ejected: bool
+    models: tuple[str, ...] | None
+    failures: int
+    ejections: int
+    tries: int
+    errors: int
+    reachable: bool = True
+
+    @property
+    def name(self) -> str:
+        """Its ``host:port``, as metrics and records call it."""
+        return short_name(self.url)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineState:
+    """What an engine says of itself.
+
+    Args:
+        kind: ``local`` (in this process) or ``upstream`` (servers).
+        ready: it takes calls.
+        models: names that it serves now.
+        detail: for operators (health, logs): never sent with an error.
+        multimodal: it takes images or audio.
+        servers: those that it passes calls to.
+    """
+
+    kind: Literal["local", "upstream"]
     ready: bool
     models: tuple[str, ...] = ()
-    detail: str = ""  # for operators (health, logs): never sent with an error
-    multimodal: bool = False  # takes images or audio
+    detail: str = ""
+    multimodal: bool = False
+    servers: tuple[ServerState, ...] = ()
+
+
+class Watcher(Protocol):
+    """Where an engine shows figures that it keeps anyway; implemented by the metrics."""
+
+    def watch(self, name: str, text: str, read: Callable[[], float]) -> None:
+        """Show a figure, read when it is asked for. A name that ends in ``_total`` is a counter."""
+        ...
+
+    def watch_each(
+        self, name: str, text: str, label: str, read: Callable[[], Mapping[str, float]]
+    ) -> None:
+        """The same for one figure for each value of a label."""
+        ...
 
 
 class EngineFailed(Exception):
@@ -120,7 +198,7 @@ class Engine(Protocol):
     """Where calls go. ``send`` cancelled, or ``abort`` called: the generation is aborted."""
 
     async def start(self) -> None:
-        """Begin; ``health`` tells when calls can be taken."""
+        """Begin; ``state`` says when calls can be taken."""
         ...
 
     async def wait_ready(self, timeout: float) -> None:
@@ -144,7 +222,19 @@ class Engine(Protocol):
         """
         ...
 
-    async def health(self) -> EngineHealth: ...
+    def state(self) -> EngineState:
+        """How it is now (kept fresh by the engine itself; no I/O)."""
+        ...
+
+    def memory(self) -> tuple[int, int] | None:
+        """Bytes in memory of this process and what the engine runs beside it, and used bytes of the
+        engine's GPUs. It may block for some milliseconds. None: the engine runs elsewhere."""
+        ...
+
+    def watch(self, metrics: Watcher) -> None:
+        """Have figures of its own shown among the metrics; called once."""
+        ...
+
     def models(self) -> tuple[str, ...]:
         """Names of the models served now (kept fresh by the engine itself; no I/O)."""
         ...

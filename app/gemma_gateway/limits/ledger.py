@@ -14,11 +14,12 @@ from importlib.resources import files
 from typing import NamedTuple
 
 from gemma_gateway.core.background import cancelled
-from gemma_gateway.core.call import Principal
+from gemma_gateway.core.call import Call, Principal
+from gemma_gateway.core.stage import End
 from gemma_gateway.core.usage import Usage
+from gemma_gateway.core.usage_report import Period, Tokens, UsageReport, WindowUsage, period
 from gemma_gateway.limits.callers import Callers
 from gemma_gateway.limits.limiter import Limiter
-from gemma_gateway.limits.report import Period, Tokens, UsageReport, WindowUsage, period
 from gemma_gateway.limits.script import key_name
 from gemma_gateway.storage.batch import Prepared, Script, StoreError, prepare
 from gemma_gateway.storage.redis import Store
@@ -99,6 +100,12 @@ class Ledger:
         await cancelled(self._task)
         self._task = None
         await self.flush()
+
+    def settle(self, call: Call, end: End) -> None:
+        """See ``Observer``."""
+        usage = end.usage
+        if call.principal is not None and (usage.prompt_tokens or usage.completion_tokens):
+            self.record(call.principal.key_id, usage, end.model)
 
     def record(self, key_id: str, usage: Usage, model: str) -> None:
         """Add one finished call.

@@ -2,8 +2,22 @@
 
 from __future__ import annotations
 
-from gemma_gateway.core.call import Call, Principal
+from dataclasses import dataclass
+
+from gemma_gateway.core.call import Call, Client, Principal
 from gemma_gateway.core.errors import Code, GatewayError
+from gemma_gateway.core.stage import End
+
+
+@dataclass(slots=True)
+class Place:
+    """The note of a call that holds one.
+
+    Args:
+        logprobs_tokens: of its key's room for logprobs of prompts, what it holds.
+    """
+
+    logprobs_tokens: int = 0
 
 
 class Places:
@@ -20,17 +34,21 @@ class Places:
         refused: calls that found no place, since the start.
     """
 
+    name = "access"
+
     def __init__(self) -> None:
         self._held: dict[str, int] = {}
         self._tokens: dict[str, int] = {}
         self.refused = 0
 
-    def take(self, call: Call, principal: Principal) -> None:
-        """Give a call a place.
+    async def enter(self, call: Call, client: Client) -> None:
+        """See ``Stage``.
 
         Raises:
-            GatewayError: RATE_LIMIT_EXCEEDED: its key has too many calls in flight already.
+            GatewayError: RATE_LIMIT_EXCEEDED: the key has too many calls in flight already.
         """
+        principal = call.principal
+        assert principal is not None  # the first stage knows
         key_id, most = principal.key_id, principal.tier.max_in_flight
         held = self._held.get(key_id, 0)
         if most and held >= most:
@@ -42,18 +60,22 @@ class Places:
                 headers={"retry-after": "1"},
             )
         self._held[key_id] = held + 1
-        call.placed = True
+        call.notes.keep(Place())
 
-    def weigh(self, call: Call, principal: Principal, tokens: int) -> None:
+    def weigh(self, call: Call) -> None:
         """Give a call that has a place room for the logprobs of its prompt.
-
-        Args:
-            tokens: how many the prompt has at most; 0: nobody asks for their logprobs.
 
         Raises:
             GatewayError: RATE_LIMIT_EXCEEDED: its key has such calls in flight, and together they
                 would be over the tier's bound.
         """
+        principal, place, tokens = (
+            call.principal,
+            call.notes.find(Place),
+            call.request.logprobs_tokens,
+        )
+        assert principal is not None  # who has a place is known
+        assert place is not None
         key_id, most = principal.key_id, principal.tier.prompt_logprobs_tokens
         sum_of_all = self._tokens.get(key_id, 0) + tokens
         if sum_of_all > most:
@@ -66,22 +88,21 @@ class Places:
                 headers={"retry-after": "1"},
             )
         self._tokens[key_id] = sum_of_all
-        call.logprobs_tokens = tokens
+        place.logprobs_tokens = tokens
 
-    def leave(self, call: Call) -> None:
-        """The call is over, however it ended; one without a place changes nothing."""
-        if not call.placed or call.principal is None:
+    def settle(self, call: Call, end: End) -> None:
+        """See ``Observer``; a call without a place changes nothing."""
+        place = call.notes.pop(Place, None)
+        if place is None:
             return
-        call.placed = False
-        key_id = call.principal.key_id
+        key_id = call.caller
         held = self._held[key_id]
         if held > 1:
             self._held[key_id] = held - 1
         else:
             del self._held[key_id]
-        if call.logprobs_tokens:
-            self._tokens[key_id] -= call.logprobs_tokens
-            call.logprobs_tokens = 0
+        if place.logprobs_tokens:
+            self._tokens[key_id] -= place.logprobs_tokens
             if not self._tokens[key_id]:
                 del self._tokens[key_id]
 
@@ -91,3 +112,21 @@ class Places:
 
     def __len__(self) -> int:
         return len(self._held.keys() | self._tokens.keys())
+
+
+class LogprobsRoom:
+    """The stage of ``Places`` that a prompt whose logprobs are asked for passes besides.
+
+    Args:
+        places: where the call has its place.
+    """
+
+    name = "safety"
+
+    def __init__(self, places: Places) -> None:
+        self._places = places
+
+    async def enter(self, call: Call, client: Client) -> None:
+        """See ``Stage``; raises RATE_LIMIT_EXCEEDED."""
+        if call.request.logprobs_tokens:
+            self._places.weigh(call)

@@ -5,50 +5,56 @@ from __future__ import annotations
 import time
 
 from gemma_gateway.core.call import Call
+from gemma_gateway.core.outcomes import status_of
 from gemma_gateway.core.record import Record
-from gemma_gateway.core.usage import Usage
+from gemma_gateway.core.stage import End
+from gemma_gateway.monitoring.journal import Journal
 from gemma_gateway.monitoring.memory import Memory
-from gemma_gateway.monitoring.outcomes import status_of
-
-NOTHING = Usage()
 
 
-def record_of(
-    call: Call, model: str, status: int, outcome: str, seconds: float, memory: Memory
-) -> Record:
-    """The record of a call that is over now.
+class Recorder:
+    """Keeps the record of each call to a generating route; an ``Observer``.
 
     Args:
-        call: the call.
-        model: a served model's name, or ``other``; never what a client made up.
-        status: HTTP status that was sent.
-        outcome: ``ok``, ``client_closed`` or a name of ``Code``.
-        seconds: that it took.
+        journal: keeps them.
         memory: the newest measure of it.
     """
-    principal, usage = call.principal, call.usage or NOTHING
+
+    def __init__(self, journal: Journal, memory: Memory) -> None:
+        self._journal = journal
+        self._memory = memory
+
+    def settle(self, call: Call, end: End) -> None:
+        """See ``Observer``."""
+        if call.dialect.generates:
+            self._journal.add(record_of(call, end, self._memory))
+
+
+def record_of(call: Call, end: End, memory: Memory) -> Record:
+    """The record of a call that is over now."""
+    principal, request, answer, usage = call.principal, call.request, call.answer, end.usage
     return Record(
-        time.time(),
-        call.engine_id,
-        call.id,
-        principal.key_id if principal else "",
-        principal.tier_name if principal else "none",
-        call.path,
-        model,
-        call.stream,
-        status_of(outcome, status),
-        outcome,
-        seconds,
-        call.first_token - call.started if call.first_token else None,
-        call.queue_time,
-        usage.prompt_tokens,
-        usage.completion_tokens,
-        usage.cached_tokens,
-        usage.reasoning_tokens,
-        usage.estimated,
-        call.finish_reason,
-        call.input_length,
-        call.upstream,
-        memory.resident_mb,
-        memory.gpu_mb,
+        time=time.time(),
+        id=call.engine_id,
+        request_id=call.id,
+        key_id=principal.key_id if principal else "",
+        tier=principal.tier_name if principal else "none",
+        route=call.path,
+        model=end.model,
+        stream=request.stream,
+        status=status_of(end.outcome, end.status),
+        outcome=end.outcome,
+        response_time=end.seconds,
+        time_to_first_token=answer.first_token - call.started if answer.first_token else None,
+        queue_time=answer.queue_time,
+        input_tokens=usage.prompt_tokens,
+        output_tokens=usage.completion_tokens,
+        cached_tokens=usage.cached_tokens,
+        reasoning_tokens=usage.reasoning_tokens,
+        usage_estimated=usage.estimated,
+        finish_reason=answer.finish_reason,
+        input_length=request.input_length,
+        upstream=answer.upstream,
+        memory_mb=memory.resident_mb,
+        gpu_memory_mb=memory.gpu_mb,
     )

@@ -29,15 +29,18 @@ class Memory:
     """The newest measure.
 
     Args:
-        read: gives bytes in memory and used bytes of GPUs; may take some milliseconds.
+        read: gives bytes in memory and used bytes of GPUs, or None where only this process counts;
+            may take some milliseconds.
 
     Attributes:
+        of_engine: ``read`` knows of an engine in process.
         resident_mb: resident memory, MB (2^20 bytes); 0 before the first look.
         gpu_mb: used memory of the engine's GPUs, MB.
     """
 
-    def __init__(self, read: Callable[[], tuple[int, int]] = own) -> None:
+    def __init__(self, read: Callable[[], tuple[int, int] | None] = lambda: None) -> None:
         self._read = read
+        self.of_engine = read() is not None
         self._task: asyncio.Task[None] | None = None
         self.resident_mb = 0.0
         self.gpu_mb = 0.0
@@ -58,5 +61,5 @@ class Memory:
             await self._look()
 
     async def _look(self) -> None:
-        resident, gpu = await asyncio.to_thread(self._read)
+        resident, gpu = await asyncio.to_thread(lambda: self._read() or own())
         self.resident_mb, self.gpu_mb = round(resident / MB, 1), round(gpu / MB, 1)

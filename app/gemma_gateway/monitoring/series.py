@@ -7,9 +7,9 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from gemma_gateway.core.outcomes import FILTERED, LIMITED, OK, class_of
 from gemma_gateway.monitoring.histogram import quantile
 from gemma_gateway.monitoring.moments import iso
-from gemma_gateway.monitoring.outcomes import FILTERED, LIMITED, OK, class_of
 from gemma_gateway.monitoring.rollups import MINUTE, TEN_MINUTES, Bucket, Rollups, Sums
 from gemma_gateway.monitoring.views import Point, Quantiles, Range, Series, Totals
 

@@ -7,8 +7,8 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
+from gemma_gateway.core.outcomes import CLIENT_CLOSED, FAILED, OK, REFUSED, class_of
 from gemma_gateway.core.record import Record
-from gemma_gateway.monitoring.outcomes import CLIENT_CLOSED, FAILED, OK, REFUSED, class_of
 from gemma_gateway.monitoring.views import Summary
 
 Group = Literal["model", "key", "route", "tier", "upstream"]

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
 
 import orjson
 
-from gemma_gateway.core.call import Call, Client
+from gemma_gateway.core.ask import collect
+from gemma_gateway.core.call import Call, Client, Decision
 from gemma_gateway.core.dialect import Json
 from gemma_gateway.core.engine import EngineFailed, EngineReply
 from gemma_gateway.core.errors import Code, GatewayError
@@ -33,35 +34,98 @@ ENGINE_CODES = {
 FILTERED = "content_filter"  # finish reason of an answer that the policy cut
 
 
-@dataclass(frozen=True, slots=True)
-class Delivered:
-    """How an answer ended.
+class Delivery:
+    """Takes answers to clients, as streams or whole.
 
     Args:
-        match: the term that cut it.
-        flags: categories that were only noted.
-        error: what broke after the answer had begun; the client was told in the stream.
+        policy: judges them.
+        heavy: where large ones are judged.
     """
 
-    match: Match | None = None
-    flags: frozenset[str] = frozenset()
-    error: GatewayError | None = None
+    def __init__(self, policy: Policy, heavy: Heavy) -> None:
+        self._policy = policy
+        self._heavy = heavy
 
+    async def deliver(self, call: Call, client: Client, reply: EngineReply) -> str:
+        """Send an engine's answer on.
 
-async def deliver(
-    policy: Policy, heavy: Heavy, call: Call, client: Client, reply: EngineReply
-) -> Delivered:
-    """Send an engine's answer on, as a stream or whole.
+        Returns:
+            The call's outcome: ``ok``, or a name of ``Code`` where the answer was cut, or broke off
+            after it had begun; the client was told in the stream.
 
-    Args:
-        heavy: where large answers are judged.
+        Raises:
+            GatewayError: the engine refused or failed before anything was sent.
+        """
+        if call.request.stream and reply.content_type.startswith("text/event-stream"):
+            return await self._stream(call, client, reply)
+        return await self._whole(call, client, reply)
 
-    Raises:
-        GatewayError: the engine refused or failed before anything was sent.
-    """
-    if call.stream and reply.content_type.startswith("text/event-stream"):
-        return await _stream(policy, heavy, call, client, reply)
-    return await _whole(policy, heavy, call, client, reply)
+    async def _whole(self, call: Call, client: Client, reply: EngineReply) -> str:
+        with engine_errors(call):
+            raw = await collect(reply, MAX_ANSWER_BYTES)
+            if reply.status != 200:
+                call.answer.usage = Usage()
+                raise _refused(call, reply, raw)
+            if len(raw) <= INLINE_BYTES:
+                verdict, body = judge(self._policy, call, raw)
+            else:
+                work = partial(judge, self._policy, call, raw)
+                verdict, body = await self._heavy.run(call.caller, work)
+        await client.answer(call, 200, body)
+        return _decided(call, verdict.match, verdict.flags)
+
+    async def _stream(self, call: Call, client: Client, reply: EngineReply) -> str:
+        answer, stream = call.answer, call.dialect.stream(call.request.usage_hidden)
+        guard = OutputGuard(self._policy, stream)
+        failure: GatewayError | None = None
+        await client.begin(call)
+        try:
+            with engine_errors(call):
+                await self._pump(call, client, reply, guard)
+            if guard.failed or not (guard.ended or guard.blocked):
+                failure = GatewayError(Code.GENERATION_ERROR)
+        except GatewayError as error:
+            # kept itself, it would keep this frame, which keeps it
+            failure = GatewayError(error.code)
+        finally:
+            answer.events = guard.events_with_text
+            answer.usage = guard.usage if guard.ended else None
+            answer.finish_reason = FILTERED if guard.blocked else guard.finish
+            answer.held_characters, answer.held_seconds = guard.held.characters, guard.held.seconds
+        if failure is None:
+            await client.end()
+        else:
+            await reply.abort()
+            with suppress(TimeoutError):  # a client that reads nothing more hears nothing more
+                async with asyncio.timeout(FAREWELL_SECONDS):
+                    await client.write(stream.failure(failure))
+                    await client.end()
+        outcome = _decided(call, guard.blocked, guard.flags)
+        return failure.code.name if failure is not None and outcome == "ok" else outcome
+
+    async def _pump(
+        self, call: Call, client: Client, reply: EngineReply, guard: OutputGuard
+    ) -> None:
+        """Move the stream until it ends, breaks, or is cut; then the engine stops before the client
+        is told."""
+        answer = call.answer
+        async for data in reply.chunks():
+            if len(data) + len(guard.rest) <= INLINE_STREAM_BYTES:
+                out = guard.feed(data)
+            else:
+                out = await self._heavy.run(call.caller, partial(guard.feed, data))
+            if not answer.first_token and guard.events_with_text:
+                answer.first_token = time.perf_counter()
+            stop = guard.blocked or guard.failed
+            if stop:
+                await reply.abort()
+            if out:
+                await client.write(out)
+            if stop:
+                return
+        answer.last_token = time.perf_counter()
+        if out := guard.close():
+            await client.write(out)
 
 
 class engine_errors:
@@ -92,109 +156,37 @@ class engine_errors:
             raise GatewayError(call.ended) from None
         if isinstance(error, EngineFailed):
             if error.reason in ("unavailable", "overloaded"):
-                call.usage = Usage()  # nothing was generated
+                call.answer.usage = Usage()  # nothing was generated
             logger.warning("engine failed call %s: %s", call.engine_id, str(error))
             code = ENGINE_CODES.get(error.reason, Code.GENERATION_ERROR)
             raise GatewayError(code) from None
-
-
-async def _whole(
-    policy: Policy, heavy: Heavy, call: Call, client: Client, reply: EngineReply
-) -> Delivered:
-    with engine_errors(call):
-        raw = await _collect(reply)
-        if reply.status != 200:
-            call.usage = Usage()
-            raise _refused(call, reply, raw)
-        if len(raw) <= INLINE_BYTES:
-            verdict, body = judge(policy, call, raw)
-        else:
-            verdict, body = await heavy.run(call.caller, partial(judge, policy, call, raw))
-    await client.answer(call, 200, body)
-    return Delivered(verdict.match, frozenset(verdict.flags))
 
 
 def judge(policy: Policy, call: Call, raw: bytes) -> tuple[Verdict, bytes]:
     """Judge a whole answer: the verdict, and what the client gets."""
     try:
         doc: Json = large_json.loads(raw)
-        call.usage = call.dialect.usage(doc) or Usage()
-        call.finish_reason = call.dialect.finish(doc)
+        call.answer.usage = call.dialect.usage(doc) or Usage()
+        call.answer.finish_reason = call.dialect.finish(doc)
         verdict = judge_answer(policy, call.dialect, doc)
         body = orjson.dumps(doc) if verdict.changed else raw
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         logger.warning("unreadable answer from the engine: %s", type(error).__name__)
         raise GatewayError(Code.GENERATION_ERROR) from None
     if verdict.match is not None:
-        call.finish_reason = FILTERED
+        call.answer.finish_reason = FILTERED
     if len(raw) > large_json.LARGE_BYTES:
         large_json.dismantle(doc)
     return verdict, body
 
 
-async def _stream(
-    policy: Policy, heavy: Heavy, call: Call, client: Client, reply: EngineReply
-) -> Delivered:
-    stream = call.dialect.stream(call.usage_hidden)
-    guard = OutputGuard(policy, stream)
-    failure: GatewayError | None = None
-    await client.begin(call)
-    try:
-        with engine_errors(call):
-            await _pump(heavy, call, client, reply, guard)
-        if guard.failed or not (guard.ended or guard.blocked):
-            failure = GatewayError(Code.GENERATION_ERROR)
-    except GatewayError as error:
-        failure = GatewayError(error.code)  # kept itself, it would keep this frame, which keeps it
-    finally:
-        call.events = guard.events_with_text
-        call.usage = guard.usage if guard.ended else None
-        call.finish_reason = FILTERED if guard.blocked else guard.finish
-        call.held_characters, call.held_seconds = guard.held.characters, guard.held.seconds
-    if failure is None:
-        await client.end()
-    else:
-        await reply.abort()
-        with suppress(TimeoutError):  # a client that reads nothing more hears nothing more
-            async with asyncio.timeout(FAREWELL_SECONDS):
-                await client.write(stream.failure(failure))
-                await client.end()
-    return Delivered(guard.blocked, frozenset(guard.flags), failure)
-
-
-async def _pump(
-    heavy: Heavy, call: Call, client: Client, reply: EngineReply, guard: OutputGuard
-) -> None:
-    """Move the stream until it ends, breaks, or is cut; then the engine stops before the client
-    is told."""
-    async for data in reply.chunks():
-        if len(data) + len(guard.rest) <= INLINE_STREAM_BYTES:
-            out = guard.feed(data)
-        else:
-            out = await heavy.run(call.caller, partial(guard.feed, data))
-        if not call.first_token and guard.events_with_text:
-            call.first_token = time.perf_counter()
-        stop = guard.blocked or guard.failed
-        if stop:
-            await reply.abort()
-        if out:
-            await client.write(out)
-        if stop:
-            return
-    call.last_token = time.perf_counter()
-    if out := guard.close():
-        await client.write(out)
-
-
-async def _collect(reply: EngineReply) -> bytes:
-    parts: list[bytes] = []
-    size = 0
-    async for data in reply.chunks():
-        parts.append(data)
-        size += len(data)
-        if size > MAX_ANSWER_BYTES:
-            raise EngineFailed("died", "answer over the size bound")
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+def _decided(call: Call, match: Match | None, flags: Iterable[str]) -> str:
+    """Note what the policy said of an answer; the call's outcome."""
+    call.decisions.extend(Decision("output", category, "flag") for category in flags)
+    if match is None:
+        return "ok"
+    call.decisions.append(Decision("output", match.category, "block"))
+    return Code.RESPONSE_FILTERED.name
 
 
 def _refused(call: Call, reply: EngineReply, raw: bytes) -> GatewayError:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable
-from os import urandom
 from typing import Any
 
 import orjson
 
-from gemma_gateway.core.engine import Engine, EngineFailed, EngineRequest
+from gemma_gateway.core.ask import ask
+from gemma_gateway.core.engine import Engine, EngineFailed
 from gemma_gateway.quality.item import Unscored
 from gemma_gateway.safety.controls import ControlTokens
 
@@ -111,29 +111,20 @@ class Asker:
         return min(self._patience, SHORTLY) if status == 503 else 0.0
 
     async def _once(self, path: str, body: Json) -> Json:
-        request = EngineRequest(
-            id="quality-" + urandom(8).hex(),
-            path=path,
-            body=CONTROLS.write(body)[0],
-            model=str(body["model"]),
-        )
         try:
-            async with asyncio.timeout(self._timeout):
-                reply = await self._engine.send(request)
-                parts: list[bytes] = []
-                size = 0
-                try:
-                    async for data in reply.chunks():
-                        parts.append(data)
-                        size += len(data)
-                        if size > MAX_REPLY_BYTES:
-                            raise Unscored(NO_ANSWER)
-                finally:
-                    await reply.abort()
-        except (EngineFailed, TimeoutError):
+            reply = await ask(
+                self._engine,
+                "quality",
+                path,
+                body,
+                timeout=self._timeout,
+                most_bytes=MAX_REPLY_BYTES,
+                write=lambda document: CONTROLS.write(document)[0],
+            )
+        except EngineFailed:
             raise Unscored(NO_ANSWER) from None
         try:
-            document: Any = orjson.loads(b"".join(parts))
+            document: Any = orjson.loads(reply.body)
         except orjson.JSONDecodeError:
             document = None
         if reply.status != 200:

@@ -137,7 +137,7 @@ class Sampler:
         return Listener(call, client, self._offer)
 
     def _offer(self, heard: Listener) -> None:
-        if max(heard.answer_bytes, len(heard.call.raw)) > MAX_BYTES:
+        if max(heard.answer_bytes, len(heard.call.request.raw)) > MAX_BYTES:
             self.counts["too_long"] += 1
             return
         try:
@@ -169,7 +169,7 @@ class Sampler:
         for name in NAMES:
             value = getattr(scores, name)
             if value is not None:
-                self._observe(call.model, name, value)
+                self._observe(call.request.model, name, value)
         return "judged"
 
 
@@ -183,6 +183,6 @@ def _rating(call: Call, ended: float, scores: Scores) -> Rating:
         key_id=principal.key_id,
         tier=principal.tier_name,
         route=call.path,
-        model=call.model,
+        model=call.request.model,
         scores=scores,
     )

@@ -41,13 +41,13 @@ def item_of(call: Call, answer: bytes, filtered: bool) -> Item | None:
     Returns:
         None where the answer has no text (tool calls alone), or nobody asked anything.
     """
-    turns = tuple(_turns(call.dialect.messages(call.body)))
-    said = _streamed(call, answer) if call.stream else _whole(call, answer)
+    turns = tuple(_turns(call.dialect.messages(call.request.body)))
+    said = _streamed(call, answer) if call.request.stream else _whole(call, answer)
     text = "".join(said).strip()
     if not text or not turns:
         return None
-    context = [turn.text for turn in turns if turn.role == "tool"] + _documents(call.body)
-    return Item(turns, text, call.model, "\n\n".join(context), filtered=filtered)
+    context = [turn.text for turn in turns if turn.role == "tool"] + _documents(call.request.body)
+    return Item(turns, text, call.request.model, "\n\n".join(context), filtered=filtered)
 
 
 def _turns(messages: list[Message]) -> Iterator[Turn]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Hashable, Iterable, Iterator
 
 from gemma_gateway.core.dialect import Message, Slot
@@ -70,12 +69,6 @@ def check(policy: Policy, messages: list[Message]) -> set[str]:
             if policy.flagging:
                 flagged.update(*map(policy.flags, texts))
     return flagged
-
-
-def content_hash(messages: list[Message]) -> str:
-    """First 16 hex digits of the SHA-256 of all texts, one a line: tells calls apart in logs."""
-    texts = "\n".join(slot.text for message in messages for slot in message.slots)
-    return hashlib.sha256(texts.encode("utf-8", "replace")).hexdigest()[:16]
 
 
 def _sanitise(slot: Slot) -> bool:

@@ -37,11 +37,11 @@ def request(call: Call, provider: str) -> Attributes:
     found: Attributes = {
         "gen_ai.operation.name": operation(call),
         "gen_ai.provider.name": provider,
-        "gen_ai.request.model": call.model,
+        "gen_ai.request.model": call.request.model,
     }
     if not call.dialect.generates:
         return found
-    body = call.body
+    body = call.request.body
     for key in FRACTIONS:
         if (value := body.get(key)) is not None:
             found[f"gen_ai.request.{key}"] = float(value)
@@ -50,7 +50,7 @@ def request(call: Call, provider: str) -> Attributes:
     _count(found, "gen_ai.request.max_tokens", body.get(call.dialect.max_tokens_key(body)))
     if body.get("n") != 1:
         _count(found, "gen_ai.request.choice.count", body.get("n"))
-    if call.stream:
+    if call.request.stream:
         found["gen_ai.request.stream"] = True
     return found
 
@@ -61,8 +61,8 @@ def response(call: Call, since: float) -> Attributes:
     Args:
         since: perf_counter at which the engine was asked, seconds.
     """
-    found: Attributes = {"gen_ai.response.model": call.model}
-    if call.dialect.generates and (usage := call.usage) is not None:
+    found: Attributes = {"gen_ai.response.model": call.request.model}
+    if call.dialect.generates and (usage := call.answer.usage) is not None:
         _count(found, "gen_ai.usage.input_tokens", usage.prompt_tokens)
         _count(found, "gen_ai.usage.output_tokens", usage.completion_tokens)
         if usage.cached_tokens:
@@ -71,13 +71,13 @@ def response(call: Call, since: float) -> Attributes:
             _count(found, "gen_ai.usage.reasoning.output_tokens", usage.reasoning_tokens)
         if usage.estimated:
             found["gateway.usage_estimated"] = True
-    if call.finish_reason:
-        found["gen_ai.response.finish_reasons"] = (call.finish_reason,)
-    if call.first_token:
-        found["gen_ai.response.time_to_first_chunk"] = call.first_token - since
-    if call.queue_time is not None:
-        found["gateway.queue_time"] = call.queue_time
-    host, _, port = call.upstream.rpartition(":")
+    if call.answer.finish_reason:
+        found["gen_ai.response.finish_reasons"] = (call.answer.finish_reason,)
+    if call.answer.first_token:
+        found["gen_ai.response.time_to_first_chunk"] = call.answer.first_token - since
+    if call.answer.queue_time is not None:
+        found["gateway.queue_time"] = call.answer.queue_time
+    host, _, port = call.answer.upstream.rpartition(":")
     if host and port.isdigit():  # an engine in process has no address
         found["server.address"] = host.strip("[]")
         found["server.port"] = int(port)

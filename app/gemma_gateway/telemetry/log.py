@@ -15,7 +15,8 @@ from typing import Any, BinaryIO
 import orjson
 
 from gemma_gateway.core.call import Call, Trace
-from gemma_gateway.core.usage import Usage
+from gemma_gateway.core.outcomes import status_of
+from gemma_gateway.core.stage import End
 from gemma_gateway.telemetry import foreign
 
 logger = logging.getLogger("gateway")
@@ -78,39 +79,36 @@ class AccessLog:
         self._out = out or sys.stdout.buffer
         self._lines: list[bytes] = []
 
-    def write(self, call: Call, status: int, outcome: str) -> None:
-        """Queue the line of a finished call."""
-        now = time.perf_counter()
-        seconds = now - call.started
-        usage = call.usage or Usage()
-        principal = call.principal
+    def settle(self, call: Call, end: End) -> None:
+        """See ``Observer``: queue the call's line."""
+        principal, request, answer, usage = call.principal, call.request, call.answer, end.usage
         line: dict[str, Any] = {
             "time": time.time(),
             "request_id": call.id,
             "route": call.path,
-            "status": status,
-            "outcome": outcome,
-            "seconds": round(seconds, 6),
+            "status": status_of(end.outcome, end.status),
+            "outcome": end.outcome,
+            "seconds": round(end.seconds, 6),
         }
         if call.client_address:
             line["client_address"] = call.client_address
         if principal is not None:
             line["key"] = principal.key_id[:8]
             line["tier"] = principal.tier_name
-        if call.body:
-            line["model"] = call.model
-            line["stream"] = call.stream
-            line["content_sha256"] = call.content_hash
+        if request.content_hash:
+            line["model"] = request.model
+            line["stream"] = request.stream
+            line["content_sha256"] = request.content_hash
         if usage.prompt_tokens or usage.completion_tokens:
             line["input_tokens"] = usage.prompt_tokens
             line["output_tokens"] = usage.completion_tokens
-            line["tokens_per_second"] = round(usage.completion_tokens / seconds, 2)
+            line["tokens_per_second"] = round(usage.completion_tokens / end.seconds, 2)
             if usage.estimated:
                 line["usage_estimated"] = True
-        if call.control_tokens:
-            line["control_tokens"] = call.control_tokens
-        if call.first_token:
-            line["time_to_first_token"] = round(call.first_token - call.started, 6)
+        if request.control_tokens:
+            line["control_tokens"] = request.control_tokens
+        if answer.first_token:
+            line["time_to_first_token"] = round(answer.first_token - call.started, 6)
         if call.trace is not None:
             line["trace_id"], line["span_id"] = call.trace.trace_id, call.trace.span_id
         if not self._lines:

@@ -14,7 +14,6 @@ from prometheus_client import (
     REGISTRY,
     CollectorRegistry,
     Counter,
-    Gauge,
     Histogram,
     generate_latest,
 )
@@ -47,7 +46,7 @@ class CallMeters:
 
         Args:
             name: ``ok``, ``client_closed`` or an error code.
-            fault: whose doing that was, see ``monitoring.outcomes``; empty: nobody's.
+            fault: whose doing that was, see ``core.outcomes``; empty: nobody's.
         """
         child = self._outcomes.get(name)
         if child is None:
@@ -201,10 +200,6 @@ class Metrics:
             ("decision", "degraded"),
             registry=registry,
         )
-        self.in_flight = Gauge(
-            "gateway_requests_in_flight", "Calls between body and last byte.", registry=registry
-        )
-        self.in_flight.set(0)
 
     def meters(self, route: str, model: str, tier: str) -> CallMeters:
         """Bound children; the caller passes only names from closed sets. Models past
@@ -224,9 +219,9 @@ class Metrics:
         """Child of the filter counter; ``category`` is a name from the policy file."""
         return self._child(self.filtered, direction, category, action)
 
-    def limited_child(self, decision: str, degraded: bool) -> Counter:
-        """Child of the limiter counter."""
-        return self._child(self.limited, decision, "true" if degraded else "false")
+    def limits_decided(self, decision: str, degraded: bool) -> None:
+        """Count a decision of the limiter, ``allowed`` or ``denied``."""
+        self._child(self.limited, decision, "true" if degraded else "false").inc()
 
     def _child(self, metric: Counter, *labels: str) -> Counter:
         key = (metric, labels)

@@ -139,7 +139,7 @@ class SpanTree:
 
     def enter(self, stage: str) -> None:
         """See ``Trace.enter``."""
-        if self._recording:
+        if self._recording and not (self._marks and self._marks[-1][0] == stage):
             self._marks.append((stage, time.perf_counter_ns()))
 
     def engine_headers(self, call: Call) -> dict[str, str]:
@@ -148,7 +148,7 @@ class SpanTree:
         self.enter(ENGINE)
         if self._recording:
             self._engine = self._tracer.start_span(
-                f"{genai.operation(call)} {call.model}",
+                f"{genai.operation(call)} {call.request.model}",
                 context,
                 SpanKind.CLIENT,
                 genai.request(call, PROVIDER),
@@ -187,10 +187,10 @@ class SpanTree:
         attributes: genai.Attributes = {}
         if stage == DELIVERY and self._engine is not None:
             context = set_span_in_context(self._engine, context)
-            if call.stream:
-                attributes["gateway.stream.events"] = call.events
-                attributes["gateway.stream.held_characters"] = call.held_characters
-                attributes["gateway.stream.held_seconds"] = call.held_seconds
+            if call.request.stream:
+                attributes["gateway.stream.events"] = call.answer.events
+                attributes["gateway.stream.held_characters"] = call.answer.held_characters
+                attributes["gateway.stream.held_seconds"] = call.answer.held_seconds
         span = self._tracer.start_span(
             stage, context, attributes=attributes, start_time=self._clock + began
         )
@@ -212,7 +212,7 @@ def _attributes(call: Call, status: int, outcome: str) -> genai.Attributes:
         "gateway.request_id": call.id,
         "gateway.call_id": call.engine_id,
         "gateway.outcome": outcome,
-        "gateway.stream": call.stream,
+        "gateway.stream": call.request.stream,
     }
     if status != 499:
         found["http.response.status_code"] = status

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from gemma_gateway.core.call import Call, Trace
+from gemma_gateway.core.stage import End
 from gemma_gateway.telemetry.log import logger
 
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
@@ -31,6 +32,15 @@ class Tracer(Protocol):
     async def stop(self) -> None:
         """Send what is left, for a few seconds at most."""
         ...
+
+
+class Traces:
+    """Ends the trace of each call; an ``Observer``, the last one."""
+
+    def settle(self, call: Call, end: End) -> None:
+        """See ``Observer``."""
+        if call.trace is not None:
+            call.trace.finish(call, end.status, end.outcome)
 
 
 def from_environment(environ: Mapping[str, str] = os.environ) -> Tracer | None:

@@ -10,11 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from gemma_gateway.alerts.book import MOST_HISTORY
 from gemma_gateway.alerts.service import Alerts
 from gemma_gateway.alerts.view import AlertsReport, DeadLetterView, SilenceView
+from gemma_gateway.api.auth import Auth
 from gemma_gateway.api.body import json_body, takes
-from gemma_gateway.api.callers import operator
 from gemma_gateway.api.schema import says
 from gemma_gateway.core.call import Principal
-from gemma_gateway.pipeline.gateway import Gateway
 
 LONGEST_SILENCE = 30 * 86_400  # seconds
 
@@ -42,10 +41,10 @@ class DeadLetters(BaseModel):
     data: list[DeadLetterView]
 
 
-def router(gateway: Gateway, alerts: Alerts) -> APIRouter:
+def router(auth: Auth, alerts: Alerts) -> APIRouter:
     """Routes below ``/v1/monitoring/alerts``."""
     routes = APIRouter(prefix="/v1/monitoring/alerts", tags=["monitoring"])
-    caller, body = operator(gateway), json_body(SilenceRequest)
+    caller, body = auth.operator, json_body(SilenceRequest)
 
     @routes.get("", responses=says(400, 403))
     async def report(

@@ -14,11 +14,10 @@ from pydantic import (
     model_validator,
 )
 
+from gemma_gateway.api.auth import Auth
 from gemma_gateway.api.body import json_body, takes
-from gemma_gateway.api.callers import any_caller
 from gemma_gateway.api.schema import says
 from gemma_gateway.core.call import Principal
-from gemma_gateway.pipeline.gateway import Gateway
 from gemma_gateway.quality.feedback import FeedbackDesk
 
 THUMBS = {"up": 1.0, "down": 0.0}
@@ -63,10 +62,10 @@ class FeedbackView(BaseModel):
     score: float
 
 
-def router(gateway: Gateway, desk: FeedbackDesk) -> APIRouter:
+def router(auth: Auth, desk: FeedbackDesk) -> APIRouter:
     """The route ``/v1/feedback``."""
     routes = APIRouter(tags=["feedback"])
-    caller, body = any_caller(gateway), json_body(FeedbackRequest)
+    caller, body = auth.any_caller, json_body(FeedbackRequest)
 
     @routes.post(
         "/v1/feedback",

@@ -10,11 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_vali
 
 from gemma_gateway.admin.keys import MAX_PAGE, KeyAdmin
 from gemma_gateway.admin.views import KeyList, KeyView, KeyWithSecret
+from gemma_gateway.api.auth import Auth
 from gemma_gateway.api.body import json_body, takes
-from gemma_gateway.api.callers import any_caller, operator
 from gemma_gateway.api.schema import says
 from gemma_gateway.core.call import Principal
-from gemma_gateway.pipeline.gateway import Gateway
 from gemma_gateway.settings import Window
 
 if TYPE_CHECKING:
@@ -102,10 +101,10 @@ class Rotation(BaseModel):
 CHANGE = {"s404": "No such key", "s409": "A key of the settings, or one that is revoked"}
 
 
-def router(gateway: Gateway, keys: KeyAdmin) -> APIRouter:
+def router(auth: Auth, keys: KeyAdmin) -> APIRouter:
     """Routes below ``/v1/keys``."""
     routes = APIRouter(prefix="/v1/keys", tags=["keys"])
-    caller, anyone = operator(gateway), any_caller(gateway)
+    caller, anyone = auth.operator, auth.any_caller
     read_new, read_change = json_body(NewKey), json_body(KeyChange)
     read_rotation = json_body(Rotation)
 

@@ -10,13 +10,12 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 
 from gemma_gateway.admin.export import MOST_DAYS, Export
 from gemma_gateway.admin.overview import MOST_RECORDS, Overview
-from gemma_gateway.api.callers import operator
+from gemma_gateway.api.auth import Auth
 from gemma_gateway.api.schema import says
 from gemma_gateway.core.errors import Code, GatewayError
 from gemma_gateway.monitoring import moments
 from gemma_gateway.monitoring.summary import Group
 from gemma_gateway.monitoring.views import Calls, Performance, Range, Series, State, Usage
-from gemma_gateway.pipeline.gateway import Gateway
 
 Moment = Annotated[
     float,
@@ -60,12 +59,12 @@ class NoQuery(_Strict):
     pass
 
 
-def router(gateway: Gateway, overview: Overview, export: Export) -> APIRouter:
+def router(auth: Auth, overview: Overview, export: Export) -> APIRouter:
     """Routes below ``/v1/monitoring``; operator scope, which is checked before anything else."""
     routes = APIRouter(
         prefix="/v1/monitoring",
         tags=["monitoring"],
-        dependencies=[Depends(operator(gateway))],
+        dependencies=[Depends(auth.operator)],
         responses=says(400, 401, 403),
     )
 

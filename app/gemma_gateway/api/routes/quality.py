@@ -7,11 +7,10 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from gemma_gateway.api.callers import operator
+from gemma_gateway.api.auth import Auth
 from gemma_gateway.api.routes.monitoring import Moment
 from gemma_gateway.api.schema import says
 from gemma_gateway.core.errors import Code, GatewayError
-from gemma_gateway.pipeline.gateway import Gateway
 from gemma_gateway.quality.book import MOST
 from gemma_gateway.quality.view import QualityReport, QualityView
 
@@ -27,10 +26,10 @@ class QualityQuery(BaseModel):
     end: Moment | None = Field(None, description="Calls that ended before")
 
 
-def router(gateway: Gateway, view: QualityView) -> APIRouter:
+def router(auth: Auth, view: QualityView) -> APIRouter:
     """The route; operator scope, which is checked before anything else."""
     routes = APIRouter(
-        prefix="/v1/monitoring", tags=["monitoring"], dependencies=[Depends(operator(gateway))]
+        prefix="/v1/monitoring", tags=["monitoring"], dependencies=[Depends(auth.operator)]
     )
 
     @routes.get("/quality", responses=says(400, 401, 403))

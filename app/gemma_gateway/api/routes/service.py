@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import APIRouter, Depends, Response
 from fastapi.responses import JSONResponse
 
 from gemma_gateway.admin.health import Health
-from gemma_gateway.api.callers import any_caller
+from gemma_gateway.admin.own import Own
+from gemma_gateway.api.auth import Auth
 from gemma_gateway.core.call import Principal
 from gemma_gateway.core.errors import Code, GatewayError
-from gemma_gateway.pipeline.gateway import Gateway, UsageReport
+from gemma_gateway.core.usage_report import UsageReport
 
 STARTED = int(time.time())
 
 
-def router(gateway: Gateway, health: Health) -> APIRouter:
-    """Routes over the gateway's own state."""
+def router(auth: Auth, own: Own, health: Health, metrics: Callable[[], bytes]) -> APIRouter:
+    """Routes over the gateway's own state; ``metrics`` renders them."""
     routes = APIRouter()
 
-    caller = any_caller(gateway)
+    caller = auth.any_caller
 
     @routes.get("/v1/models", tags=["models"])
     async def list_models(principal: Principal = Depends(caller)) -> dict[str, Any]:
         """Models that this key may use, in a shape that OpenAI and Anthropic clients both read."""
-        data = [_model(name) for name in gateway.models(principal)]
+        data = [_model(name) for name in own.models(principal)]
         return {
             "object": "list",
             "data": data,
@@ -38,14 +40,14 @@ def router(gateway: Gateway, health: Health) -> APIRouter:
     @routes.get("/v1/models/{model:path}", tags=["models"])
     async def retrieve_model(model: str, principal: Principal = Depends(caller)) -> dict[str, Any]:
         """One model."""
-        if model not in gateway.models(principal):
+        if model not in own.models(principal):
             raise GatewayError(Code.MODEL_NOT_FOUND, param="model")
         return _model(model)
 
     @routes.get("/v1/usage", tags=["usage"])
     async def usage(principal: Principal = Depends(caller)) -> UsageReport:
         """What this key has used: requests in the last hour, what remains, tokens by day."""
-        return await gateway.usage(principal)
+        return await own.usage(principal)
 
     @routes.get("/health/live", tags=["health"])
     async def live() -> dict[str, str]:
@@ -66,11 +68,9 @@ def router(gateway: Gateway, health: Health) -> APIRouter:
         return JSONResponse(report, 503 if report["status"] == "unhealthy" else 200)
 
     @routes.get("/metrics", tags=["metrics"], response_class=Response)
-    async def metrics() -> Response:
+    async def all_metrics() -> Response:
         """Prometheus text exposition: the gateway's, the process's, and vLLM's when in process."""
-        return Response(
-            gateway.metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8"
-        )
+        return Response(metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     return routes
 

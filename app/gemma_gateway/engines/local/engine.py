@@ -7,7 +7,7 @@ import logging
 from contextlib import suppress
 from pathlib import Path
 
-from gemma_gateway.core.engine import NONE_TOLD, EngineFailed, EngineHealth, EngineRequest
+from gemma_gateway.core.engine import NONE_TOLD, EngineFailed, EngineRequest, EngineState, Watcher
 from gemma_gateway.engines.local.asgi import AsgiReply
 from gemma_gateway.engines.local.footprint import Footprint
 from gemma_gateway.engines.local.vllm_app import CURRENT, VllmApp, VllmOptions, Work, explain
@@ -55,7 +55,7 @@ class LocalEngine:
         self.failed_starts = 0
 
     async def start(self) -> None:
-        """Begin to start the engine and return; ``health`` tells when it is ready."""
+        """Begin to start the engine and return; ``state`` says when it is ready."""
         self._detail = "starting"
         self._supervisor = asyncio.create_task(self._supervise())
 
@@ -106,12 +106,12 @@ class LocalEngine:
         await reply.begin()
         return reply
 
-    async def health(self) -> EngineHealth:
+    def state(self) -> EngineState:
         """See ``Engine``."""
         ready = self._engine() is not None
         detail = "" if ready else self._detail
         multimodal = self._vllm is not None and self._vllm.multimodal
-        return EngineHealth(ready, self.models(), detail, multimodal)
+        return EngineState("local", ready, self.models(), detail, multimodal)
 
     def models(self) -> tuple[str, ...]:
         """Names served now; empty while the engine is not ready."""
@@ -124,6 +124,22 @@ class LocalEngine:
         vllm = self._vllm
         footprint = vllm.footprint if vllm is not None else self._footprint
         return footprint.resident(), footprint.gpu()
+
+    def watch(self, metrics: Watcher) -> None:
+        """Whether it takes calls, and how often it didn't."""
+        metrics.watch(
+            "gateway_engine_ready", "1 while an engine takes calls.", lambda: bool(self.models())
+        )
+        metrics.watch(
+            "gateway_engine_deaths_total",
+            "Times that the running engine has died; it is started again each time.",
+            lambda: self.deaths,
+        )
+        metrics.watch(
+            "gateway_engine_failed_starts_total",
+            "Starts of the engine that came to nothing.",
+            lambda: self.failed_starts,
+        )
 
     def control_tokens(self) -> frozenset[str]:
         """Those of the model's own tokenizer; none while the engine is not ready."""

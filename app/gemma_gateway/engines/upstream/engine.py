@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,14 +13,16 @@ import orjson
 from gemma_gateway.core.engine import (
     NONE_TOLD,
     EngineFailed,
-    EngineHealth,
     EngineReply,
     EngineRequest,
+    EngineState,
+    ServerState,
+    Watcher,
 )
 from gemma_gateway.engines.upstream import discovery
 from gemma_gateway.engines.upstream.google import GoogleToken
 from gemma_gateway.engines.upstream.http1 import Broken, ConnectFailed, Origin
-from gemma_gateway.engines.upstream.pool import Pool, Upstream, UpstreamState
+from gemma_gateway.engines.upstream.pool import Pool, Upstream
 from gemma_gateway.engines.upstream.reply import NO_CAPACITY, UpstreamReply
 
 MAX_TRIES = 3  # servers that a call is offered to
@@ -113,7 +115,7 @@ class UpstreamEngine:
         try:
             await asyncio.wait_for(self._seen.wait(), timeout)
         except TimeoutError:
-            raise EngineFailed("unavailable", (await self.health()).detail) from None
+            raise EngineFailed("unavailable", self.state().detail) from None
 
     async def stop(self) -> None:
         """Abort what is still in flight and close all connections."""
@@ -317,8 +319,8 @@ class UpstreamEngine:
 
     # ---- what is known
 
-    async def health(self) -> EngineHealth:
-        """Ready when any upstream gets calls. No I/O: the active checks keep it fresh."""
+    def state(self) -> EngineState:
+        """Ready when any upstream gets calls; the active checks keep it fresh."""
         states = self.pool.states()
         up = [s for s in states if not s.ejected]
         detail = f"{len(up)} of {len(states)} upstreams ready"
@@ -328,7 +330,46 @@ class UpstreamEngine:
         ):
             detail += f"; {what}: {', '.join(which)}" if which else ""
         ready = any(s.reachable for s in states)
-        return EngineHealth(ready=ready, models=self.models(), detail=detail)
+        return EngineState("upstream", ready, self.models(), detail, servers=states)
+
+    def memory(self) -> None:
+        """None: servers run elsewhere."""
+
+    def watch(self, metrics: Watcher) -> None:
+        """Whether there is a server for calls, and the state of each."""
+
+        def each(name: str, text: str, read: Callable[[ServerState], float]) -> None:
+            metrics.watch_each(
+                name,
+                text,
+                "upstream",
+                lambda: {state.name: read(state) for state in self.pool.states()},
+            )
+
+        metrics.watch(
+            "gateway_engine_ready",
+            "1 while an engine takes calls.",
+            lambda: any(not state.ejected for state in self.pool.states()),
+        )
+        each("gateway_upstream_available", "0 while a server is ejected.", lambda s: not s.ejected)
+        each(
+            "gateway_upstream_requests_in_flight",
+            "Calls that a server is answering.",
+            lambda s: s.outstanding,
+        )
+        each(
+            "gateway_upstream_ejections_total",
+            "Times that a server was ejected.",
+            lambda s: s.ejections,
+        )
+        each(
+            "gateway_upstream_tries_total",
+            "Calls that a server was given; one that goes on to another server counts at both.",
+            lambda s: s.tries,
+        )
+        each(
+            "gateway_upstream_errors_total", "Those of them that failed there.", lambda s: s.errors
+        )
 
     def models(self) -> tuple[str, ...]:
         """Names that the upstreams list; empty while none tells."""
@@ -348,10 +389,6 @@ class UpstreamEngine:
     def known(self, model: str) -> bool:
         """Whether an upstream lists this name or has answered for it."""
         return self.pool.known(model)
-
-    def upstreams(self) -> tuple[UpstreamState, ...]:
-        """Each upstream's state, in the order of ``urls``."""
-        return self.pool.states()
 
 
 def _names(body: bytes) -> tuple[str, ...] | None:

@@ -6,50 +6,14 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from urllib.parse import urlsplit
+
+from gemma_gateway.core.engine import ServerState, short_name
 
 # How many more calls than the least loaded server the affine one may hold. A prefix-cache hit
 # saves one prefill, which is worth waiting behind a few calls in a continuous batch; without a
 # bound every call of a shared system prompt would pile up on one server.
 AFFINITY_SLACK = 2
 MOST_LEARNED = 64  # names remembered of a server that doesn't list its models
-
-
-def short_name(url: str) -> str:
-    """``host:port`` of a base URL, without the user and password that it may hold."""
-    return urlsplit(url).netloc.rpartition("@")[2]
-
-
-@dataclass(frozen=True, slots=True)
-class UpstreamState:
-    """One upstream as operators see it (metrics, health).
-
-    Args:
-        url: base URL.
-        outstanding: calls it holds now.
-        ejected: whether it gets no calls (but for half-open trials).
-        models: what it serves; None: it doesn't tell, so it is taken to serve everything.
-        failures: failures in a row, of calls or of checks, whichever is more.
-        ejections: times that it was ejected; a failed trial is none.
-        tries: calls that it was given; one that goes on to another server counts at both.
-        errors: those of them that failed there.
-        reachable: it answers its checks, so that it is tried when there is no better one.
-    """
-
-    url: str
-    outstanding: int
-    ejected: bool
-    models: tuple[str, ...] | None
-    failures: int
-    ejections: int
-    tries: int
-    errors: int
-    reachable: bool = True
-
-    @property
-    def name(self) -> str:
-        """Its ``host:port``, as metrics and records call it."""
-        return short_name(self.url)
 
 
 @dataclass(slots=True, eq=False)
@@ -92,9 +56,9 @@ class Upstream:
         prefix has the same order of servers in every gateway process, whoever is away."""
         return blake2b(affinity, key=self._key, digest_size=8).digest()
 
-    def state(self) -> UpstreamState:
+    def state(self) -> ServerState:
         failures = max(self.call_failures, self.check_failures)
-        return UpstreamState(
+        return ServerState(
             self.url,
             self.outstanding,
             self.trial_at > 0,
@@ -273,5 +237,5 @@ class Pool:
         """Names served by any upstream, ejected ones too: their models are away, not unknown."""
         return self._models
 
-    def states(self) -> tuple[UpstreamState, ...]:
+    def states(self) -> tuple[ServerState, ...]:
         return tuple(u.state() for u in self.upstreams)

@@ -1,0 +1,46 @@
+"""The stages that read a request: its bytes, and then what is in them."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from gemma_gateway.core.call import Call, Client
+from gemma_gateway.core.heavy import INLINE_BYTES, Heavy
+from gemma_gateway.core.stage import Step
+
+
+class ReadBody:
+    """Waits for the whole body."""
+
+    name = "body"
+
+    async def enter(self, call: Call, client: Client) -> None:
+        """See ``Stage``; raises what ``Client.body`` raises."""
+        call.request.raw = await client.body()
+
+
+class Steps:
+    """A body's bytes to a valid request, ready for the engine, in steps that need no event loop:
+    those of a large one happen in a thread, in one go.
+
+    Args:
+        heavy: the thread.
+        steps: in order.
+    """
+
+    def __init__(self, heavy: Heavy, steps: tuple[Step, ...]) -> None:
+        self.name = steps[0].name
+        self._heavy = heavy
+        self._steps = steps
+
+    async def enter(self, call: Call, client: Client) -> None:
+        """See ``Stage``."""
+        if len(call.request.raw) <= INLINE_BYTES:
+            self._run(call)
+        else:
+            await self._heavy.run(call.caller, partial(self._run, call))
+
+    def _run(self, call: Call) -> None:
+        for step in self._steps:
+            call.enter(step.name)
+            step.run(call)

@@ -1,0 +1,63 @@
+"""The steps that make a valid request of a body."""
+
+from __future__ import annotations
+
+from gemma_gateway.core.call import Call
+from gemma_gateway.validation import fields
+from gemma_gateway.validation.request import validate
+from gemma_gateway.wire import strict_json
+from gemma_gateway.wire.content_hash import content_hash
+
+IGNORED = "x-gateway-ignored"  # tells the client which fields were left out
+
+
+class Decode:
+    """Reads the JSON, leaves out the fields that no engine is to get, and finds the texts.
+
+    Args:
+        max_depth: how many arrays and objects may stand inside one another.
+        allowed: engine internals that the operator lets clients set.
+    """
+
+    name = "validation"
+
+    def __init__(self, max_depth: int, allowed: frozenset[str]) -> None:
+        self._max_depth = max_depth
+        self._allowed = allowed
+
+    def run(self, call: Call) -> None:
+        """See ``Step``; raises VALIDATION_ERROR with ``param`` naming the field."""
+        request = call.request
+        body = strict_json.loads(request.raw, self._max_depth)
+        if ignored := fields.select(call.dialect, body, self._allowed):
+            call.answer.headers[IGNORED] = fields.header(ignored)
+        request.messages = call.dialect.messages(body)
+        request.body = body
+
+
+class Validate:
+    """Holds the request to the bounds of its caller's tier, and fills in the tier's defaults.
+
+    Args:
+        allowed: engine internals that the operator lets clients set.
+    """
+
+    name = "validation"
+
+    def __init__(self, allowed: frozenset[str]) -> None:
+        self._allowed = allowed
+
+    def run(self, call: Call) -> None:
+        """See ``Step``; raises VALIDATION_ERROR with ``param`` naming the field."""
+        request, principal = call.request, call.principal
+        assert principal is not None  # the first stage knows
+        body, messages = request.body, request.messages
+        request.logprobs_tokens = validate(
+            call.dialect, body, messages, principal.tier, self._allowed
+        )
+        request.content_hash = request.affinity = content_hash(messages)
+        if len(messages) > 2:  # later turns of a conversation find the prefix of the earlier ones
+            request.affinity = content_hash(messages[:2])
+        request.input_length = sum(len(s.text) for m in messages if m.counts for s in m.slots)
+        request.stream = body.get("stream") is True
+        request.usage_hidden = request.stream and call.dialect.ask_usage(body)
