@@ -23,7 +23,7 @@ from tests.road import read
 from gemma_gateway.core.call import Call
 from gemma_gateway.core.errors import GatewayError
 from gemma_gateway.core.heavy import INLINE_BYTES, Heavy
-from gemma_gateway.pipeline.delivery import judge
+from gemma_gateway.pipeline.delivery import judged
 from gemma_gateway.safety import input as incoming
 from gemma_gateway.safety.policy import Policy
 from gemma_gateway.settings import Tier
@@ -46,7 +46,7 @@ def take(policy: Policy, raw: bytes) -> str:
 
 def give(policy: Policy, raw: bytes) -> str:
     """Judge an answer."""
-    verdict, _ = judge(policy, Call("", Chat()), raw)
+    verdict, _ = judged(policy, Call("", Chat()), raw)
     return "changed" if verdict.changed else "ok"
 
 

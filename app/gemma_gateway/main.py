@@ -61,6 +61,7 @@ from gemma_gateway.pipeline.gateway import Gateway
 from gemma_gateway.pipeline.routing import Routing
 from gemma_gateway.quality.service import Quality
 from gemma_gateway.safety.controls import ControlTokens
+from gemma_gateway.safety.filter import Filter, chain
 from gemma_gateway.safety.policy import Policy
 from gemma_gateway.safety.stage import BreakControlTokens, Judge, Sanitise
 from gemma_gateway.settings import Settings
@@ -142,6 +143,7 @@ class Parts:
 
     def _call_path(self, settings: Settings, engine: Engine) -> None:
         self.policy = Policy.load(settings.policy_file)
+        self.filter = chain(made(FILTERS, self))
         self.controls = ControlTokens(settings.control_tokens, engine.control_tokens)
         self.heavy = Heavy()
         self.places = Places()
@@ -162,7 +164,7 @@ class Parts:
             self.limits,
             engine,
             lambda document: self.controls.write(document)[0],
-            Delivery(self.policy, self.heavy),
+            Delivery(self.filter, self.heavy),
             made(TAPS, self),
             made(OBSERVERS, self),
         )
@@ -274,9 +276,11 @@ STEPS: Factories[Step] = (
     lambda p: Sanitise(),
     lambda p: Validate(p.allowed),
     lambda p: p.routing,
-    lambda p: Judge(p.policy),
+    lambda p: Judge(p.filter),
     lambda p: BreakControlTokens(p.controls),
 )
+# What texts pass, of requests and of answers.
+FILTERS: Factories[Filter] = (lambda p: p.policy,)
 LIMITS: Factories[Limit] = (lambda p: RequestWindows(p.limiter, p.metrics.limits_decided),)
 # What stands before the engine, the outermost last.
 DECORATORS: tuple[Callable[[Engine], Engine], ...] = ()

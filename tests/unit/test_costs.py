@@ -12,7 +12,7 @@ import pytest
 from gemma_gateway.core.call import Call
 from gemma_gateway.core.dialect import Dialect
 from gemma_gateway.core.errors import Code, GatewayError
-from gemma_gateway.pipeline.delivery import judge
+from gemma_gateway.pipeline.delivery import judged
 from gemma_gateway.safety import input as incoming
 from gemma_gateway.safety.policy import Policy
 from gemma_gateway.settings import Tier
@@ -86,7 +86,7 @@ def test_long_keys_over_many_strings(dialect: Dialect, start: bytes, end: bytes)
 def test_an_answer_takes_at_most_twenty_times_its_size(name: str, size: int) -> None:
     raw = answers(size)[name]
     verdict: list[Any] = []
-    held = peak(lambda: verdict.append(judge(POLICY, Call("", Chat()), raw)))
+    held = peak(lambda: verdict.append(judged(POLICY, Call("", Chat()), raw)))
     assert held <= TIMES * len(raw) + MORE
     assert verdict[0][1] is raw
 
@@ -100,7 +100,7 @@ def test_the_same_alternative_is_judged_once() -> None:
             return super().find(text)
 
     raw = answers(300_000)["logprobs"]
-    judge(Counting(), Call("", Chat()), raw)
+    judged(Counting(), Call("", Chat()), raw)
     assert len([text for text in asked if text.startswith(" w") and len(text) < 5]) <= 21
 
 

@@ -259,14 +259,14 @@ def test_what_a_block_starts_with_is_not_missed() -> None:
     assert stream.quick(raw) == (start.slots[0].channel, "te")
     tool = {"type": "tool_use", "id": "t", "name": "hidden", "input": {"q": "v"}}
     start = stream.read(sse({"type": "content_block_start", "index": 1, "content_block": tool}))
-    assert start.repeats == ["hidden", "v"]
+    assert [slot.text for slot in start.repeats] == ["hidden", "v"]
 
 
 def test_nothing_is_added_to_a_block_that_never_left() -> None:
     stream = MessagesStream()
     block = {"type": "text", "text": "ok", "citations": [{"cited_text": "hate"}]}
     start = stream.read(sse({"type": "content_block_start", "index": 0, "content_block": block}))
-    assert start.repeats == ["hate"]
+    assert [slot.text for slot in start.repeats] == ["hate"]
     assert stream.extra(start.slots[0].channel, "ok") == b""
     assert [doc["type"] for doc in docs(stream.refusal())] == ["message_delta", "message_stop"]
 
@@ -284,7 +284,7 @@ def test_thinking_is_a_channel_signatures_are_not_and_citations_are_read() -> No
     signature = delta(type="signature_delta", signature="hate")
     assert (signature.slots, signature.repeats) == ([], [])
     cited = delta(type="citations_delta", citation={"type": "x", "cited_text": "c"})
-    assert cited.repeats == ["c"]
+    assert [slot.text for slot in cited.repeats] == ["c"]
     stop = stream.read(sse({"type": "content_block_stop", "index": 0}))
     assert set(stop.closes or ()) == {thought.slots[0].channel, text.slots[0].channel}
 

@@ -97,7 +97,8 @@ class Event:
         doc: decoded JSON, or None (``[DONE]``, comments).
         slots: pieces of text in it, in order.
         closes: channels that end with this event (after its own pieces); ``ALL`` for every one.
-        repeats: whole texts that this event says again (Responses' done events).
+        repeats: whole texts that this event says again (Responses' done events): judged each on its
+            own, and rewritten where a filter changes texts.
         usage: the engine's token counts, where the event tells them.
         finish: why the answer ends, where the event tells it.
         hidden: the client didn't ask for this event (usage chunk added by the gateway).
@@ -109,7 +110,7 @@ class Event:
     doc: Json | None = None
     slots: list[Slot] = field(default_factory=list)
     closes: Iterable[Hashable] | None = None
-    repeats: list[str] = field(default_factory=list)
+    repeats: list[Slot] = field(default_factory=list)
     usage: Usage | None = None
     finish: str = ""
     hidden: bool = False

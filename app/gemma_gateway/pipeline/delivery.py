@@ -18,8 +18,9 @@ from gemma_gateway.core.engine import EngineFailed, EngineReply
 from gemma_gateway.core.errors import Code, GatewayError
 from gemma_gateway.core.heavy import INLINE_BYTES, Heavy
 from gemma_gateway.core.usage import Usage
+from gemma_gateway.safety.filter import Filter
 from gemma_gateway.safety.output import OutputGuard, Verdict, judge_answer
-from gemma_gateway.safety.policy import Match, Policy
+from gemma_gateway.safety.terms import Match
 from gemma_gateway.telemetry.log import logger
 from gemma_gateway.wire import engine_error, large_json, retry
 
@@ -38,12 +39,12 @@ class Delivery:
     """Takes answers to clients, as streams or whole.
 
     Args:
-        policy: judges them.
+        judge: of their texts.
         heavy: where large ones are judged.
     """
 
-    def __init__(self, policy: Policy, heavy: Heavy) -> None:
-        self._policy = policy
+    def __init__(self, judge: Filter, heavy: Heavy) -> None:
+        self._filter = judge
         self._heavy = heavy
 
     async def deliver(self, call: Call, client: Client, reply: EngineReply) -> str:
@@ -67,16 +68,16 @@ class Delivery:
                 call.answer.usage = Usage()
                 raise _refused(call, reply, raw)
             if len(raw) <= INLINE_BYTES:
-                verdict, body = judge(self._policy, call, raw)
+                verdict, body = judged(self._filter, call, raw)
             else:
-                work = partial(judge, self._policy, call, raw)
+                work = partial(judged, self._filter, call, raw)
                 verdict, body = await self._heavy.run(call.caller, work)
         await client.answer(call, 200, body)
         return _decided(call, verdict.match, verdict.flags)
 
     async def _stream(self, call: Call, client: Client, reply: EngineReply) -> str:
         answer, stream = call.answer, call.dialect.stream(call.request.usage_hidden)
-        guard = OutputGuard(self._policy, stream)
+        guard = OutputGuard(self._filter, stream)
         failure: GatewayError | None = None
         await client.begin(call)
         try:
@@ -162,13 +163,13 @@ class engine_errors:
             raise GatewayError(code) from None
 
 
-def judge(policy: Policy, call: Call, raw: bytes) -> tuple[Verdict, bytes]:
+def judged(judge: Filter, call: Call, raw: bytes) -> tuple[Verdict, bytes]:
     """Judge a whole answer: the verdict, and what the client gets."""
     try:
         doc: Json = large_json.loads(raw)
         call.answer.usage = call.dialect.usage(doc) or Usage()
         call.answer.finish_reason = call.dialect.finish(doc)
-        verdict = judge_answer(policy, call.dialect, doc)
+        verdict = judge_answer(judge, call.dialect, doc)
         body = orjson.dumps(doc) if verdict.changed else raw
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         logger.warning("unreadable answer from the engine: %s", type(error).__name__)

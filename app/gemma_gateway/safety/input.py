@@ -6,8 +6,9 @@ from collections.abc import Hashable, Iterable, Iterator
 
 from gemma_gateway.core.dialect import Message, Slot
 from gemma_gateway.core.errors import Code, GatewayError
-from gemma_gateway.safety.policy import Match, Policy
+from gemma_gateway.safety.filter import Filter
 from gemma_gateway.safety.sanitise import sanitise as clean
+from gemma_gateway.safety.terms import Match
 from gemma_gateway.wire.walk import place
 
 
@@ -45,7 +46,7 @@ def sanitise(messages: list[Message]) -> bool:
     return changed
 
 
-def check(policy: Policy, messages: list[Message]) -> set[str]:
+def check(judge: Filter, messages: list[Message]) -> set[str]:
     """Judge every text, and the parts of a message together, so that none hides in the seams.
 
     Returns:
@@ -59,15 +60,15 @@ def check(policy: Policy, messages: list[Message]) -> set[str]:
         for slots in _channels(message):
             texts = [slot.text for slot in slots]
             for slot, text in zip(slots, texts, strict=True):
-                if (match := policy.find(text)) is not None:
+                if (match := judge.find(text)) is not None:
                     raise Filtered(match, place(slot.where))
             if len(texts) > 1:
                 texts += ["".join(texts), " ".join(texts)]
                 for text in texts[-2:]:
-                    if (match := policy.find(text)) is not None:
+                    if (match := judge.find(text)) is not None:
                         raise Filtered(match, place(slots[0].where))
-            if policy.flagging:
-                flagged.update(*map(policy.flags, texts))
+            if judge.flagging:
+                flagged.update(*map(judge.flags, texts))
     return flagged
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from gemma_gateway.safety.policy import Policy
+from gemma_gateway.safety.filter import Filter
 from gemma_gateway.safety.trail import Tokens
 
 
@@ -20,8 +20,8 @@ class Lane:
 
     __slots__ = ("held_since", "said", "scanner", "tokens")
 
-    def __init__(self, policy: Policy) -> None:
-        self.scanner = policy.scanner()
+    def __init__(self, judge: Filter) -> None:
+        self.scanner = judge.scanner()
         self.tokens: Tokens | None = None
         self.said: list[str] = []
         self.held_since = 0.0

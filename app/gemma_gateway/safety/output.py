@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 
 from gemma_gateway.core.dialect import ALL, AnswerStream, Dialect, Event, Json, Slot
 from gemma_gateway.core.usage import Usage
+from gemma_gateway.safety.filter import Filter
 from gemma_gateway.safety.lane import Held, Lane
-from gemma_gateway.safety.policy import Match, Policy
+from gemma_gateway.safety.terms import Match
 from gemma_gateway.safety.trail import Tokens, drop_alternatives, judge_trail
 from gemma_gateway.wire.large_json import LARGE_BYTES
 
@@ -35,9 +36,9 @@ class OutputGuard:
         rest: the beginning of an event that hasn't come to its end.
     """
 
-    def __init__(self, policy: Policy, stream: AnswerStream) -> None:
-        self._policy = policy
-        self._flagging = policy.flagging
+    def __init__(self, judge: Filter, stream: AnswerStream) -> None:
+        self._filter = judge
+        self._flagging = judge.flagging
         self._stream = stream
         self._lanes: dict[Hashable, Lane] = {}
         self.rest = bytearray()
@@ -134,7 +135,7 @@ class OutputGuard:
         return raw if released == text else self._judge(raw, released)
 
     def _open(self, channel: Hashable) -> Lane:
-        lane = self._lanes[channel] = Lane(self._policy)
+        lane = self._lanes[channel] = Lane(self._filter)
         return lane
 
     def _judge(self, raw: bytes, released: str | None) -> bytes:
@@ -162,8 +163,10 @@ class OutputGuard:
             if self.blocked is not None:
                 return self._refuse(event, place)
         before, touched = self._closing(event)
-        for text in event.repeats:
-            self.blocked = self.blocked or self._policy.find(text)
+        for slot in event.repeats:
+            self.blocked = self.blocked or self._filter.find(slot.text)
+            if self._filter.rewrites:
+                touched |= _rewrite(self._filter, [slot])[1]
         if self.blocked is not None:
             return before + self._refuse(event, len(event.slots))
         if event.hidden:
@@ -185,8 +188,8 @@ class OutputGuard:
         if changed:
             slot.put(released)
         if slot.trail is not None:
-            changed |= drop_alternatives(self._policy, slot.trail)
-            lane.tokens = lane.tokens or Tokens(self._policy)
+            changed |= drop_alternatives(self._filter, slot.trail)
+            lane.tokens = lane.tokens or Tokens(self._filter)
             changed |= lane.tokens.follow(slot.trail)
         return changed
 
@@ -225,7 +228,7 @@ class OutputGuard:
         return tail, lane.tokens
 
     def _flagged(self, lane: Lane) -> set[str]:
-        return self._policy.flags("".join(lane.said)) if lane.said else set()
+        return self._filter.flags("".join(lane.said)) if lane.said else set()
 
     def _refuse(self, event: Event, place: int) -> bytes:
         """The clean part of the event in which a match was decided, then the dialect's ending.
@@ -237,7 +240,7 @@ class OutputGuard:
             slot.put("")
             if slot.trail is not None:
                 slot.trail.give([])
-        said_again = any(self._policy.find(text) is not None for text in event.repeats)
+        said_again = any(self._filter.find(s.text) is not None for s in event.repeats)
         if event.closes is None and not event.last and not said_again:
             return self._stream.write(event) + self._stream.refusal()
         # The event says how the answer ended, and it ends otherwise: only its text may go out.
@@ -260,20 +263,25 @@ class Verdict:
     flags: set[str] = field(default_factory=set)
 
 
-def judge_answer(policy: Policy, dialect: Dialect, doc: Json) -> Verdict:
+def judge_answer(judge: Filter, dialect: Dialect, doc: Json) -> Verdict:
     """Judge a whole answer in place: each choice keeps its clean text, and ends at a match."""
     verdict = Verdict()
     channels = _by_channel(dialect.answer(doc))
     for slots in channels.values():
         for slot in slots:
             if slot.trail is not None:
-                verdict.changed |= judge_trail(policy, slot.trail)
-        if policy.flagging:
-            verdict.flags |= policy.flags("".join(slot.text for slot in slots))
+                verdict.changed |= judge_trail(judge, slot.trail)
+        if judge.flagging:
+            verdict.flags |= judge.flags("".join(slot.text for slot in slots))
     for channel in list(channels):
         if verdict.match is not None:  # that refusal may have dropped other texts of its choice
             channels = _by_channel(dialect.answer(doc))
-        found = _cut(policy, channels.get(channel, []))
+        slots = channels.get(channel, [])
+        if judge.rewrites:
+            found, changed = _rewrite(judge, slots)
+            verdict.changed |= changed
+        else:
+            found = _cut(judge, slots)
         if found is not None:
             match, slot = found
             dialect.refuse(doc, slot)
@@ -290,12 +298,12 @@ def _by_channel(slots: Iterable[Slot]) -> dict[Hashable, list[Slot]]:
     return channels
 
 
-def _cut(policy: Policy, slots: list[Slot]) -> tuple[Match, Slot] | None:
+def _cut(judge: Filter, slots: list[Slot]) -> tuple[Match, Slot] | None:
     """Cut the texts of one channel at their first match: (match, slot that has the cut)."""
     texts = [slot.text for slot in slots]
-    if policy.find("".join(texts)) is None:
+    if judge.find("".join(texts)) is None:
         return None
-    scanner = policy.scanner()
+    scanner = judge.scanner()
     clean = sum(len(scanner.push(text)) for text in texts) + len(scanner.close())
     if scanner.match is None:
         return None
@@ -307,3 +315,21 @@ def _cut(policy: Policy, slots: list[Slot]) -> tuple[Match, Slot] | None:
     for later in slots[cut + 1 :]:
         later.put("")
     return scanner.match, slots[cut]
+
+
+def _rewrite(judge: Filter, slots: list[Slot]) -> tuple[tuple[Match, Slot] | None, bool]:
+    """The same by a filter that changes texts, and whether it changed any: what it holds back moves
+    into the next text of the channel."""
+    before = [slot.text for slot in slots]
+    scanner, cut = judge.scanner(), None
+    for slot, text in zip(slots, before, strict=True):
+        if cut is not None:
+            slot.put("")
+            continue
+        left = scanner.push(text)
+        if slot is slots[-1]:
+            left += scanner.close()
+        slot.put(left)
+        if scanner.match is not None:
+            cut = (scanner.match, slot)
+    return cut, before != [slot.text for slot in slots]

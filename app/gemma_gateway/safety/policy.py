@@ -65,6 +65,7 @@ class Policy:
     """
 
     def __init__(self, categories: tuple[Category, ...] = ()) -> None:
+        self.rewrites = False
         self._blocked = Terms(_entries(categories, "block"))
         self._flagged = Terms(_entries(categories, "flag"))
         self._machine = Machine(self._blocked)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from gemma_gateway.core.call import Call, Decision
 from gemma_gateway.safety import input as incoming
 from gemma_gateway.safety.controls import ControlTokens
-from gemma_gateway.safety.policy import Policy
+from gemma_gateway.safety.filter import Filter
 
 
 class Sanitise:
@@ -19,21 +19,21 @@ class Sanitise:
 
 
 class Judge:
-    """Judges the texts by the content policy.
+    """Judges the texts by the filters.
 
     Args:
-        policy: what may not be said.
+        judge: what may not be said.
     """
 
     name = "safety"
 
-    def __init__(self, policy: Policy) -> None:
-        self._policy = policy
+    def __init__(self, judge: Filter) -> None:
+        self._filter = judge
 
     def run(self, call: Call) -> None:
         """See ``Step``; raises CONTENT_FILTERED with the place of the text."""
         try:
-            flagged = incoming.check(self._policy, call.request.messages)
+            flagged = incoming.check(self._filter, call.request.messages)
         except incoming.Filtered as filtered:
             call.decisions.append(Decision("input", filtered.match.category, "block"))
             raise

@@ -7,7 +7,7 @@ from collections import deque
 from typing import Any
 
 from gemma_gateway.core.dialect import Trail
-from gemma_gateway.safety.policy import Policy
+from gemma_gateway.safety.filter import Filter
 
 _UTF8 = codecs.getincrementaldecoder("utf-8")
 
@@ -20,8 +20,9 @@ class Tokens:
     An entry with a part of a character waits for the rest of it.
     """
 
-    def __init__(self, policy: Policy) -> None:
-        self._scanner = policy.scanner()
+    def __init__(self, judge: Filter) -> None:
+        self._rewrites = judge.rewrites
+        self._scanner = judge.scanner()
         self._decoder = _UTF8("replace")
         self._waiting: deque[tuple[int, Any]] = deque()  # (characters up to its end, entry)
         self._came = 0  # characters of all entries
@@ -30,6 +31,9 @@ class Tokens:
     def follow(self, trail: Trail) -> bool:
         """Let the entries that may leave do so; whether that changed the trail."""
         came = trail.take()
+        if self._rewrites:  # they would spell what was changed
+            trail.give([])
+            return bool(came)
         alone = not self._waiting
         for piece, entry in came:
             data = piece if isinstance(piece, bytes) else piece.encode("utf-8", "replace")
@@ -63,12 +67,12 @@ class Tokens:
         return ready
 
 
-def judge_trail(policy: Policy, trail: Trail) -> bool:
+def judge_trail(judge: Filter, trail: Trail) -> bool:
     """Judge a trail that is all there: its entries and alternatives; whether it changed."""
-    changed = drop_alternatives(policy, trail)
+    changed = drop_alternatives(judge, trail)
     entries = trail.take()
     trail.give(entries)
-    tokens = Tokens(policy)
+    tokens = Tokens(judge)
     tokens.follow(trail)
     tokens.end(trail)
     kept = trail.take()
@@ -76,15 +80,15 @@ def judge_trail(policy: Policy, trail: Trail) -> bool:
     return changed or len(kept) != len(entries)
 
 
-def drop_alternatives(policy: Policy, trail: Trail) -> bool:
+def drop_alternatives(judge: Filter, trail: Trail) -> bool:
     """Remove what was not chosen and holds a blocked term, or can't be read; whether there was
     any."""
     blocked: dict[str, bool] = {}  # the same tokens come again and again
     dropped = []
     for text, drop in trail.side_texts():
         if text is not None and text not in blocked:
-            blocked[text] = policy.find(text) is not None
-        if text is None or blocked[text]:
+            blocked[text] = judge.find(text) is not None
+        if text is None or blocked[text] or judge.rewrites:
             dropped.append(drop)
     for drop in dropped:
         drop()

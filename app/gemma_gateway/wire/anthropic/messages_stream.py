@@ -224,7 +224,7 @@ class MessagesStream:
 
     def _say(self, event: Event, node: Any) -> None:
         if isinstance(node, dict):
-            event.repeats += [slot.text for slot in openai.leaves(node, "content", SKIP)]
+            event.repeats += openai.leaves(node, "content", SKIP)
 
     def _read_usage(self, event: Event, holder: Any) -> None:
         self._usage = event.usage = read_usage(holder, self._usage) or self._usage

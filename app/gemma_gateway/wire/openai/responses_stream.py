@@ -238,7 +238,7 @@ def _say_again(event: Event, node: Any, where: str) -> None:
     for slot in texts(node, where):
         if slot.trail is None:
             if slot.text:
-                event.repeats.append(slot.text)
+                event.repeats.append(slot)
         else:
             slot.channel = ("again", slot.where)
             event.slots.append(slot)
