@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,10 @@ from gemma_gateway.admin.keys import KeyAdmin
 from gemma_gateway.admin.overview import Overview
 from gemma_gateway.alerts.book import MOST_HISTORY
 from gemma_gateway.alerts.service import Alerts
-from gemma_gateway.api import errors, schema
+from gemma_gateway.api import schema
 from gemma_gateway.api.edge import Edge
 from gemma_gateway.api.endpoint import EngineEndpoint
+from gemma_gateway.api.errors import ErrorBodies
 from gemma_gateway.api.intake import Intake
 from gemma_gateway.api.peer import Peers
 from gemma_gateway.api.routes import alerts as alert_routes
@@ -264,9 +265,12 @@ def _engine(settings: Settings) -> Engine:
     )
 
 
-def build(parts: Parts) -> Edge:
-    """The ASGI application. Its parts are started by ``Parts.running``, around the server."""
+def build(parts: Parts, dialects: Sequence[Dialect] = DIALECTS) -> Edge:
+    """The ASGI application. Its parts are started by ``Parts.running``, around the server.
 
+    Args:
+        dialects: of the engine routes.
+    """
     app = FastAPI(
         title="Gemma gateway",
         version=__version__,
@@ -275,6 +279,7 @@ def build(parts: Parts) -> Edge:
         redoc_url=None,
         redirect_slashes=False,  # it would send the client to what it named as our host
     )
+    errors = ErrorBodies(dialects)
     errors.install(app)
     app.include_router(routes.router(parts.gateway, parts.health))
     app.include_router(monitoring.router(parts.gateway, parts.overview, parts.export))
@@ -283,9 +288,9 @@ def build(parts: Parts) -> Edge:
     app.include_router(alert_routes.router(parts.gateway, parts.alerts))
     app.include_router(key_routes.router(parts.gateway, parts.key_admin))
     app.include_router(console.router(Site.installed()))
-    schema.install(app)
+    schema.install(app, dialects)
     watch, bodies = Watch(), Intake(parts.settings.max_body_bytes)
     endpoints = {
-        d.path: EngineEndpoint(parts.gateway, d, watch, bodies, parts.tracer) for d in DIALECTS
+        d.path: EngineEndpoint(parts.gateway, d, watch, bodies, parts.tracer) for d in dialects
     }
-    return Edge(app, endpoints, Peers(parts.settings.trusted_proxies), watch)
+    return Edge(app, endpoints, Peers(parts.settings.trusted_proxies), watch, errors)

@@ -278,7 +278,7 @@ class Gateway:
             call.upstream, call.queue_time = request.tally.server, request.tally.queue_time()
             if reply is not None:
                 await reply.abort()
-            if call.usage is None and call.dialect.generates:
+            if call.usage is None and call.dialect.charged:
                 call.usage = _aborted(call, request.tally)
 
     def _judged(self, delivered: delivery.Delivered) -> str:
@@ -311,7 +311,7 @@ class Gateway:
             meters.rate.observe(usage.completion_tokens / seconds)
             if principal is not None:
                 self.ledger.record(principal.key_id, usage, model)
-        if call.dialect.generates:
+        if call.dialect.charged:
             record = record_of(call, model, status, outcome, seconds, self.memory)
             self.journal.add(record)
         if self.log is not None:
