@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,10 +24,11 @@ from gemma_gateway.admin.overview import Overview
 from gemma_gateway.admin.own import Own
 from gemma_gateway.alerts.book import MOST_HISTORY
 from gemma_gateway.alerts.service import Alerts
-from gemma_gateway.api import errors, schema
+from gemma_gateway.api import schema
 from gemma_gateway.api.auth import Auth
 from gemma_gateway.api.edge import Edge
 from gemma_gateway.api.endpoint import EngineEndpoint
+from gemma_gateway.api.errors import ErrorBodies
 from gemma_gateway.api.intake import Intake
 from gemma_gateway.api.peer import Peers
 from gemma_gateway.api.routes import alerts as alert_routes
@@ -356,9 +357,12 @@ def _engine(settings: Settings) -> Engine:
     )
 
 
-def build(parts: Parts) -> Edge:
-    """The ASGI application. Its parts are started by ``Parts.running``, around the server."""
+def build(parts: Parts, dialects: Sequence[Dialect] = DIALECTS) -> Edge:
+    """The ASGI application. Its parts are started by ``Parts.running``, around the server.
 
+    Args:
+        dialects: of the engine routes.
+    """
     app = FastAPI(
         title="Gemma gateway",
         version=__version__,
@@ -367,14 +371,15 @@ def build(parts: Parts) -> Edge:
         redoc_url=None,
         redirect_slashes=False,  # it would send the client to what it named as our host
     )
+    errors = ErrorBodies(dialects)
     errors.install(app)
     for router in made(ROUTES, parts):
         app.include_router(router)
-    schema.install(app)
+    schema.install(app, dialects)
     watch, bodies = Watch(), Intake(parts.settings.max_body_bytes)
     timeout = parts.settings.request_timeout
     endpoints = {
         dialect.path: EngineEndpoint(parts.gateway, dialect, watch, bodies, timeout, parts.tracer)
-        for dialect in DIALECTS
+        for dialect in dialects
     }
-    return Edge(app, endpoints, Peers(parts.settings.trusted_proxies), watch)
+    return Edge(app, endpoints, Peers(parts.settings.trusted_proxies), watch, errors)

@@ -168,10 +168,10 @@ def disagreements(rules: dict[str, Rule], alerts: list[dict[str, Any]]) -> list[
     return said + [f"{name}: no rule" for name in found]
 
 
-def test_the_routes_are_those_that_generate() -> None:
+def test_the_routes_are_those_that_are_charged() -> None:
     (pattern,) = {p for text in EXPRESSIONS for p in re.findall(r'route=~"([^"]+)"', text)}
     assert {d.path for d in DIALECTS if re.fullmatch(pattern, d.path)} == {
-        d.path for d in DIALECTS if d.generates
+        d.path for d in DIALECTS if d.charged
     }
 
 

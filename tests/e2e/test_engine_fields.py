@@ -7,11 +7,13 @@ import importlib
 
 import pytest
 
+from gemma_gateway.main import DIALECTS
 from gemma_gateway.validation.constraints import STRUCTURED
-from gemma_gateway.validation.fields import FIELDS, INTERNALS
+from gemma_gateway.validation.fields import INTERNALS
 from tests.e2e.conftest import need
 
 VLLM = "vllm.entrypoints"
+FIELDS = {dialect.name: dialect.fields for dialect in DIALECTS}
 MODELS = {
     "chat": (f"{VLLM}.openai.chat_completion.protocol", "ChatCompletionRequest"),
     "completions": (f"{VLLM}.openai.completion.protocol", "CompletionRequest"),

@@ -16,7 +16,7 @@ import aiohttp
 import pytest
 
 from gemma_gateway.access.throttle import BURST
-from gemma_gateway.pipeline.gateway import ASIDE_BURST
+from gemma_gateway.limits.aside import BURST as ASIDE_BURST
 from tests.calls import PATHS, ask, post, state
 from tests.process import AUTH, OPERATOR, Engine, Gateway
 

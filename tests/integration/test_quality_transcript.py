@@ -15,8 +15,8 @@ from gemma_gateway.quality.transcript import item_of
 from tests.loopback import Loopback
 
 Json = dict[str, Any]
-GENERATING = [dialect for dialect in DIALECTS if dialect.generates]
-EACH = pytest.mark.parametrize("dialect", GENERATING, ids=lambda d: d.name)
+JUDGED = [dialect for dialect in DIALECTS if dialect.judged]
+EACH = pytest.mark.parametrize("dialect", JUDGED, ids=lambda d: d.name)
 STREAMED = pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 
 
@@ -54,7 +54,7 @@ async def test_question_and_answer(dialect: Any, stream: bool) -> None:
 
 
 @STREAMED
-@pytest.mark.parametrize("dialect", [d for d in GENERATING if d.name != "completions"])
+@pytest.mark.parametrize("dialect", [d for d in JUDGED if d.name != "completions"])
 async def test_thoughts_and_calls_are_no_answer(dialect: Any, stream: bool) -> None:
     script = {"reasoning": ["I think so."], "tools": [["find", ['{"q": "sea"}']]]}
     body = request(dialect.name, "Where is the sea?")
@@ -67,7 +67,7 @@ async def test_thoughts_and_calls_are_no_answer(dialect: Any, stream: bool) -> N
 @STREAMED
 async def test_of_several_choices_the_first_counts(stream: bool) -> None:
     body = request("chat", "Where?", n=2)
-    found = await item(GENERATING[0], body, stream, choices=[["Here."], ["There."]])
+    found = await item(JUDGED[0], body, stream, choices=[["Here."], ["There."]])
     assert found is not None
     assert found.answer == "Here."
 
@@ -81,7 +81,7 @@ async def test_tools_and_documents_are_the_context() -> None:
     ]
     documents = [{"title": "Pool", "text": "Entry costs 4 euros."}, "x", {"text": 7}]
     body = {"messages": messages, "documents": documents, "max_tokens": 9}
-    found = await item(GENERATING[0], body, False, pieces=["At seven."])
+    found = await item(JUDGED[0], body, False, pieces=["At seven."])
     assert found is not None
     assert [turn.role for turn in found.turns] == ["system", "user", "assistant", "tool"]
     assert found.question == "When?"

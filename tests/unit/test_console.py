@@ -8,7 +8,7 @@ import pytest
 from fastapi import FastAPI
 from starlette.types import Message, Scope
 
-from gemma_gateway.api import errors
+from gemma_gateway.api.errors import ErrorBodies
 from gemma_gateway.api.routes import console
 from gemma_gateway.console.site import Asset, Site
 
@@ -38,7 +38,7 @@ async def fetch(app: FastAPI, path: str) -> tuple[int, dict[str, str], bytes]:
 
 async def test_a_console_that_is_not_built_says_so_and_how_to_build_it(tmp_path: Path) -> None:
     app = FastAPI(docs_url=None)
-    errors.install(app)
+    ErrorBodies(()).install(app)
     app.include_router(console.router(Site(tmp_path / "nothing")))
     status, headers, body = await fetch(app, "/console")
     assert status == 404

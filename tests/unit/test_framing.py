@@ -16,6 +16,8 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 
 from gemma_gateway.api import http
+from gemma_gateway.api.errors import ErrorBodies
+from gemma_gateway.main import DIALECTS
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 BODY = b'{"a": "GET /smuggled HTTP/1.1"}'
@@ -28,6 +30,12 @@ CHUNKED = b"transfer-encoding: chunked\r\n\r\n5;a=b\r\n%s\r\n%x\r\n%s\r\n0\r\n\r
     BODY[5:],
 )
 ONE_CHUNK = b"%x\r\n%s\r\n0\r\n\r\n" % (len(BODY), BODY)
+
+
+class Http(http.BoundedHttp):
+    """The server's protocol, with the gateway's routes."""
+
+    errors = ErrorBodies(DIALECTS)
 
 
 @dataclass(frozen=True)
@@ -64,9 +72,7 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def port() -> AsyncIterator[int]:
-    config = uvicorn.Config(
-        echo, port=0, http=http.BoundedHttp, ws="none", lifespan="off", log_config=None
-    )
+    config = uvicorn.Config(echo, port=0, http=Http, ws="none", lifespan="off", log_config=None)
     server = uvicorn.Server(config)
     running = asyncio.create_task(server._serve())
     while not server.started:

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from gemma_gateway.core.dialect import Dialect
 from gemma_gateway.core.errors import Code, GatewayError
+from gemma_gateway.main import DIALECTS
 from gemma_gateway.settings import Tier
 from gemma_gateway.validation import fields
-from gemma_gateway.validation.fields import FIELDS, INTERNALS
+from gemma_gateway.validation.fields import INTERNALS
 from gemma_gateway.validation.parameters import CHECKS
 from gemma_gateway.validation.request import validate
 from gemma_gateway.wire.openai.chat import Chat
@@ -263,7 +264,8 @@ def test_routes_that_generate_nothing_get_no_generation_fields() -> None:
     assert refusal({"prompt": "a", "chat_template": "x"}, dialect=Tokenize()) == "chat_template"
 
 
-NAMED = sorted({*CHECKS, *INTERNALS, "n_predict", "guided_json", "odd"}.union(*FIELDS.values()))
+FIELDS = [dialect.fields for dialect in DIALECTS]
+NAMED = sorted({*CHECKS, *INTERNALS, "n_predict", "guided_json", "odd"}.union(*FIELDS))
 NAMES = ["role", "content", "type", "text", "name", "function", "arguments", "tool_calls"]
 names = st.sampled_from([*NAMES, "image_url", "file", "url", "user", "assistant"])
 values = st.recursive(

@@ -229,12 +229,6 @@ def test_ask_usage_keeps_the_clients_options() -> None:
     assert CHAT.ask_usage({"stream_options": {"include_usage": False}})
 
 
-def test_max_tokens_key_is_the_one_that_the_client_uses() -> None:
-    assert CHAT.max_tokens_key({}) == "max_tokens"
-    assert CHAT.max_tokens_key({"max_completion_tokens": 5}) == "max_completion_tokens"
-    assert CHAT.max_tokens_key({"max_completion_tokens": None}) == "max_tokens"
-
-
 # --- streams
 
 FIRST = (

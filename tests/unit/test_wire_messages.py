@@ -452,7 +452,9 @@ def test_the_client_reads_our_errors() -> None:
 
 def test_counting_checks_the_same_texts_and_generates_nothing() -> None:
     dialect = CountTokens()
-    assert not dialect.generates
+    assert not dialect.streams
+    assert not dialect.charged
+    assert not dialect.max_tokens
     assert not dialect.sampling
     body = {"system": "a", "messages": [{"role": "user", "content": "b"}]}
     assert [s.text for m in dialect.messages(body) for s in m.slots] == ["a", "b"]

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gemma_gateway.api.endpoint import request_id
-from gemma_gateway.api.errors import respond
+from gemma_gateway.api.errors import ErrorBodies
 from gemma_gateway.api.peer import Peers
 from gemma_gateway.api.watch import Watch
 from gemma_gateway.core.errors import Code, GatewayError
@@ -28,14 +28,21 @@ class Edge:
         endpoints: of the engine routes, by path.
         peers: knows which addresses are clients' own.
         watch: looks after the calls to them.
+        errors: says errors of all other paths.
     """
 
     def __init__(
-        self, app: ASGIApp, endpoints: Mapping[str, ASGIApp], peers: Peers, watch: Watch
+        self,
+        app: ASGIApp,
+        endpoints: Mapping[str, ASGIApp],
+        peers: Peers,
+        watch: Watch,
+        errors: ErrorBodies,
     ) -> None:
         self.app = app
         self.endpoints = endpoints
         self.peers = peers
+        self.errors = errors
         self._watch = watch
         self._requests: set[asyncio.Task[None]] = set()  # those that FastAPI serves
         self._stopped = False
@@ -85,5 +92,5 @@ class Edge:
         finally:
             self._requests.discard(task)
         if not begun:
-            response = respond(scope["path"], GatewayError(code), call_id)
+            response = self.errors.response(scope["path"], GatewayError(code), call_id)
             await response(scope, receive, send_with_id)

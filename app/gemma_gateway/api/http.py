@@ -13,6 +13,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from gemma_gateway.api import framing, refusal
 from gemma_gateway.api.endpoint import FAULT
+from gemma_gateway.api.errors import ErrorBodies
 from gemma_gateway.api.outlet import Outlet
 from gemma_gateway.core.errors import Code, GatewayError
 
@@ -40,9 +41,11 @@ class BoundedHttp(HttpToolsProtocol):
     Attributes:
         leaving: the process is about to stop: connections end with their next answer, so that
             clients that keep theirs find another process.
+        errors: how the reason of a refusal is told.
     """
 
     leaving: ClassVar[bool] = False
+    errors: ClassVar[ErrorBodies] = ErrorBodies(())
     _inside = True  # a head is being received
     _extra = 0  # bytes since the head began, or in a body beside its content
     _again = b""  # the head that asked for an upgrade, without that
@@ -252,7 +255,7 @@ class BoundedHttp(HttpToolsProtocol):
             self.transport.close()  # it has had its answer
             return
         more = self.server_state.default_headers
-        self._refusal = refusal.answer(error, self.url, self.headers or [], more)
+        self._refusal = refusal.answer(error, self.url, self.headers or [], more, self.errors)
         if not self._due:
             self._end(self._refusal)
 

@@ -9,7 +9,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from gemma_gateway.api import framing
 from gemma_gateway.api.endpoint import request_id
-from gemma_gateway.api.errors import told
+from gemma_gateway.api.errors import ErrorBodies
 from gemma_gateway.core.errors import GatewayError
 from gemma_gateway.telemetry.log import logger
 
@@ -25,7 +25,11 @@ def reason(error: httptools.HttpParserError) -> GatewayError:
 
 
 def answer(
-    error: GatewayError, target: bytes, headers: framing.Headers, more: framing.Headers
+    error: GatewayError,
+    target: bytes,
+    headers: framing.Headers,
+    more: framing.Headers,
+    bodies: ErrorBodies,
 ) -> bytes:
     """The whole answer, after which the connection ends.
 
@@ -33,9 +37,10 @@ def answer(
         target: of the request, as far as it is known.
         headers: of the request, as far as they are known.
         more: headers that every answer has.
+        bodies: how errors are said.
     """
     call_id = request_id({"headers": headers})
-    body = told(target.partition(b"?")[0].decode("latin-1"), error, call_id)
+    body = bodies.body(target.partition(b"?")[0].decode("latin-1"), error, call_id)
     lines = [
         *more,
         (b"content-type", b"application/json"),

@@ -1,149 +1,18 @@
-"""The engine routes' part of the OpenAPI document: what they take and what they answer.
-
-The models describe; they are not run on the hot path, and name only the usual fields: what else a
-route takes stands in ``validation.fields``, so every body is open.
-"""
+"""The engine routes' part of the OpenAPI document: what they take and what they answer."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, Literal
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-Text = str | list[dict[str, Any]]
+from gemma_gateway.core.dialect import Dialect
+from gemma_gateway.wire.openai.errors import OpenAIError
 
-
-class Body(BaseModel):
-    """What all engine routes share."""
-
-    model_config = ConfigDict(extra="allow")
-    model: str | None = Field(None, max_length=256, description="Served model; default: the first")
-
-
-class Sampling(Body):
-    stream: bool = False
-    temperature: float | None = Field(None, ge=0, le=2, description="Default 0.7")
-    top_p: float | None = Field(None, gt=0, le=1, description="Default 0.9")
-
-
-class ChatMessage(BaseModel):
-    model_config = ConfigDict(extra="allow")
-    role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: Text | None = None
-
-
-class ChatCompletionRequest(Sampling):
-    """OpenAI chat completion; vLLM's own parameters are allowed too."""
-
-    messages: list[ChatMessage] = Field(min_length=1, max_length=50)
-    max_completion_tokens: int | None = Field(None, ge=1, description="Default 512, capped 1,024")
-    max_tokens: int | None = Field(None, ge=1, description="Older name of the same")
-    repetition_penalty: float | None = Field(None, gt=0, le=2, description="Default 1.05")
-    n: int | None = Field(None, ge=1)
-    stop: str | list[str] | None = None
-    seed: int | None = None
-    logprobs: bool | None = None
-    tools: list[dict[str, Any]] | None = None
-    response_format: dict[str, Any] | None = None
-    stream_options: dict[str, Any] | None = None
-
-
-class CompletionRequest(Sampling):
-    """OpenAI text completion."""
-
-    prompt: str | list[str]
-    max_tokens: int | None = Field(None, ge=1, description="Default 512, capped 1,024")
-    repetition_penalty: float | None = Field(None, gt=0, le=2, description="Default 1.05")
-    n: int | None = Field(None, ge=1)
-    stop: str | list[str] | None = None
-
-
-class ResponsesRequest(Sampling):
-    """OpenAI Responses; nothing is stored, so each call carries its whole input."""
-
-    input: Text
-    instructions: str | None = None
-    max_output_tokens: int | None = Field(None, ge=1, description="Default 512, capped 1,024")
-
-
-class AnthropicMessage(BaseModel):
-    model_config = ConfigDict(extra="allow")
-    role: Literal["user", "assistant", "system"]
-    content: Text
-
-
-class CountTokensRequest(Body):
-    """Anthropic token count."""
-
-    messages: list[AnthropicMessage] = Field(min_length=1, max_length=50)
-    system: Text | None = None
-    tools: list[dict[str, Any]] | None = None
-
-
-class MessagesRequest(CountTokensRequest):
-    """Anthropic message."""
-
-    max_tokens: int | None = Field(None, ge=1, description="Default 512, capped 1,024")
-    stream: bool = False
-    temperature: float | None = Field(None, ge=0, le=2, description="Default 0.7")
-    top_p: float | None = Field(None, gt=0, le=1, description="Default 0.9")
-    stop_sequences: list[str] | None = None
-
-
-class TokenizeRequest(Body):
-    """vLLM's tokenizer: a prompt or a chat."""
-
-    prompt: str | None = None
-    messages: list[ChatMessage] | None = None
-
-
-class DetokenizeRequest(Body):
-    """vLLM's tokenizer, backwards."""
-
-    tokens: list[int]
-
-
-class OpenAIErrorDetail(BaseModel):
-    message: str
-    type: str
-    param: str | None
-    code: str
-
-
-class OpenAIError(BaseModel):
-    """Error body of the OpenAI routes."""
-
-    error: OpenAIErrorDetail
-
-
-class AnthropicErrorDetail(BaseModel):
-    type: str
-    message: str
-    code: str
-    param: str | None
-
-
-class AnthropicError(BaseModel):
-    """Error body of the Anthropic routes."""
-
-    type: Literal["error"]
-    error: AnthropicErrorDetail
-    request_id: str
-
-
-BODIES: dict[str, tuple[type[BaseModel], bool]] = {
-    "/v1/chat/completions": (ChatCompletionRequest, True),
-    "/v1/completions": (CompletionRequest, True),
-    "/v1/responses": (ResponsesRequest, True),
-    "/v1/messages": (MessagesRequest, True),
-    "/v1/messages/count_tokens": (CountTokensRequest, False),
-    "/tokenize": (TokenizeRequest, False),
-    "/detokenize": (DetokenizeRequest, False),
-}
 ERRORS = {
     "400": "Not valid, or blocked by the content policy",
     "401": "No valid key",
@@ -166,24 +35,25 @@ KEY_SCHEMES = {
 }
 
 
-def install(app: FastAPI) -> None:
+def install(app: FastAPI, dialects: Sequence[Dialect]) -> None:
     """Make ``app.openapi()`` tell of the engine routes too."""
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            app.openapi_schema = _document(app)
+            app.openapi_schema = _document(app, dialects)
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]
 
 
-def _document(app: FastAPI) -> dict[str, Any]:
+def _document(app: FastAPI, dialects: Sequence[Dialect]) -> dict[str, Any]:
     document = get_openapi(
         title=app.title, version=app.version, description=app.description, routes=app.routes
     )
-    models = [model for model, _ in BODIES.values()] + [OpenAIError, AnthropicError]
+    models = [d.request_model for d in dialects] + [OpenAIError]
+    models += [d.error_model for d in dialects]
     _, definitions = models_json_schema(
-        [(model, "validation") for model in models],
+        [(model, "validation") for model in dict.fromkeys(models)],
         ref_template="#/components/schemas/{model}",
     )
     components = document.setdefault("components", {})
@@ -197,24 +67,22 @@ def _document(app: FastAPI) -> dict[str, Any]:
                 operation["responses"].pop("422", None)  # what FastAPI would say; ours is 400
                 told = ("401", "404", "429") if "{" in path else ("401", "429")
                 operation["responses"] = _errors(OpenAIError, told) | operation["responses"]
-    for path, (model, streams) in BODIES.items():
-        document["paths"][path] = {
-            "post": {**_operation(path, model, streams), "security": security}
-        }
+    for dialect in dialects:
+        document["paths"][dialect.path] = {"post": _operation(dialect) | {"security": security}}
     return document
 
 
-def _operation(path: str, model: type[BaseModel], streams: bool) -> dict[str, Any]:
-    error = AnthropicError if path.startswith("/v1/messages") else OpenAIError
+def _operation(dialect: Dialect) -> dict[str, Any]:
+    model = dialect.request_model
     answer: dict[str, Any] = {"application/json": {"schema": {"type": "object"}}}
-    if streams:
+    if dialect.streams:
         answer["text/event-stream"] = {"schema": {"type": "string"}}
     responses = {"200": {"description": "The engine's answer", "content": answer}}
-    responses |= _errors(error, ERRORS)
+    responses |= _errors(dialect.error_model, ERRORS)
     return {
         "tags": ["engine"],
         "summary": (model.__doc__ or "").strip(),
-        "operationId": path.strip("/").replace("/", "_"),
+        "operationId": dialect.path.strip("/").replace("/", "_"),
         "requestBody": {
             "required": True,
             "content": {"application/json": {"schema": _reference(model)}},

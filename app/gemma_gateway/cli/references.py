@@ -14,7 +14,7 @@ from gemma_gateway.engines.local import weights
 from gemma_gateway.settings import Settings
 from gemma_gateway.settings.yamlfile import Place
 from gemma_gateway.storage.redis import Store
-from gemma_gateway.validation.fields import FIELDS, INTERNALS
+from gemma_gateway.validation.fields import INTERNALS
 from gemma_gateway.validation.parameters import CHECKS
 
 Told = Iterator[tuple[Place, str]]
@@ -85,7 +85,9 @@ def _store(url: str) -> Iterator[str]:
 
 def _meant(name: str) -> str | None:
     """The parameter that a name is most likely a misspelling of."""
-    known = INTERNALS.union(CHECKS, *FIELDS.values())
+    from gemma_gateway.main import DIALECTS  # the web stack is needed for nothing else
+
+    known = INTERNALS.union(CHECKS, *(dialect.fields for dialect in DIALECTS))
     if name in known:
         return None
     close = difflib.get_close_matches(name, known, 1, MISSPELT)

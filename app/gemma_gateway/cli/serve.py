@@ -153,6 +153,7 @@ def _open_files(max_in_flight: int) -> None:
 
 def _server(settings: Settings, parts: Parts) -> Server:
     edge = build(parts)
+    BoundedHttp.errors = edge.errors
     drain = math.ceil(settings.drain_seconds + FAREWELL_SECONDS)
     return Server(
         uvicorn.Config(

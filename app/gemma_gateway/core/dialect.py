@@ -1,16 +1,20 @@
-"""What the road needs to know of a wire protocol, and nothing else.
+"""What the gateway needs to know of an engine route, and nothing else.
 
 A dialect is a small object per engine route. It knows where texts stand in a request, in an
-answer and in a stream of events, and how an error or an ending is said. It holds no policy.
+answer and in a stream of events, how an error or an ending is said, and what may be done with the
+route's calls. It holds no policy.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from gemma_gateway.core.errors import GatewayError
+from pydantic import BaseModel
+
+from gemma_gateway.core.errors import Code, GatewayError
 from gemma_gateway.core.usage import Usage
 
 Json = dict[str, Any]
@@ -40,6 +44,11 @@ class Slot:
     def text(self) -> str:
         value: str = self.container[self.key]
         return value
+
+    @property
+    def kind(self) -> Any:
+        """``type`` of the object that holds the text; None where there is none."""
+        return self.container.get("type") if isinstance(self.container, dict) else None
 
     def put(self, text: str) -> None:
         self.container[self.key] = text
@@ -150,49 +159,96 @@ class AnswerStream(Protocol):
         ...
 
 
-class Dialect(Protocol):
-    """One engine route's wire protocol."""
+class Dialect(ABC):
+    """One engine route: its wire protocol, and what the gateway does with its calls.
 
-    name: str  # "chat", "completions", "responses", "messages", "count_tokens", "tokenize", ...
+    All that is known of a route stands here: a new one is a class like this in ``wire``, and its
+    line in ``main.DIALECTS``. What isn't said is as for a route that gives one whole answer of no
+    text, free of charge.
+
+    Attributes:
+        name: of the route, in one word.
+        path: such as ``/v1/chat/completions``. Errors below it are told as the route tells its own.
+        request_model: describes the usual fields of a request in the OpenAPI document; its
+            docstring is the route's summary there.
+        error_model: describes the bodies of its errors there.
+        operation: of its calls in OpenTelemetry's words (``gen_ai.operation.name``); empty where
+            the conventions have none: the name.
+        fields: of a request, those that may go on to the engine. ``stream`` is one also where the
+            route doesn't stream, for validation says so.
+        streams: a request may ask for a stream of events.
+        charged: its tokens are charged, estimated where the engine doesn't tell them, and each
+            call leaves a record.
+        judged: what its answers say (see ``says``) may be sampled and judged.
+        max_tokens: names of the field that bounds an answer's tokens. The last one that a request
+            has counts, and is sent under all of them. Empty: nothing is generated, so neither are
+            there choices, sampling or constraints.
+        sampling: which of temperature, top_p, repetition_penalty the route takes.
+        batches: every message that counts is a prompt with an answer of its own.
+    """
+
+    name: str
     path: str
-    generates: bool  # False: count_tokens, tokenize, detokenize
+    request_model: type[BaseModel]
+    error_model: type[BaseModel]
+    operation: str = ""
+    fields: frozenset[str]
+    streams: bool = False
+    charged: bool = False
+    judged: bool = False
+    max_tokens: tuple[str, ...] = ()
+    sampling: frozenset[str] = frozenset()
+    batches: bool = False
 
+    @abstractmethod
     def messages(self, body: Json) -> list[Message]:
         """Every text that reaches the model, message by message; the system text too.
 
         Raises:
             GatewayError: VALIDATION_ERROR with ``param`` where the shape is wrong.
         """
-        ...
 
-    def max_tokens_key(self, body: Json) -> str:
-        """Name of the field that bounds the answer (``max_tokens``, ``max_output_tokens``...)."""
-        ...
-
-    sampling: frozenset[str]  # which of temperature, top_p, repetition_penalty the route takes
+    @abstractmethod
+    def error(self, error: GatewayError, request_id: str) -> bytes:
+        """JSON body of an error in the client's dialect."""
 
     def ask_usage(self, body: Json) -> bool:
         """For a stream: make the engine report usage at the end. True: the body was changed and
-        the client did not ask for that event."""
-        ...
+        the client did not ask for that event; False also where every stream tells it."""
+        del body
+        return False
 
     def answer(self, doc: Json) -> list[Slot]:
         """Texts of a whole answer, channel by channel."""
-        ...
+        del doc
+        return []
 
-    def usage(self, doc: Json) -> Usage | None: ...
+    def says(self, slot: Slot) -> bool:
+        """Whether a text of an answer is what its reader is told by the (first) answer: no thought,
+        no call."""
+        del slot
+        return False
+
+    def usage(self, doc: Json) -> Usage | None:
+        """The engine's token counts in a whole answer; None where it tells none."""
+        del doc
+        return None
 
     def finish(self, doc: Json) -> str:
         """Why a whole answer ended, in the protocol's own word; empty where it doesn't tell."""
-        ...
+        del doc
+        return ""
 
     def refuse(self, doc: Json, slot: Slot) -> None:
         """Make a whole answer end at ``slot`` (whose text was already cut): finish reason, later
-        texts of the same choice removed, logprobs cut."""
-        ...
+        texts of the same choice removed, logprobs cut. Every route whose ``answer`` has texts says
+        how."""
+        raise NotImplementedError
 
-    def stream(self, hide_usage: bool) -> AnswerStream: ...
+    def stream(self, hide_usage: bool) -> AnswerStream:
+        """A reader of one streamed answer.
 
-    def error(self, error: GatewayError, request_id: str) -> bytes:
-        """JSON body of an error in the client's dialect."""
-        ...
+        Raises:
+            GatewayError: the route doesn't stream; validation lets no such request through.
+        """
+        raise GatewayError(Code.VALIDATION_ERROR, "This route does not stream.", param="stream")

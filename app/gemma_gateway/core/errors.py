@@ -1,120 +1,92 @@
-"""The one table of errors: our code, HTTP status, and how OpenAI and Anthropic clients call it.
+"""The one table of errors: our code, its HTTP status, and the family that it belongs to.
 
-Sources: OpenAI error object (``message``, ``type``, ``param``, ``code``), Anthropic error types
-(``invalid_request_error``, ``authentication_error``, ...).
+How a protocol calls each family stands in that protocol's own module in ``wire``.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, auto
 
 MAX_PARAM_CHARS = 256  # of a path in an error
 
 
+class Family(Enum):
+    """What kind of failure an error is. The closed set that each protocol has its own words for."""
+
+    INVALID_REQUEST = auto()
+    TOO_LARGE = auto()
+    REQUEST_TIMEOUT = auto()  # the client was too slow
+    AUTHENTICATION = auto()
+    PERMISSION = auto()
+    NOT_FOUND = auto()
+    RATE_LIMIT = auto()
+    UNAVAILABLE = auto()  # for now: the same call may succeed in a moment
+    TIMEOUT = auto()  # the service was too slow
+    INTERNAL = auto()
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One row of the table."""
+    """One row of the table: HTTP status, family, and what the client is told."""
 
     status: int
-    openai: str
-    anthropic: str
+    family: Family
     message: str
 
 
 class Code(Enum):
     """Every error that the gateway can answer with; the name is the ``code`` a client sees."""
 
-    VALIDATION_ERROR = Kind(
-        400, "invalid_request_error", "invalid_request_error", "The request is not valid."
-    )
-    REQUEST_TOO_LARGE = Kind(
-        413, "invalid_request_error", "request_too_large", "The request body is too large."
-    )
-    HEADERS_TOO_LARGE = Kind(
-        431, "invalid_request_error", "invalid_request_error", "The request's head is too large."
-    )
-    REQUEST_TIMEOUT = Kind(
-        408, "invalid_request_error", "timeout_error", "The request body did not arrive in time."
-    )
+    VALIDATION_ERROR = Kind(400, Family.INVALID_REQUEST, "The request is not valid.")
+    REQUEST_TOO_LARGE = Kind(413, Family.TOO_LARGE, "The request body is too large.")
+    HEADERS_TOO_LARGE = Kind(431, Family.INVALID_REQUEST, "The request's head is too large.")
+    REQUEST_TIMEOUT = Kind(408, Family.REQUEST_TIMEOUT, "The request body did not arrive in time.")
     INVALID_API_KEY = Kind(
         401,
-        "authentication_error",
-        "authentication_error",
+        Family.AUTHENTICATION,
         "Send a valid API key as 'Authorization: Bearer KEY' or 'x-api-key: KEY'.",
     )
     API_KEY_EXPIRED = Kind(
         401,
-        "authentication_error",
-        "authentication_error",
+        Family.AUTHENTICATION,
         "This API key has expired. Ask your administrator for a new one.",
     )
     API_KEY_REVOKED = Kind(
         401,
-        "authentication_error",
-        "authentication_error",
+        Family.AUTHENTICATION,
         "This API key was revoked. Ask your administrator for a new one.",
     )
-    MODEL_NOT_ALLOWED = Kind(
-        403, "permission_error", "permission_error", "This API key may not use this model."
-    )
-    OPERATOR_REQUIRED = Kind(
-        403, "permission_error", "permission_error", "This needs a key with operator scope."
-    )
-    MODEL_NOT_FOUND = Kind(
-        404, "invalid_request_error", "not_found_error", "No such model; GET /v1/models lists them."
-    )
-    KEY_NOT_FOUND = Kind(
-        404, "invalid_request_error", "not_found_error", "No such key; GET /v1/keys lists them."
-    )
-    KEY_CONFLICT = Kind(
-        409, "invalid_request_error", "invalid_request_error", "This key can't be changed so."
-    )
-    RESPONSE_NOT_FOUND = Kind(
-        404, "invalid_request_error", "not_found_error", "No such answer of this key's."
-    )
-    NOT_FOUND = Kind(404, "invalid_request_error", "not_found_error", "No such route; see /docs.")
-    METHOD_NOT_ALLOWED = Kind(
-        405, "invalid_request_error", "invalid_request_error", "This route takes another method."
-    )
-    RATE_LIMIT_EXCEEDED = Kind(
-        429, "rate_limit_error", "rate_limit_error", "Rate limit exceeded; try again later."
-    )
+    MODEL_NOT_ALLOWED = Kind(403, Family.PERMISSION, "This API key may not use this model.")
+    OPERATOR_REQUIRED = Kind(403, Family.PERMISSION, "This needs a key with operator scope.")
+    MODEL_NOT_FOUND = Kind(404, Family.NOT_FOUND, "No such model; GET /v1/models lists them.")
+    KEY_NOT_FOUND = Kind(404, Family.NOT_FOUND, "No such key; GET /v1/keys lists them.")
+    KEY_CONFLICT = Kind(409, Family.INVALID_REQUEST, "This key can't be changed so.")
+    RESPONSE_NOT_FOUND = Kind(404, Family.NOT_FOUND, "No such answer of this key's.")
+    NOT_FOUND = Kind(404, Family.NOT_FOUND, "No such route; see /docs.")
+    METHOD_NOT_ALLOWED = Kind(405, Family.INVALID_REQUEST, "This route takes another method.")
+    RATE_LIMIT_EXCEEDED = Kind(429, Family.RATE_LIMIT, "Rate limit exceeded; try again later.")
     CONTENT_FILTERED = Kind(
-        400,
-        "invalid_request_error",
-        "invalid_request_error",
-        "The request was blocked by the content policy.",
+        400, Family.INVALID_REQUEST, "The request was blocked by the content policy."
     )
     RESPONSE_FILTERED = Kind(
-        400,
-        "invalid_request_error",
-        "invalid_request_error",
-        "The answer was blocked by the content policy.",
+        400, Family.INVALID_REQUEST, "The answer was blocked by the content policy."
     )
-    GENERATION_ERROR = Kind(
-        503, "server_error", "api_error", "The model could not complete this request."
-    )
+    GENERATION_ERROR = Kind(503, Family.INTERNAL, "The model could not complete this request.")
     ENGINE_UNAVAILABLE = Kind(
-        503, "server_error", "overloaded_error", "No model engine is ready; try again shortly."
+        503, Family.UNAVAILABLE, "No model engine is ready; try again shortly."
     )
-    ENGINE_OVERLOADED = Kind(
-        503, "server_error", "overloaded_error", "All capacity is in use; try again shortly."
-    )
-    ENGINE_TIMEOUT = Kind(504, "server_error", "timeout_error", "The model took too long.")
+    ENGINE_OVERLOADED = Kind(503, Family.UNAVAILABLE, "All capacity is in use; try again shortly.")
+    ENGINE_TIMEOUT = Kind(504, Family.TIMEOUT, "The model took too long.")
     LIMIT_STORE_UNAVAILABLE = Kind(
-        503, "server_error", "overloaded_error", "Limits can't be checked now; try again shortly."
+        503, Family.UNAVAILABLE, "Limits can't be checked now; try again shortly."
     )
     KEY_STORE_UNAVAILABLE = Kind(
-        503, "server_error", "overloaded_error", "Keys can't be looked up now; try again shortly."
+        503, Family.UNAVAILABLE, "Keys can't be looked up now; try again shortly."
     )
-    ALERT_STORE_UNAVAILABLE = Kind(
-        503, "server_error", "overloaded_error", "Redis is away; try again shortly."
-    )
-    SHUTTING_DOWN = Kind(
-        503, "server_error", "overloaded_error", "This server is shutting down; try again."
-    )
-    INTERNAL_ERROR = Kind(503, "server_error", "api_error", "The server could not answer.")
+    ALERT_STORE_UNAVAILABLE = Kind(503, Family.UNAVAILABLE, "Redis is away; try again shortly.")
+    SHUTTING_DOWN = Kind(503, Family.UNAVAILABLE, "This server is shutting down; try again.")
+    INTERNAL_ERROR = Kind(503, Family.INTERNAL, "The server could not answer.")
 
 
 LONGEST_WAIT = 60  # seconds of retry-after that an SDK may sleep through by itself

@@ -13,7 +13,7 @@ from gemma_gateway.monitoring.memory import Memory
 
 
 class Recorder:
-    """Keeps the record of each call to a generating route; an ``Observer``.
+    """Keeps the record of each call to a route whose tokens are charged; an ``Observer``.
 
     Args:
         journal: keeps them.
@@ -26,7 +26,7 @@ class Recorder:
 
     def settle(self, call: Call, end: End) -> None:
         """See ``Observer``."""
-        if call.dialect.generates:
+        if call.dialect.charged:
             self._journal.add(record_of(call, end, self._memory))
 
 

@@ -120,7 +120,7 @@ class Gateway:
             answer.upstream, answer.queue_time = request.tally.server, request.tally.queue_time()
             if reply is not None:
                 await reply.abort()
-            if answer.usage is None and call.dialect.generates:
+            if answer.usage is None and call.dialect.charged:
                 answer.usage = _aborted(call, request.tally)
 
     def _settle(self, call: Call, status: int, outcome: str) -> End:

@@ -129,7 +129,7 @@ class Sampler:
 
     def listen(self, call: Call, client: Client) -> Listener | None:
         """Who the answer goes to instead of ``client``; None: this call is not in the sample."""
-        if call.principal is None or not call.dialect.generates:
+        if call.principal is None or not call.dialect.judged:
             return None
         share = call.principal.tier.quality_sample
         if not share or self._chance() >= share:

@@ -4,27 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any
 
 import orjson
 
 from gemma_gateway.core.call import Call
-from gemma_gateway.core.dialect import Json, Message, Slot
+from gemma_gateway.core.dialect import Json, Message
 from gemma_gateway.quality.item import Item, Turn
 
 ROLES = {"developer": "system", "function": "tool"}
 KNOWN = frozenset({"system", "user", "assistant", "tool"})
-# Where the first choice keeps it, whole and in a stream; and the parts that hold it elsewhere.
-SAID: dict[str, tuple[Any, ...]] = {
-    "chat": ((0, "message", "content"), (0, "delta", "content")),
-    "completions": ((0, "text"),),
-}
-PARTS = (
-    ("text", "text"),  # Messages
-    ("text", "text_delta"),
-    ("text", "output_text"),  # Responses
-    ("delta", "response.output_text.delta"),
-)
 NO_TEXT = frozenset({"id", "call_id", "tool_call_id", "name"})  # they name things
 DOCUMENT_TEXTS = ("text", "content")
 _BLANK_LINE = re.compile(rb"(?<=\n)\r?\n")
@@ -71,7 +59,7 @@ def _documents(body: Json) -> list[str]:
 
 def _whole(call: Call, answer: bytes) -> Iterator[str]:
     for slot in call.dialect.answer(orjson.loads(answer)):
-        if _is_said(call.dialect.name, slot):
+        if call.dialect.says(slot):
             yield slot.text
 
 
@@ -79,13 +67,5 @@ def _streamed(call: Call, answer: bytes) -> Iterator[str]:
     stream = call.dialect.stream(False)
     for raw in _BLANK_LINE.split(answer):
         for slot in stream.read(raw + b"\n").slots:
-            if _is_said(call.dialect.name, slot):
+            if call.dialect.says(slot):
                 yield slot.text
-
-
-def _is_said(dialect: str, slot: Slot) -> bool:
-    """Whether a slot is text of the (first) answer that a user reads: no thought, no call."""
-    if dialect in SAID:
-        return slot.channel in SAID[dialect]
-    kind = slot.container.get("type") if isinstance(slot.container, dict) else None
-    return (slot.key, kind) in PARTS

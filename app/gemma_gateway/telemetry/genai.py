@@ -12,12 +12,6 @@ from gemma_gateway.core.call import Call
 
 Attributes = dict[str, str | int | float | bool | tuple[str, ...]]
 
-OPERATIONS = {
-    "chat": "chat",
-    "completions": "text_completion",
-    "responses": "chat",
-    "messages": "chat",
-}
 FRACTIONS = ("temperature", "top_p", "frequency_penalty", "presence_penalty")
 COUNTS = ("top_k", "seed")
 LOWEST, HIGHEST = -(2**63), 2**63 - 1  # OTLP's integers; one beyond them would lose a whole batch
@@ -25,7 +19,7 @@ LOWEST, HIGHEST = -(2**63), 2**63 - 1  # OTLP's integers; one beyond them would 
 
 def operation(call: Call) -> str:
     """``gen_ai.operation.name``; routes that the conventions don't know go by their own name."""
-    return OPERATIONS.get(call.dialect.name, call.dialect.name)
+    return call.dialect.operation or call.dialect.name
 
 
 def request(call: Call, provider: str) -> Attributes:
@@ -39,7 +33,7 @@ def request(call: Call, provider: str) -> Attributes:
         "gen_ai.provider.name": provider,
         "gen_ai.request.model": call.request.model,
     }
-    if not call.dialect.generates:
+    if not (bound := call.dialect.max_tokens):
         return found
     body = call.request.body
     for key in FRACTIONS:
@@ -47,7 +41,7 @@ def request(call: Call, provider: str) -> Attributes:
             found[f"gen_ai.request.{key}"] = float(value)
     for key in COUNTS:
         _count(found, f"gen_ai.request.{key}", body.get(key))
-    _count(found, "gen_ai.request.max_tokens", body.get(call.dialect.max_tokens_key(body)))
+    _count(found, "gen_ai.request.max_tokens", body.get(bound[0]))
     if body.get("n") != 1:
         _count(found, "gen_ai.request.choice.count", body.get("n"))
     if call.request.stream:
@@ -62,7 +56,7 @@ def response(call: Call, since: float) -> Attributes:
         since: perf_counter at which the engine was asked, seconds.
     """
     found: Attributes = {"gen_ai.response.model": call.request.model}
-    if call.dialect.generates and (usage := call.answer.usage) is not None:
+    if call.dialect.charged and (usage := call.answer.usage) is not None:
         _count(found, "gen_ai.usage.input_tokens", usage.prompt_tokens)
         _count(found, "gen_ai.usage.output_tokens", usage.completion_tokens)
         if usage.cached_tokens:

@@ -1,8 +1,8 @@
-"""The fields of each route's requests: which go on to the engine, and which are refused by name.
+"""The fields of requests: which go on to the engine, and which are refused by name.
 
-The rest is left out, and the answer's headers name it. ``allow_engine_parameters`` is the
-operator's door for all of them. Source: the request models of vLLM 0.32
-(entrypoints/openai/*/protocol.py, entrypoints/anthropic/protocol.py,
+Those that go on stand in each route's dialect. The rest is left out, and the answer's headers name
+it. ``allow_engine_parameters`` is the operator's door for all of them. Source, for both: the
+request models of vLLM 0.32 (entrypoints/openai/*/protocol.py, entrypoints/anthropic/protocol.py,
 entrypoints/serve/tokenize/protocol.py).
 """
 
@@ -45,63 +45,6 @@ INTERNALS = frozenset(
     }
 )
 
-_SAMPLING = frozenset(
-    {
-        *("temperature", "top_p", "top_k", "min_p", "seed", "stop", "stop_token_ids"),
-        *("presence_penalty", "frequency_penalty", "repetition_penalty", "logit_bias"),
-        *("ignore_eos", "include_stop_str_in_output", "skip_special_tokens"),
-        *("structured_outputs", "stream", "model", "user"),
-    }
-)
-_GENERATION = _SAMPLING | {
-    *("n", "max_tokens", "min_tokens", "thinking_token_budget", "length_penalty"),
-    *("bad_words", "allowed_token_ids", "repetition_detection", "response_format"),
-    *("logprobs", "prompt_logprobs", "echo", "stream_options", "stream_interval"),
-    *("add_special_tokens", "spaces_between_special_tokens"),
-    *("truncate_prompt_tokens", "truncation_side"),
-}
-_COUNTED = frozenset(
-    {
-        *("model", "messages", "system", "tools", "tool_choice", "thinking", "output_config"),
-        "chat_template_kwargs",
-    }
-)
-# ``stream`` of the routes that don't stream is kept for validation, which says so.
-FIELDS: dict[str, frozenset[str]] = {
-    "chat": _GENERATION
-    | {
-        *("messages", "max_completion_tokens", "top_logprobs", "reasoning_effort"),
-        *("include_reasoning", "tools", "tool_choice", "parallel_tool_calls", "documents"),
-        *("chat_template_kwargs", "add_generation_prompt", "continue_final_message"),
-        "metadata",  # of OpenAI: labels for whoever reads the server's log
-    },
-    # OpenAI documents best_of; vLLM has dropped it
-    "completions": _GENERATION | {"prompt", "suffix", "best_of"},
-    "responses": _SAMPLING
-    | {
-        *("input", "instructions", "max_output_tokens", "top_logprobs", "reasoning", "text"),
-        *("include", "include_reasoning", "tools", "tool_choice", "parallel_tool_calls"),
-        *("max_tool_calls", "truncation", "chat_template_kwargs"),
-        *("metadata", "prompt_cache_key", "service_tier", "store"),
-        # refused by the dialect where they ask for something kept
-        *("background", "previous_response_id", "prompt", "conversation"),
-    },
-    "messages": _COUNTED
-    | {
-        *("max_tokens", "temperature", "top_p", "top_k", "stop_sequences", "stream"),
-        "metadata",
-    },
-    "count_tokens": _COUNTED | {"stream"},
-    "tokenize": frozenset(
-        {
-            *("model", "prompt", "messages", "tools", "add_special_tokens", "return_token_strs"),
-            *("add_generation_prompt", "continue_final_message", "chat_template_kwargs"),
-            "stream",
-        }
-    ),
-    "detokenize": frozenset({"model", "tokens", "stream"}),
-}
-
 _PLAIN = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _MOST_NAMES = 16
 
@@ -120,7 +63,7 @@ def select(dialect: Dialect, body: Json, allow: frozenset[str]) -> list[str]:
     Raises:
         GatewayError: VALIDATION_ERROR for a field that must not be left out in silence.
     """
-    known = FIELDS[dialect.name]
+    known = dialect.fields
     if known.issuperset(body):
         return []
     ignored = []
@@ -143,5 +86,5 @@ def header(ignored: list[str]) -> str:
 def _refuse(dialect: Dialect, name: str, value: Any) -> None:
     if name in INTERNALS:
         raise invalid(f"{name} is an engine internal that this server does not take.", name)
-    if dialect.generates and (words := advice(dialect, name, value)):
+    if dialect.max_tokens and (words := advice(dialect, name, value)):
         raise invalid(f"{name} is not a field of this route: {words}.", name)

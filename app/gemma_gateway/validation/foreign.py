@@ -84,14 +84,16 @@ _FAMILIES = {
 }
 # What asks for no more than one gets anyway.
 _HARMLESS = {"modalities": ["text"], "best_of": 1, "n_cmpl": 1, "num_beams": 1}
-_BINDING = {"messages": "output_config.format", "responses": "text.format"}
+# What binds an answer, by the field that a route takes for it; else the usual.
+_BINDING = {"output_config": "output_config.format", "text": "text.format"}
+_USUAL_BINDING = "response_format or structured_outputs"
 
 
 def advice(dialect: Dialect, name: str, value: Any) -> str:
     """What to send in place of a field that the route doesn't know; empty: nothing is lost.
 
     Args:
-        dialect: the route's protocol.
+        dialect: of a route that generates.
         name: the field's name.
         value: what it holds.
     """
@@ -101,7 +103,7 @@ def advice(dialect: Dialect, name: str, value: Any) -> str:
     if not words or _HARMLESS.get(name) == value:
         return ""
     return words.format(
-        bound=dialect.max_tokens_key({}),
-        binding=_BINDING.get(dialect.name, "response_format or structured_outputs"),
-        stop="stop_sequences" if dialect.name == "messages" else "stop",
+        bound=dialect.max_tokens[0],
+        binding=next((_BINDING[f] for f in _BINDING if f in dialect.fields), _USUAL_BINDING),
+        stop="stop_sequences" if "stop_sequences" in dialect.fields else "stop",
     )

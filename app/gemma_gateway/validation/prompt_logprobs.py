@@ -56,8 +56,9 @@ def _asked(dialect: Dialect, body: Json) -> str:
         return "prompt_logprobs"
     if not body.get("echo"):
         return ""
-    # In chat vLLM takes top_logprobs, which is 0 by default, for it; in completions logprobs.
-    return "echo" if dialect.name == "chat" or body.get("logprobs") is not None else ""
+    # Where there is top_logprobs (chat), vLLM goes by that, 0 by default; else by logprobs.
+    by_default = dialect.fields.issuperset(("echo", "top_logprobs"))
+    return "echo" if by_default or body.get("logprobs") is not None else ""
 
 
 def _holds_media(message: Any) -> bool:

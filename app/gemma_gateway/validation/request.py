@@ -55,9 +55,9 @@ def validate(
     if body.get(_TEMPLATE) is not None:
         _check_template(body[_TEMPLATE], allow)
     _bound_messages(messages, tier)
-    if not dialect.generates:
-        if body.get("stream"):
-            raise invalid("This route does not stream.", "stream")
+    if body.get("stream") and not dialect.streams:
+        raise invalid("This route does not stream.", "stream")
+    if not dialect.max_tokens:
         return 0
     check_constraints(body, tier)
     _bound_choices(dialect, body, messages, tier)
@@ -103,9 +103,14 @@ def _bound_messages(messages: Sequence[Message], tier: Tier) -> None:
             if sum([len(slot.text) for slot in message.slots]) > tier.max_message_chars:
                 _shorten(message, tier)
     if not 1 <= count <= tier.max_messages:
-        counted = (message.where for message in messages if message.counts)
-        what = next(counted, "messages").partition(".")[0]
-        raise invalid(f"Send 1 to {tier.max_messages} messages or prompts, not {count}.", what)
+        words = f"Send 1 to {tier.max_messages} messages or prompts, not {count}."
+        raise invalid(words, _holder(messages))
+
+
+def _holder(messages: Sequence[Message]) -> str:
+    """The field that holds the messages or prompts."""
+    counted = (message.where for message in messages if message.counts)
+    return next(counted, "messages").partition(".")[0]
 
 
 def _shorten(message: Message, tier: Tier) -> None:
@@ -126,10 +131,11 @@ def _shorten(message: Message, tier: Tier) -> None:
 def _bound_choices(dialect: Dialect, body: Json, messages: Sequence[Message], tier: Tier) -> None:
     """``n`` answers to each prompt are as many generations."""
     prompts = 1
-    if dialect.name == "completions":
+    if dialect.batches:
         prompts = sum(message.counts for message in messages)
         if prompts > tier.max_choices:
-            raise invalid(f"Send at most {tier.max_choices} prompts in one call.", "prompt")
+            words = f"Send at most {tier.max_choices} prompts in one call."
+            raise invalid(words, _holder(messages))
     for key in _CHOICES:
         wanted = body.get(key)
         if wanted is not None:
@@ -139,21 +145,18 @@ def _bound_choices(dialect: Dialect, body: Json, messages: Sequence[Message], ti
 
 
 def _bound_tokens(dialect: Dialect, body: Json, tier: Tier) -> None:
-    """Absent: the default. Above the cap: the cap. Chat sends both of its names with one value:
-    vLLM goes by the newer one, Ollama knows only the older."""
-    for key in _MAX_TOKENS:
+    """Absent: the default. Above the cap: the cap. All of the route's names get one value."""
+    for key in (*_MAX_TOKENS, *dialect.max_tokens):
         wanted = body.get(key)
         if wanted is not None:
             integer(1, _ANY_LENGTH)(key, wanted)
             if wanted > tier.max_tokens_cap:
                 body[key] = tier.max_tokens_cap
-    own = dialect.max_tokens_key(body)
-    if body.get(own) is None:
-        body[own] = tier.max_tokens_default
-    if dialect.name == "chat":
-        body["max_tokens"] = body["max_completion_tokens"] = body[own]
+    given = [body[key] for key in dialect.max_tokens if body.get(key) is not None]
+    bound = given[-1] if given else tier.max_tokens_default
+    body.update(dict.fromkeys(dialect.max_tokens, bound))
     for key in _WITHIN_MAX:
         wanted = body.get(key)
         if wanted is not None:
             integer(-1 if key == "thinking_token_budget" else 0, _ANY_LENGTH)(key, wanted)
-            body[key] = min(wanted, body[own])
+            body[key] = min(wanted, bound)

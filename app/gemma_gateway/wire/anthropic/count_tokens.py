@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from gemma_gateway.core.dialect import Json, Slot
-from gemma_gateway.core.usage import Usage
-from gemma_gateway.wire.anthropic.messages import Messages
+from gemma_gateway.core.dialect import Json, Message
+from gemma_gateway.wire.anthropic.errors import AnthropicDialect
+from gemma_gateway.wire.anthropic.request import PROMPT_FIELDS, CountTokensRequest, read_messages
 
 
-class CountTokens(Messages):
-    """The same request as Messages; the answer is a number. See Dialect."""
+class CountTokens(AnthropicDialect):
+    """The prompt of Messages; the answer is a number. See Dialect."""
 
     name = "count_tokens"
     path = "/v1/messages/count_tokens"
-    generates = False
-    sampling: frozenset[str] = frozenset()
+    request_model = CountTokensRequest
+    fields = PROMPT_FIELDS
 
-    def answer(self, doc: Json) -> list[Slot]:
-        return []
-
-    def usage(self, doc: Json) -> Usage | None:
-        """Counting reads a prompt but generates nothing that is charged."""
-        return None
-
-    def finish(self, doc: Json) -> str:
-        del doc
-        return ""
+    def messages(self, body: Json) -> list[Message]:
+        """See Dialect."""
+        return read_messages(body)

@@ -2,60 +2,37 @@
 
 from __future__ import annotations
 
-import orjson
-
 from gemma_gateway.core.dialect import AnswerStream, Json, Message, Slot
-from gemma_gateway.core.errors import Code, GatewayError
+from gemma_gateway.core.errors import Code
 from gemma_gateway.core.usage import Usage
-from gemma_gateway.wire.anthropic.messages_stream import SKIP, MessagesStream, error_doc, read_usage
+from gemma_gateway.wire.anthropic.errors import AnthropicDialect
+from gemma_gateway.wire.anthropic.messages_stream import SKIP, MessagesStream, read_usage
+from gemma_gateway.wire.anthropic.request import PROMPT_FIELDS, MessagesRequest, read_messages
 from gemma_gateway.wire.openai import openai
-from gemma_gateway.wire.walk import Table, asides, content_texts, free_texts, other_texts, place
+from gemma_gateway.wire.walk import free_texts, place
 
-ROLES = frozenset({"user", "assistant", "system"})  # system inside messages: as vLLM takes it
 CUT_BLOCKS = frozenset({"text", "thinking"})  # blocks that still make sense when cut short
-TABLE = Table(
-    shown=("tools", "tool_choice", "output_config.format", "chat_template_kwargs"),
-    binding=("structured_outputs", "stop_sequences"),
-)
+# Key and type of what holds the text that is said, whole and in a stream.
+SAID = (("text", "text"), ("text", "text_delta"))
 
 
-class Messages:
+class Messages(AnthropicDialect):
     """The Messages dialect; see Dialect."""
 
     name = "messages"
     path = "/v1/messages"
-    generates = True
+    request_model = MessagesRequest
+    operation = "chat"
+    fields = PROMPT_FIELDS | {
+        *("max_tokens", "temperature", "top_p", "top_k", "stop_sequences", "metadata"),
+    }
+    streams = charged = judged = True
+    max_tokens = ("max_tokens",)
     # vLLM's AnthropicMessagesRequest has no repetition_penalty.
     sampling = frozenset({"temperature", "top_p"})
 
     def messages(self, body: Json) -> list[Message]:
-        """See Dialect."""
-        found: list[Message] = []
-        if body.get("system") is not None:
-            found.append(Message("system", "system", content_texts(body, "", "system", "system")))
-        turns = body.get("messages")
-        if not isinstance(turns, list):
-            raise openai.invalid("messages must be a list.", "messages")
-        for i, turn in enumerate(turns):
-            where = f"messages.{i}"
-            if not isinstance(turn, dict):
-                raise openai.invalid("A message must be an object.", where)
-            role = turn.get("role")
-            if not isinstance(role, str) or role not in ROLES:
-                known = ", ".join(sorted(ROLES))
-                raise openai.invalid(f"role must be one of {known}.", place((where, "role")))
-            # The engine puts all system texts together into one.
-            channel = "system" if role == "system" else where
-            slots = content_texts(turn, where, channel) + other_texts(turn, where)
-            found.append(Message(where, role, slots))
-        return found + asides(body, TABLE)
-
-    def max_tokens_key(self, body: Json) -> str:
-        return "max_tokens"
-
-    def ask_usage(self, body: Json) -> bool:
-        """Usage stands in ``message_delta`` anyway."""
-        return False
+        return read_messages(body)
 
     def answer(self, doc: Json) -> list[Slot]:
         found: list[Slot] = []
@@ -79,6 +56,9 @@ class Messages:
     def finish(self, doc: Json) -> str:
         return openai.short_name(doc.get("stop_reason"))
 
+    def says(self, slot: Slot) -> bool:
+        return (slot.key, slot.kind) in SAID
+
     def refuse(self, doc: Json, slot: Slot) -> None:
         """See Dialect. A tool use that is cut is removed: half a call must not run."""
         index = int(place(slot.where).split(".")[1])
@@ -94,6 +74,3 @@ class Messages:
 
     def stream(self, hide_usage: bool) -> AnswerStream:
         return MessagesStream()
-
-    def error(self, error: GatewayError, request_id: str) -> bytes:
-        return orjson.dumps(error_doc(error, request_id))

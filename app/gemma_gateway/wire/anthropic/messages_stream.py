@@ -15,6 +15,7 @@ import msgspec
 from gemma_gateway.core.dialect import ALL, Event, Json, Slot
 from gemma_gateway.core.errors import Code, GatewayError
 from gemma_gateway.core.usage import Usage
+from gemma_gateway.wire.anthropic.errors import error_doc
 from gemma_gateway.wire.openai import openai
 
 SKIP = openai.NAMES | {"signature", "data", "model", "stop_reason", "stop_sequence"}
@@ -42,22 +43,6 @@ class _Delta(msgspec.Struct, gc=False):
 
 
 _decode = msgspec.json.Decoder(_Delta).decode
-
-
-def error_doc(error: GatewayError, request_id: str = "") -> Json:
-    """Anthropic's error body, with the gateway's ``code`` and ``param`` as further fields."""
-    doc: Json = {
-        "type": "error",
-        "error": {
-            "type": error.code.value.anthropic,
-            "message": error.message,
-            "code": error.code.name,
-            "param": error.param,
-        },
-    }
-    if request_id:
-        doc["request_id"] = request_id
-    return doc
 
 
 def read_usage(holder: Any, before: Usage | None = None) -> Usage | None:

@@ -6,18 +6,23 @@ from collections.abc import Hashable
 from typing import Any
 
 import msgspec
+from pydantic import Field
 
 from gemma_gateway.core.dialect import Json, Message, Slot
-from gemma_gateway.core.errors import GatewayError
 from gemma_gateway.core.usage import Usage
 from gemma_gateway.wire.openai import openai
-from gemma_gateway.wire.openai.chat_request import read_messages
+from gemma_gateway.wire.openai.chat_request import ChatMessage, read_messages
 from gemma_gateway.wire.openai.choices import (
     ChoiceStream,
     answer_slots,
     finish_reason,
     refuse_choice,
 )
+from gemma_gateway.wire.openai.errors import OpenAIDialect
+from gemma_gateway.wire.openai.request import GENERATION_FIELDS, Sampling
+
+# Where the first choice keeps what is said, whole and in a stream.
+SAID = ((0, "message", "content"), (0, "delta", "content"))
 
 
 class _Delta(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -85,20 +90,42 @@ class ChatStream(ChoiceStream):
         return {"index": index, "delta": {}, "logprobs": None, "finish_reason": None}
 
 
-class Chat:
+class ChatCompletionRequest(Sampling):
+    """OpenAI chat completion; vLLM's own parameters are allowed too."""
+
+    messages: list[ChatMessage] = Field(min_length=1, max_length=50)
+    max_completion_tokens: int | None = Field(None, ge=1, description="Default 512, capped 1,024")
+    max_tokens: int | None = Field(None, ge=1, description="Older name of the same")
+    repetition_penalty: float | None = Field(None, gt=0, le=2, description="Default 1.05")
+    n: int | None = Field(None, ge=1)
+    stop: str | list[str] | None = None
+    seed: int | None = None
+    logprobs: bool | None = None
+    tools: list[dict[str, Any]] | None = None
+    response_format: dict[str, Any] | None = None
+    stream_options: dict[str, Any] | None = None
+
+
+class Chat(OpenAIDialect):
     """The dialect of /v1/chat/completions."""
 
     name = "chat"
     path = "/v1/chat/completions"
-    generates = True
+    request_model = ChatCompletionRequest
+    operation = "chat"
+    fields = GENERATION_FIELDS | {
+        *("messages", "max_completion_tokens", "top_logprobs", "reasoning_effort"),
+        *("include_reasoning", "tools", "tool_choice", "parallel_tool_calls", "documents"),
+        *("chat_template_kwargs", "add_generation_prompt", "continue_final_message"),
+        "metadata",  # of OpenAI: labels for whoever reads the server's log
+    }
+    streams = charged = judged = True
+    # vLLM goes by the newer one, Ollama knows only the older.
+    max_tokens = ("max_tokens", "max_completion_tokens")
     sampling = frozenset({"temperature", "top_p", "repetition_penalty"})
 
     def messages(self, body: Json) -> list[Message]:
         return read_messages(body)
-
-    def max_tokens_key(self, body: Json) -> str:
-        newer = body.get("max_completion_tokens") is not None
-        return "max_completion_tokens" if newer else "max_tokens"
 
     def ask_usage(self, body: Json) -> bool:
         return openai.ask_usage(body)
@@ -112,11 +139,11 @@ class Chat:
     def finish(self, doc: Json) -> str:
         return finish_reason(doc)
 
+    def says(self, slot: Slot) -> bool:
+        return slot.channel in SAID
+
     def refuse(self, doc: Json, slot: Slot) -> None:
         refuse_choice(doc, slot)
 
     def stream(self, hide_usage: bool) -> ChatStream:
         return ChatStream(hide_usage)
-
-    def error(self, error: GatewayError, request_id: str) -> bytes:
-        return openai.error_body(error, request_id)

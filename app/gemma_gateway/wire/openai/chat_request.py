@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
 
 from gemma_gateway.core.dialect import Json, Message, Slot, Where
 from gemma_gateway.wire.openai.openai import invalid
+from gemma_gateway.wire.request import Text
 from gemma_gateway.wire.walk import Table, asides, other_texts, part_texts, place, words
 
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
@@ -40,6 +43,12 @@ TABLE = Table(
 _OUTSIDE = frozenset({*TABLE.shown, *TABLE.binding})
 # What may stand in an assistant's message in place of content.
 _INSTEAD = ("tool_calls", "function_call", "refusal", "reasoning", "reasoning_content")
+
+
+class ChatMessage(BaseModel):
+    model_config = ConfigDict(extra="allow")
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: Text | None = None
 
 
 def read_messages(body: Json) -> list[Message]:

@@ -12,10 +12,10 @@ from typing import Any
 
 from gemma_gateway.core.dialect import ALL, Event, Json, Slot, Trail
 from gemma_gateway.core.errors import Code, GatewayError
+from gemma_gateway.wire.openai.errors import error_object
 from gemma_gateway.wire.openai.openai import (
     DONE,
     decode,
-    error_object,
     event,
     leaves,
     payload,

@@ -6,9 +6,9 @@ from collections.abc import Hashable
 from typing import Any
 
 import msgspec
+from pydantic import Field
 
 from gemma_gateway.core.dialect import Json, Message, Slot
-from gemma_gateway.core.errors import GatewayError
 from gemma_gateway.core.usage import Usage
 from gemma_gateway.wire.openai import openai
 from gemma_gateway.wire.openai.choices import (
@@ -17,6 +17,8 @@ from gemma_gateway.wire.openai.choices import (
     finish_reason,
     refuse_choice,
 )
+from gemma_gateway.wire.openai.errors import OpenAIDialect
+from gemma_gateway.wire.openai.request import GENERATION_FIELDS, Sampling
 from gemma_gateway.wire.walk import Table, asides
 
 
@@ -76,12 +78,27 @@ class CompletionStream(ChoiceStream):
         return {"index": index, "text": "", "logprobs": None, "finish_reason": None}
 
 
-class Completions:
+class CompletionRequest(Sampling):
+    """OpenAI text completion."""
+
+    prompt: str | list[str]
+    max_tokens: int | None = Field(None, ge=1, description="Default 512, capped 1,024")
+    repetition_penalty: float | None = Field(None, gt=0, le=2, description="Default 1.05")
+    n: int | None = Field(None, ge=1)
+    stop: str | list[str] | None = None
+
+
+class Completions(OpenAIDialect):
     """The dialect of /v1/completions."""
 
     name = "completions"
     path = "/v1/completions"
-    generates = True
+    request_model = CompletionRequest
+    operation = "text_completion"
+    # OpenAI documents best_of; vLLM has dropped it
+    fields = GENERATION_FIELDS | {"prompt", "suffix", "best_of"}
+    streams = charged = judged = batches = True
+    max_tokens = ("max_tokens",)
     sampling = frozenset({"temperature", "top_p", "repetition_penalty"})
 
     def messages(self, body: Json) -> list[Message]:
@@ -98,10 +115,6 @@ class Completions:
             messages[0].slots.append(Slot(body, "suffix", "suffix", "suffix"))
         return messages + asides(body, TABLE)
 
-    def max_tokens_key(self, body: Json) -> str:
-        del body
-        return "max_tokens"
-
     def ask_usage(self, body: Json) -> bool:
         return openai.ask_usage(body)
 
@@ -114,14 +127,14 @@ class Completions:
     def finish(self, doc: Json) -> str:
         return finish_reason(doc)
 
+    def says(self, slot: Slot) -> bool:
+        return slot.channel == (0, "text")
+
     def refuse(self, doc: Json, slot: Slot) -> None:
         refuse_choice(doc, slot)
 
     def stream(self, hide_usage: bool) -> CompletionStream:
         return CompletionStream(hide_usage)
-
-    def error(self, error: GatewayError, request_id: str) -> bytes:
-        return openai.error_body(error, request_id)
 
 
 def _prompts(body: Json) -> list[Message]:

@@ -1,4 +1,4 @@
-"""What OpenAI's routes share: error bodies, server-sent events, text slots."""
+"""What OpenAI's routes share: server-sent events, text slots, usage."""
 
 from __future__ import annotations
 
@@ -21,22 +21,6 @@ NAMES = frozenset({"role", "id", "type", "call_id", "tool_call_id", "index", "fi
 def invalid(message: str, param: str | None = None) -> GatewayError:
     """A VALIDATION_ERROR (400) about one field."""
     return GatewayError(Code.VALIDATION_ERROR, message, param=param)
-
-
-def error_object(error: GatewayError) -> Json:
-    """OpenAI's error object: message, type, param, code."""
-    return {
-        "message": error.message,
-        "type": error.code.value.openai,
-        "param": error.param,
-        "code": error.code.name,
-    }
-
-
-def error_body(error: GatewayError, request_id: str) -> bytes:
-    """JSON body of an error. OpenAI names the request in the ``x-request-id`` header only."""
-    del request_id
-    return orjson.dumps({"error": error_object(error)})
 
 
 def event(doc: Any, name: str = "") -> bytes:

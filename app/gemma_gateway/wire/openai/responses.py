@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import Field
+
 from gemma_gateway.core.dialect import Json, Message, Slot
-from gemma_gateway.core.errors import Code, GatewayError
+from gemma_gateway.core.errors import Code
 from gemma_gateway.core.usage import Usage
 from gemma_gateway.wire.openai import openai
+from gemma_gateway.wire.openai.errors import OpenAIDialect
+from gemma_gateway.wire.openai.request import SAMPLING_FIELDS, Sampling
 from gemma_gateway.wire.openai.responses_events import read_finish, read_usage, texts
 from gemma_gateway.wire.openai.responses_stream import ResponsesStream
+from gemma_gateway.wire.request import Text
 from gemma_gateway.wire.trails import TokenTrail, cut
 from gemma_gateway.wire.walk import Table, asides, content_texts, other_texts, part_texts, place
 
@@ -35,15 +40,35 @@ TABLE = Table(
     ),
     binding=("structured_outputs", "stop"),
 )
+# Key and type of what holds the text that is said, whole and in a stream.
+SAID = (("text", "output_text"), ("delta", "response.output_text.delta"))
 SAID_AGAIN = "output_text"  # some servers add all text of the answer, as the SDKs do
 
 
-class Responses:
+class ResponsesRequest(Sampling):
+    """OpenAI Responses; nothing is stored, so each call carries its whole input."""
+
+    input: Text
+    instructions: str | None = None
+    max_output_tokens: int | None = Field(None, ge=1, description="Default 512, capped 1,024")
+
+
+class Responses(OpenAIDialect):
     """The Responses dialect; see Dialect."""
 
     name = "responses"
     path = "/v1/responses"
-    generates = True
+    request_model = ResponsesRequest
+    operation = "chat"
+    fields = SAMPLING_FIELDS | {
+        *("input", "instructions", "max_output_tokens", "top_logprobs", "reasoning", "text"),
+        *("include", "include_reasoning", "tools", "tool_choice", "parallel_tool_calls"),
+        *("max_tool_calls", "truncation", "chat_template_kwargs"),
+        *("metadata", "prompt_cache_key", "service_tier", "store"),
+        *STATE,  # refused where they ask for something kept
+    }
+    streams = charged = judged = True
+    max_tokens = ("max_output_tokens",)
     sampling = frozenset({"temperature", "top_p", "repetition_penalty"})
 
     def messages(self, body: Json) -> list[Message]:
@@ -71,13 +96,6 @@ class Responses:
             raise openai.invalid("input must be a string or a list of items.", "input")
         return [_item(item, f"input.{i}") for i, item in enumerate(value)]
 
-    def max_tokens_key(self, body: Json) -> str:
-        return "max_output_tokens"
-
-    def ask_usage(self, body: Json) -> bool:
-        """Usage stands in ``response.completed`` anyway."""
-        return False
-
     def answer(self, doc: Json) -> list[Slot]:
         found: list[Slot] = []
         output = doc.get("output")
@@ -100,6 +118,9 @@ class Responses:
 
     def finish(self, doc: Json) -> str:
         return read_finish(doc)
+
+    def says(self, slot: Slot) -> bool:
+        return (slot.key, slot.kind) in SAID
 
     def refuse(self, doc: Json, slot: Slot) -> None:
         """See Dialect. A tool call that is cut is removed: half a call must not run."""
@@ -128,9 +149,6 @@ class Responses:
 
     def stream(self, hide_usage: bool) -> ResponsesStream:
         return ResponsesStream()
-
-    def error(self, error: GatewayError, request_id: str) -> bytes:
-        return openai.error_body(error, request_id)
 
 
 def _item(item: Any, where: str) -> Message:

@@ -15,6 +15,7 @@ import msgspec
 from gemma_gateway.core.dialect import ALL, Event, Json, Slot
 from gemma_gateway.core.errors import GatewayError
 from gemma_gateway.wire.openai import openai
+from gemma_gateway.wire.openai.errors import error_object
 from gemma_gateway.wire.openai.responses_events import (
     ADDED,
     BEGINS,
@@ -165,7 +166,7 @@ class ResponsesStream:
                 "code": error.code.name,
                 "message": error.message,
                 "param": error.param,
-                "error": openai.error_object(error),
+                "error": error_object(error),
             }
         )
 

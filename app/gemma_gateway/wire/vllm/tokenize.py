@@ -2,51 +2,42 @@
 
 from __future__ import annotations
 
-from gemma_gateway.core.dialect import AnswerStream, Json, Message, Slot
-from gemma_gateway.core.errors import GatewayError
-from gemma_gateway.core.usage import Usage
+from gemma_gateway.core.dialect import Json, Message, Slot
 from gemma_gateway.wire.openai import openai
-from gemma_gateway.wire.openai.chat_request import read_messages
+from gemma_gateway.wire.openai.chat_request import ChatMessage, read_messages
+from gemma_gateway.wire.openai.errors import OpenAIDialect
+from gemma_gateway.wire.request import Body
 
 MAX_TOKENS = 131_072  # token ids in one call: Gemma's longest context
 MAX_TOKEN_ID = 2**31 - 1
 
 
-class _Tokenizer:
-    """What both routes share."""
+class TokenizeRequest(Body):
+    """vLLM's tokenizer: a prompt or a chat."""
 
-    generates = False
-    sampling: frozenset[str] = frozenset()
-
-    def max_tokens_key(self, body: Json) -> str:
-        del body
-        return ""
-
-    def ask_usage(self, body: Json) -> bool:
-        del body
-        return False
-
-    def usage(self, doc: Json) -> Usage | None:
-        del doc
-        return None
-
-    def finish(self, doc: Json) -> str:
-        del doc
-        return ""
-
-    def stream(self, hide_usage: bool) -> AnswerStream:
-        """Never called: validation lets no ``stream`` through on these routes."""
-        raise openai.invalid("This route does not stream.", "stream")
-
-    def error(self, error: GatewayError, request_id: str) -> bytes:
-        return openai.error_body(error, request_id)
+    prompt: str | None = None
+    messages: list[ChatMessage] | None = None
 
 
-class Tokenize(_Tokenizer):
-    """The dialect of /tokenize: text to token ids."""
+class DetokenizeRequest(Body):
+    """vLLM's tokenizer, backwards."""
+
+    tokens: list[int]
+
+
+class Tokenize(OpenAIDialect):
+    """The dialect of /tokenize: text to token ids, which say the client's own text again."""
 
     name = "tokenize"
     path = "/tokenize"
+    request_model = TokenizeRequest
+    fields = frozenset(
+        {
+            *("model", "prompt", "messages", "tools", "add_special_tokens", "return_token_strs"),
+            *("add_generation_prompt", "continue_final_message", "chat_template_kwargs"),
+            "stream",
+        }
+    )
 
     def messages(self, body: Json) -> list[Message]:
         if body.get("messages") is not None:
@@ -57,20 +48,14 @@ class Tokenize(_Tokenizer):
             raise openai.invalid("Send a prompt (a string) or messages.", "prompt")
         return [Message("prompt", "user", [Slot(body, "prompt", "prompt", "prompt")])]
 
-    def answer(self, doc: Json) -> list[Slot]:
-        """None: the answer says the client's own text again, token by token."""
-        del doc
-        return []
 
-    def refuse(self, doc: Json, slot: Slot) -> None:
-        """Nothing to end: ``answer`` gives no text."""
-
-
-class Detokenize(_Tokenizer):
+class Detokenize(OpenAIDialect):
     """The dialect of /detokenize: token ids to text."""
 
     name = "detokenize"
     path = "/detokenize"
+    request_model = DetokenizeRequest
+    fields = frozenset({"model", "tokens", "stream"})
 
     def messages(self, body: Json) -> list[Message]:
         """One message without text: what the ids say is judged in the answer."""
