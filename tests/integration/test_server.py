@@ -95,6 +95,17 @@ async def test_broken_http(gateway: Gateway, raw: bytes) -> None:
     assert status == 200
 
 
+@pytest.mark.parametrize("path", [b"/v1/messages", b"/v1/messages/count_tokens", b"/v1/messages/x"])
+async def test_broken_http_is_refused_in_the_protocol_of_its_path(
+    gateway: Gateway, path: bytes
+) -> None:
+    broken = b" HTTP/1.1\r\nhost: x\r\ncontent-length: -5\r\n\r\n"
+    answer = await talk(gateway, b"POST " + path + broken)
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["type"] == "error"
+    answer = await talk(gateway, b"POST " + path[: len(b"/v1/m")] + broken)
+    assert list(json.loads(answer.partition(b"\r\n\r\n")[2])) == ["error"]
+
+
 async def test_too_large_a_body_is_told_before_it_is_read(gateway: Gateway) -> None:
     answer = await talk(gateway, HEAD + b"content-length: 50000000\r\n\r\n")
     assert b" 413 " in answer

@@ -28,7 +28,7 @@ class Edge:
         endpoints: of the engine routes, by path.
         peers: knows which addresses are clients' own.
         watch: looks after the calls to them.
-        errors: says errors of all other paths.
+        errors: tells the errors of all other paths.
     """
 
     def __init__(

@@ -41,7 +41,7 @@ class BoundedHttp(HttpToolsProtocol):
     Attributes:
         leaving: the process is about to stop: connections end with their next answer, so that
             clients that keep theirs find another process.
-        errors: how the reason of a refusal is told.
+        errors: tells the reason of a refusal in the protocol of its path; ``cli.serve`` sets it.
     """
 
     leaving: ClassVar[bool] = False

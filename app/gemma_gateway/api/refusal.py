@@ -37,7 +37,7 @@ def answer(
         target: of the request, as far as it is known.
         headers: of the request, as far as they are known.
         more: headers that every answer has.
-        bodies: how errors are said.
+        bodies: tells errors in the protocol of a path.
     """
     call_id = request_id({"headers": headers})
     body = bodies.body(target.partition(b"?")[0].decode("latin-1"), error, call_id)

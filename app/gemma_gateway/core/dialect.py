@@ -174,15 +174,15 @@ class Dialect(ABC):
         error_model: describes the bodies of its errors there.
         operation: of its calls in OpenTelemetry's words (``gen_ai.operation.name``); empty where
             the conventions have none: the name.
-        fields: of a request, those that may go on to the engine. ``stream`` is one also where the
-            route doesn't stream, for validation says so.
+        fields: of a request, those that may go on to the engine. ``stream`` belongs to them even
+            where the route doesn't stream: validation then refuses it, where others are left out.
         streams: a request may ask for a stream of events.
-        charged: its tokens are charged, estimated where the engine doesn't tell them, and each
-            call leaves a record.
+        charged: its tokens are charged, by an estimate where a call ends before the engine has told
+            them, and each call leaves a record.
         judged: what its answers say (see ``says``) may be sampled and judged.
         max_tokens: names of the field that bounds an answer's tokens. The last one that a request
-            has counts, and is sent under all of them. Empty: nothing is generated, so neither are
-            there choices, sampling or constraints.
+            has counts, and is sent under all of them. Empty: the route generates nothing, and has
+            no choices, sampling or constraints to check.
         sampling: which of temperature, top_p, repetition_penalty the route takes.
         batches: every message that counts is a prompt with an answer of its own.
     """
