@@ -8,9 +8,11 @@ from importlib.resources import files
 from string import Template
 from typing import Any
 
-from gemma_gateway.cli.evaluate.plots import Mark, marks
+from gemma_gateway.quality.evaluate.plots import Mark, marks
 
-TEMPLATE = Template(files("gemma_gateway.cli.evaluate").joinpath("report.html").read_text("utf-8"))
+TEMPLATE = Template(
+    files("gemma_gateway.quality.evaluate").joinpath("report.html").read_text("utf-8")
+)
 MOST_ROWS = 200  # answers that the page shows, worst first; all are in the JSON
 TENTHS = [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
 Json = dict[str, Any]
