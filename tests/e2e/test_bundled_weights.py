@@ -11,7 +11,7 @@ from tests.e2e.conftest import ROOT, need
 
 def run_until(target: Path, step: str) -> None:
     """Start the conversion and kill it when it says that a step begins."""
-    command = [sys.executable, "-m", "gemma_gateway.engines.local.weights", str(target)]
+    command = [sys.executable, "-m", "gemma_gateway.engines.local.convert", str(target)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         assert any(step in line for line in child.stdout)

@@ -16,11 +16,11 @@ from typing import Any
 import orjson
 import pytest
 
-from gemma_gateway.engines.local import weights
+from gemma_gateway.engines.families import gemma3
 from gemma_gateway.safety.controls import GEMMA, ControlTokens
 
 Json = dict[str, Any]
-OWN = weights.CHAT_TEMPLATE.read_text("utf-8")
+OWN = gemma3.CHAT_TEMPLATE.read_text("utf-8")
 # As the instruction-tuned models have it: two roles that take turns, system text in the first turn,
 # parts trimmed and put side by side.
 TWO_ROLES = """

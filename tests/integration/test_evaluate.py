@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from gemma_gateway.cli.evaluate.result import ROWS
+from gemma_gateway.quality.evaluate.result import ROWS
 from tests.quality.bigram import Bigram
 
 Json = dict[str, Any]

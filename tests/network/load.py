@@ -1,30 +1,36 @@
 """A steady load on a gateway, every answer checked: ``python -m tests.network.load URL FILE``.
 
-Calls start at a fixed pace, whatever became of those before. Each finished one is a line of JSON in
-FILE. SIGTERM ends it: calls in flight are waited for, none is begun.
+The calls are those of ``gemma-gateway bench``: so many a second, at random times, whatever became
+of those before. Each finished one is a line of JSON in FILE. SIGTERM ends it: calls in flight are
+waited for, and of each kind at most the one that is next in line is still begun.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import json
 import random
 import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
 
-from tests.process import AUTH
+from gemma_gateway.cli.bench.call import BROKEN, GARBLED, LOST, REFUSED, TIMEOUT, Call, Caller, Json
+from gemma_gateway.cli.bench.load import Level, Run, connections, put
+from gemma_gateway.cli.bench.prompts import Messages
+from tests.process import KEY
 
 LONGEST = 240.0  # seconds of load, at most
-PATIENCE = aiohttp.ClientTimeout(total=90)
-Json = dict[str, Any]
+PATIENCE = 90.0  # seconds of a call, at most
+LORIS_PATIENCE = 40.0  # seconds that a head may go on
+UNSTATED = {REFUSED, LOST, TIMEOUT, BROKEN, GARBLED}  # failures that no server told of
 
 
 @dataclass
@@ -50,119 +56,117 @@ class Done:
         return self.began + self.seconds
 
 
-def judge(status: int, raw: bytes, stream: bool, text: str) -> tuple[str, str]:
-    """Outcome and detail of an answer that should say ``text``."""
-    if status != 200:
-        try:
-            return "error", json.loads(raw)["error"]["code"]
-        except (ValueError, KeyError, TypeError):
-            return "broken", f"{status} {raw[:80]!r}"
-    if not stream:
-        same = json.loads(raw)["choices"][0]["message"]["content"] == text
-        return ("ok", "") if same else ("broken", "another text")
-    events = [line[6:] for line in raw.split(b"\n") if line.startswith(b"data: ")]
-    if not events or not raw.endswith(b"\n\n"):
-        return "broken", "cut short"
-    last = events[-1] if events[-1] != b"[DONE]" or len(events) == 1 else events[-2]
-    if last.startswith(b'{"error"'):
-        return "error", json.loads(last)["error"]["code"]
-    if events[-1] != b"[DONE]":
-        return "broken", "no end"
-    choices = [choice for e in events[:-1] for choice in json.loads(e)["choices"]]
-    same = "".join(c["delta"].get("content") or "" for c in choices) == text
-    return ("ok", "") if same else ("broken", "another text")
+Report = Callable[[Done], None]
 
 
-class Load:
-    """Calls to ``url`` until ``stop``; each finished one goes to ``report``."""
+class Echo(Caller):
+    """Calls of one kind, each answered with the text that it asks for.
 
-    def __init__(self, url: str, report: Callable[[Done], None]) -> None:
-        self.url = url
-        self.report = report
-        self.stopping = asyncio.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._number = random.randrange(10**6) * 1000
+    Args:
+        kind: see ``Done``.
+        report: gets each finished call.
+        script: of ``tests.loopback``.
+    """
 
-    async def pace(self, rate: float, call: Callable[[], Awaitable[None]], most: int) -> None:
-        """Begin ``most`` calls, ``rate`` in a second."""
-        begun = time.monotonic()
-        for number in range(most):
-            wait = begun + number / rate - time.monotonic()
-            try:
-                await asyncio.wait_for(self.stopping.wait(), max(0.0, wait))
-                break
-            except TimeoutError:
-                task = asyncio.ensure_future(call())
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+    def __init__(
+        self, session: aiohttp.ClientSession, url: str, kind: str, report: Report, script: Json
+    ) -> None:
+        super().__init__(session, url, KEY, {"stream": kind != "short", "loopback": script})
+        self._kind = kind
+        self._report = report
+        self._said: dict[int, str] = {}  # by the id of a call in flight
 
-    async def call(self, session: aiohttp.ClientSession, kind: str, **script: object) -> None:
-        """One call; ``words`` of it come back."""
-        self._number += 1
-        text = " ".join([f"call{self._number}", *(f"w{n}" for n in range(script.pop("words", 3)))])
-        body: Json = {"messages": [{"role": "user", "content": f"echo: {text}"}]}
-        stream = kind != "short"
-        body |= {"stream": stream, "loopback": script}
-        began = time.monotonic()
-        try:
-            async with session.post(self.url + "/v1/chat/completions", json=body) as reply:
-                outcome = judge(reply.status, await reply.read(), stream, text)
-        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            outcome = "broken", repr(error)
-        self.report(Done(kind, began, time.monotonic() - began, *outcome))
+    def note(self, call: Call, doc: Json) -> bool:
+        for choice in doc.get("choices") or ():
+            part = choice.get("delta") or choice.get("message") or {}
+            self._said[id(call)] = self._said.get(id(call), "") + (part.get("content") or "")
+        return super().note(call, doc)
 
-    async def loris(self, url: str) -> None:
-        """A head that never ends, until the other side closes."""
-        target = urlsplit(url)
-        began, outcome = time.monotonic(), "broken"
+    async def call(self, messages: Messages, due: float | None = None) -> Call:
+        call = await super().call(messages, due)
+        said = self._said.pop(id(call), "")
+        outcome, detail = "error", call.outcome
+        if call.ok:
+            same = said == messages[-1]["content"].removeprefix("echo: ")
+            outcome, detail = ("ok", "") if same else ("broken", "another text")
+        elif call.outcome in UNSTATED or call.outcome.startswith("HTTP "):
+            outcome, detail = "broken", f"{call.outcome} {call.detail}"
+        # Both clocks are the machine's monotonic one.
+        self._report(Done(self._kind, call.sent, call.ended - call.sent, outcome, detail))
+        return call
+
+
+class Drill(Run):
+    """A run that failures don't end, and that keeps no calls: they are reported."""
+
+    def add(self, call: Call) -> None:
+        pass
+
+
+def echoes(words: Callable[[], int]) -> Iterator[Messages]:
+    """Prompts that ask for so many words, each for other ones."""
+    for number in itertools.count(random.randrange(10**6) * 1000):
+        text = " ".join([f"call{number}", *(f"w{n}" for n in range(words()))])
+        yield [{"role": "user", "content": f"echo: {text}"}]
+
+
+async def loris(url: str, report: Report) -> None:
+    """A head that never ends, until the other side closes."""
+    target = urlsplit(url)
+    began, outcome = time.monotonic(), "broken"
+    with suppress(OSError):
         reader, writer = await asyncio.open_connection(target.hostname, target.port)
         closed = asyncio.ensure_future(reader.read())
         try:
             writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n")
-            while time.monotonic() - began < 40 and not closed.done():
+            while time.monotonic() - began < LORIS_PATIENCE and not closed.done():
                 writer.write(b"a: b\r\n")
                 await asyncio.wait([closed], timeout=1)
             outcome = "ok" if closed.done() else "broken"
         finally:
             closed.cancel()
             writer.close()
-        self.report(Done("loris", began, time.monotonic() - began, outcome))
+    report(Done("loris", began, time.monotonic() - began, outcome))
+
+
+async def lorises(url: str, count: int, report: Report) -> None:
+    """So many of them, a hundred more each second."""
+    async with asyncio.TaskGroup() as group:
+        for _ in range(count):
+            group.create_task(loris(url, report))
+            await asyncio.sleep(0.01)
 
 
 async def run(options: argparse.Namespace) -> None:
     """Everything that the options ask for."""
     with options.file.open("w", buffering=1) as file:
-        load = Load(options.url, lambda done: print(json.dumps(asdict(done)), file=file))
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGTERM, load.stopping.set)
-        loop.call_later(LONGEST, load.stopping.set)
-        connector = aiohttp.TCPConnector(limit=0)
-        async with aiohttp.ClientSession(
-            headers=AUTH, timeout=PATIENCE, connector=connector
-        ) as session:
-            jobs = []
+        runs: list[Run] = []
+
+        def report(done: Done) -> None:
+            print(json.dumps(asdict(done)), file=file)
+
+        def stop() -> None:
+            for run in runs:
+                run.given_up = "stopped"
+
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop)
+        async with connections(PATIENCE) as session, asyncio.TaskGroup() as group:
+
+            def load(kind: str, level: Level, words: Callable[[], int], script: Json) -> None:
+                runs.append(Drill(level))
+                caller = Echo(session, options.url, kind, report, script)
+                group.create_task(put(caller, runs[-1], echoes(words), 0, lambda call: None))
+
             if options.short:
-                jobs.append(load.pace(options.short, lambda: load.call(session, "short"), 10**6))
+                load("short", Level(rate=options.short, seconds=LONGEST), lambda: 3, {})
             if options.streams:
-
-                def stream() -> Awaitable[None]:
-                    words = random.randint(28, 45)  # 3 to 5 seconds
-                    return load.call(session, "stream", words=words, delay=0.1)
-
-                jobs.append(load.pace(options.streams, stream, 10**6))
+                level = Level(rate=options.streams, seconds=LONGEST)  # of 3 to 5 seconds each
+                load("stream", level, lambda: random.randint(28, 45), {"delay": 0.1})
             if options.idle:
-
-                def idle() -> Awaitable[None]:
-                    return load.call(session, "idle", words=0, delay=options.silence)
-
-                jobs.append(load.pace(250, idle, options.idle))
-            jobs += [
-                load.pace(100, lambda url=url: load.loris(url), options.lorises)
-                for url in options.loris
-            ]
-            await asyncio.gather(*jobs)
+                level = Level(rate=250, requests=options.idle)
+                load("idle", level, lambda: 0, {"delay": options.silence})
+            for url in options.loris:
+                group.create_task(lorises(url, options.lorises, report))
 
 
 if __name__ == "__main__":

@@ -7,9 +7,9 @@ import statistics as stdlib
 
 import pytest
 
-from gemma_gateway.cli.evaluate import statistics
-from gemma_gateway.cli.evaluate.keywords import overlap
 from gemma_gateway.quality.embeddings import similarity
+from gemma_gateway.quality.evaluate import statistics
+from gemma_gateway.quality.evaluate.keywords import overlap
 from gemma_gateway.quality.item import MAX_CONTEXT, Item, Turn
 from gemma_gateway.quality.likelihood import relevant_part
 from gemma_gateway.quality.scores import Scores, mean, squash

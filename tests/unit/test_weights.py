@@ -1,4 +1,4 @@
-"""Where models come from, what is said when they don't, and Gemma's chat format."""
+"""Where models come from, and what is said when they don't."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from gemma_gateway.engines.local import weights
+from gemma_gateway.engines.local import convert, weights
 
 ROOT = Path(__file__).parents[2]
 
@@ -44,7 +44,7 @@ def test_what_is_neither_folder_nor_hub_name_is_refused(tmp_path: Path, name: st
 def test_a_prepared_bundle_is_not_made_again(tmp_path: Path) -> None:
     target = tmp_path / "models" / weights.BUNDLED_NAME
     target.mkdir(parents=True)
-    (target / weights.MARKER).write_text(json.dumps({"recipe": weights.RECIPE}))
+    (target / convert.MARKER).write_text(json.dumps({"recipe": convert.RECIPE}))
     lines: list[str] = []
     assert weights.prepare("", tmp_path, lines.append) == target
     assert lines == []
@@ -53,33 +53,6 @@ def test_a_prepared_bundle_is_not_made_again(tmp_path: Path) -> None:
 def test_names_that_clients_use() -> None:
     assert weights.served_name("") == "gemma-3-270m"
     assert weights.served_name("google/gemma-3-4b-it") == "google/gemma-3-4b-it"
-
-
-def test_only_gemmas_without_a_template_get_one(tmp_path: Path) -> None:
-    base = folder(tmp_path / "base", model_type="gemma3_text")
-    assert weights.needs_chat_template(base)
-    other = folder(tmp_path / "other", model_type="llama")
-    assert not weights.needs_chat_template(other)
-    tuned = folder(tmp_path / "tuned", model_type="gemma3")
-    (tuned / "tokenizer_config.json").write_text('{"chat_template": "x"}')
-    assert not weights.needs_chat_template(tuned)
-    own = folder(tmp_path / "own", model_type="gemma3")
-    (own / "chat_template.jinja").write_text("x")
-    assert not weights.needs_chat_template(own)
-
-
-@pytest.mark.parametrize(
-    ("name", "model_type", "parser"),
-    [
-        ("gemma-3-4b-it", "gemma3", "pythonic"),
-        ("gemma-4-e2b", "gemma4", "gemma4"),
-        ("functiongemma-270m-it", "gemma3_text", "functiongemma"),
-    ],
-)
-def test_tool_parser_fits_the_model(
-    tmp_path: Path, name: str, model_type: str, parser: str
-) -> None:
-    assert weights.tool_parser(folder(tmp_path / name, model_type=model_type)) == parser
 
 
 class Hub(BaseHTTPRequestHandler):
@@ -136,61 +109,3 @@ def test_a_hub_model_that_cant_be_had_is_explained(
     )  # fmt: skip
     assert said in done.stdout
     assert "Traceback" not in done.stdout
-
-
-def render(messages: list[dict[str, Any]], **more: Any) -> str:
-    """The template as transformers renders it."""
-    sandbox = pytest.importorskip("jinja2.sandbox")
-    environment = sandbox.ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string(weights.CHAT_TEMPLATE.read_text("utf-8"))
-    values = {"bos_token": "<bos>", "add_generation_prompt": True, **more}
-    return str(template.render(messages=messages, **values))
-
-
-def turn(side: str, text: str) -> str:
-    return f"<start_of_turn>{side}\n{text}<end_of_turn>\n"
-
-
-OPEN = "<start_of_turn>model\n"
-USER, MODEL = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yo"}
-
-
-@pytest.mark.parametrize(
-    ("messages", "expected"),
-    [
-        ([USER], turn("user", "Hi")),
-        ([USER, MODEL, USER], turn("user", "Hi") + turn("model", "Yo") + turn("user", "Hi")),
-        ([{"role": "system", "content": "Be brief."}, USER], turn("user", "Be brief.\n\nHi")),
-        ([{"role": "developer", "content": "A"}, {"role": "system", "content": "B"}, USER],
-         turn("user", "A\n\nB\n\nHi")),
-        ([{"role": "system", "content": "Alone"}], turn("user", "Alone")),
-        ([{"role": "system", "content": "S"}, MODEL, USER],
-         turn("user", "S") + turn("model", "Yo") + turn("user", "Hi")),
-        ([USER, MODEL, {"role": "system", "content": "S"}, USER],
-         turn("user", "Hi") + turn("model", "Yo") + turn("user", "S\n\nHi")),
-        ([USER, USER], turn("user", "Hi\n\nHi")),
-        ([USER, {"role": "system", "content": "S"}], turn("user", "Hi\n\nS")),
-        ([{"role": "user", "content": [{"type": "text", "text": "Look: "}, {"type": "image"}]}],
-         turn("user", "Look:<start_of_image>")),
-        ([USER, {"role": "assistant", "content": None, "tool_calls": [
-            {"function": {"name": "f", "arguments": {"a": "b", "n": 2}}}]},
-          {"role": "tool", "content": "42"}],
-         turn("user", "Hi") + turn("model", '[f(a="b", n=2)]')
-         + turn("user", "<tool_response>\n42\n</tool_response>")),
-    ],
-)  # fmt: skip
-def test_gemmas_turns(messages: list[dict[str, Any]], expected: str) -> None:
-    assert render(messages) == "<bos>" + expected + OPEN
-
-
-def test_without_a_generation_prompt_the_last_turn_is_closed() -> None:
-    assert render([USER, MODEL], add_generation_prompt=False) == (
-        "<bos>" + turn("user", "Hi") + turn("model", "Yo")
-    )
-
-
-def test_tools_are_listed_in_the_first_user_turn() -> None:
-    text = render([USER], tools=[{"type": "function", "function": {"name": "get_weather"}}])
-    assert text.startswith("<bos><start_of_turn>user\nYou can call")
-    assert '"name": "get_weather"' in text
-    assert text.endswith("\n\nHi<end_of_turn>\n" + OPEN)

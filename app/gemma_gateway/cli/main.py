@@ -14,11 +14,10 @@ from pydantic import ValidationError
 
 from gemma_gateway import __version__
 from gemma_gateway.access import keys
-from gemma_gateway.cli import export, references, top
+from gemma_gateway.cli import evaluate, export, references, top
 from gemma_gateway.cli.bench import command as bench
 from gemma_gateway.cli.command import CommandError, Commands
 from gemma_gateway.cli.doctor import command as doctor
-from gemma_gateway.cli.evaluate import command as evaluate
 from gemma_gateway.safety.policy import Policy
 from gemma_gateway.settings import KeyEntry, Settings, config
 from gemma_gateway.settings.yamlfile import ConfigError, faults, field

@@ -137,9 +137,26 @@ class Caller:
             call.ended = time.perf_counter()
         return call
 
+    def note(self, call: Call, doc: Json) -> bool:
+        """Take usage and finish reason from an event or an answer.
+
+        Returns:
+            Whether it carries generated text (of any kind: answer, reasoning, a tool call).
+        """
+        if usage := doc.get("usage"):
+            call.input_tokens = int(usage.get("prompt_tokens") or 0)
+            call.output_tokens = int(usage.get("completion_tokens") or 0)
+        spoke = False
+        for choice in doc.get("choices") or ():
+            if choice.get("finish_reason") == "content_filter":
+                call.outcome = FILTERED
+            delta = choice.get("delta") or {}
+            spoke = spoke or any(value for name, value in delta.items() if name != "role")
+        return spoke
+
     async def _read(self, call: Call, reply: aiohttp.ClientResponse) -> None:
         if reply.status == 200 and reply.content_type == "text/event-stream":
-            await _stream(call, reply)
+            await self._stream(call, reply)
             return
         raw = await reply.read()
         call.ended = time.perf_counter()
@@ -149,8 +166,29 @@ class Caller:
         elif doc is None or not doc.get("choices"):
             call.outcome = GARBLED
         else:
-            _note(call, doc)
+            self.note(call, doc)
             call.estimated = "usage" not in doc
+
+    async def _stream(self, call: Call, reply: aiohttp.ClientResponse) -> None:
+        """Read server-sent events as they come; all those that one read brings came together."""
+        rest, done = b"", False
+        async for piece in reply.content.iter_any():
+            now = time.perf_counter()
+            *events, rest = (rest + piece).replace(b"\r\n", b"\n").split(b"\n\n")
+            for event in events:
+                data = payload(event + b"\n\n")
+                if data == b"[DONE]":
+                    done = True
+                    call.ended = now
+                elif (doc := decode(data)) is not None:
+                    if "error" in doc:
+                        _refused(call, doc, BROKEN)
+                    elif self.note(call, doc):
+                        call.texts.append(now)
+        if call.ok and not done:
+            call.outcome = BROKEN
+        if not call.output_tokens:
+            call.output_tokens, call.estimated = len(call.texts), True
 
 
 def reason(error: aiohttp.ClientConnectorError) -> str:
@@ -161,46 +199,6 @@ def reason(error: aiohttp.ClientConnectorError) -> str:
     if cause.errno and cause.errno > 0:
         return os.strerror(cause.errno)
     return cause.strerror or str(cause)
-
-
-async def _stream(call: Call, reply: aiohttp.ClientResponse) -> None:
-    """Read server-sent events as they come; all those that one read brings came together."""
-    rest, done = b"", False
-    async for piece in reply.content.iter_any():
-        now = time.perf_counter()
-        *events, rest = (rest + piece).replace(b"\r\n", b"\n").split(b"\n\n")
-        for event in events:
-            data = payload(event + b"\n\n")
-            if data == b"[DONE]":
-                done = True
-                call.ended = now
-            elif (doc := decode(data)) is not None:
-                if "error" in doc:
-                    _refused(call, doc, BROKEN)
-                elif _note(call, doc):
-                    call.texts.append(now)
-    if call.ok and not done:
-        call.outcome = BROKEN
-    if not call.output_tokens:
-        call.output_tokens, call.estimated = len(call.texts), True
-
-
-def _note(call: Call, doc: Json) -> bool:
-    """Take usage and finish reason from an event or an answer.
-
-    Returns:
-        Whether it carries generated text (of any kind: answer, reasoning, a tool call).
-    """
-    if usage := doc.get("usage"):
-        call.input_tokens = int(usage.get("prompt_tokens") or 0)
-        call.output_tokens = int(usage.get("completion_tokens") or 0)
-    spoke = False
-    for choice in doc.get("choices") or ():
-        if choice.get("finish_reason") == "content_filter":
-            call.outcome = FILTERED
-        delta = choice.get("delta") or {}
-        spoke = spoke or any(value for name, value in delta.items() if name != "role")
-    return spoke
 
 
 def _refused(call: Call, doc: Json | None, otherwise: str) -> None:

@@ -1,4 +1,4 @@
-"""The result as one HTML page that needs nothing else: no script, no font, no other file."""
+"""The result as a page."""
 
 from __future__ import annotations
 
@@ -7,7 +7,12 @@ from importlib.resources import files
 from string import Template
 from typing import Any
 
-TEMPLATE = Template(files("gemma_gateway.cli.bench").joinpath("report.html").read_text("utf-8"))
+from gemma_gateway.core import page
+
+BODY = Template(files("gemma_gateway.cli.bench").joinpath("report.html").read_text("utf-8"))
+STYLE = """\
+figure { margin: 0; background: #ffffff; border: 1px solid var(--line); border-radius: 6px; }
+"""
 
 
 def html(result: dict[str, Any], columns: list[str], rows: list[list[str]], svg: str) -> str:
@@ -30,19 +35,13 @@ def html(result: dict[str, Any], columns: list[str], rows: list[list[str]], svg:
     notes = result["notes"]
     if result["interrupted"]:
         notes = ["The run was interrupted: the last level is not complete.", *notes]
-    return TEMPLATE.substitute(
-        facts="".join(f"<dt>{escape(k)}</dt><dd>{escape(str(v))}</dd>" for k, v in facts.items()),
+    body = BODY.substitute(
         notes="".join(f"<li>{escape(note)}</li>" for note in notes),
-        head="".join(f'<th scope="col">{escape(name)}</th>' for name in columns),
-        rows="".join(_row(cells) for cells in rows),
+        table=page.table(columns, rows),
         plot=svg,
     )
+    return page.html("Benchmark of a Gemma gateway", facts, body, STYLE)
 
 
 def _said(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def _row(cells: list[str]) -> str:
-    first, *others = map(escape, cells)
-    return f'<tr><th scope="row">{first}</th>{"".join(f"<td>{c}</td>" for c in others)}</tr>\n'

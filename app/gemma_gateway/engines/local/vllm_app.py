@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from gemma_gateway.core.engine import NONE_TOLD, EngineRequest
-from gemma_gateway.engines.local import footprint, weights
+from gemma_gateway.engines import families
+from gemma_gateway.engines.local import convert, footprint, weights
 from gemma_gateway.engines.local.asgi import AsgiApp, AsgiReply
 
 CPU_MODEL_LEN = 2048  # tokens of context on a CPU, where a start should not take the machine's RAM
@@ -287,7 +288,7 @@ def _set_environment(model: str) -> None:
         "VLLM_LOGGING_CONFIG_PATH": str(Path(__file__).with_name("vllm_logging.json")),
         "TQDM_DISABLE": "1",
     }
-    if (Path(model) / weights.MARKER).is_file():
+    if (Path(model) / convert.MARKER).is_file():
         defaults["HF_HUB_OFFLINE"] = "1"  # the bundled model needs nobody
     if not _has_cuda():
         defaults["VLLM_CPU_KVCACHE_SPACE"] = "1"  # GiB
@@ -314,16 +315,16 @@ def _has_cuda() -> bool:
 
 def _flags(options: VllmOptions) -> list[str]:
     """Command line of vLLM's server, without the command."""
-    folder = Path(options.model)
+    model = Path(options.model)
     flags = ["--model", options.model, "--served-model-name", options.served_model_name]
     # xgrammar, vLLM's own choice, takes seconds of CPU to compile an ordinary pattern with Gemma's
     # vocabulary, and has no bound on a step; llguidance takes milliseconds and gives up in time.
     flags += ["--structured-outputs-config.backend", "guidance"]
     # Without it the model may write line breaks and blanks until its tokens are used up.
     flags += ["--structured-outputs-config.disable_any_whitespace", "true"]
-    flags += ["--enable-auto-tool-choice", "--tool-call-parser", weights.tool_parser(folder)]
-    if weights.needs_chat_template(folder):
-        flags += ["--chat-template", str(weights.CHAT_TEMPLATE)]
+    flags += ["--enable-auto-tool-choice", "--tool-call-parser", families.of(model).tool_parser]
+    if (template := families.chat_template(model)) is not None:
+        flags += ["--chat-template", str(template)]
     max_model_len = options.max_model_len
     if not _has_cuda():
         flags.append("--enforce-eager")  # compiling costs minutes and a C++ compiler

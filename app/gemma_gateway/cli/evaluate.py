@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
+import sys
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
 from gemma_gateway.cli import caller
-from gemma_gateway.cli.command import Commands
+from gemma_gateway.cli.command import CommandError, Commands
+from gemma_gateway.quality.evaluate.errors import EvaluationError, KeyRefused, Unusable
+from gemma_gateway.quality.evaluate.options import Options
 from gemma_gateway.quality.scores import NAMES
 
 DESCRIPTION = """\
@@ -85,9 +90,49 @@ def add(commands: Commands) -> None:
 
 
 def _run(parsed: argparse.Namespace) -> int:
-    from gemma_gateway.cli.evaluate.session import run
+    try:
+        return _evaluate(parsed)
+    except KeyRefused as refused:
+        raise CommandError(caller.no_key(refused.status, refused.code), 1) from None
+    except EvaluationError as error:
+        raise CommandError(str(error), 2 if isinstance(error, Unusable) else 1) from None
 
-    return run(parsed)
+
+def _evaluate(parsed: argparse.Namespace) -> int:
+    """Evaluate a set and write the report.
+
+    Returns:
+        0, or 130 after Ctrl-C, or 1 when no row could be scored.
+
+    Raises:
+        CommandError: there is no key to be had where one is named.
+        ConfigError: the policy can't be used.
+        EvaluationError: the set, the folder or the server can't be used.
+    """
+    from gemma_gateway.quality.evaluate import rows
+    from gemma_gateway.quality.evaluate.session import Session
+
+    # Every option is an argument of the same name.
+    options = Options(**{field.name: getattr(parsed, field.name) for field in fields(Options)})
+    questions = rows.read(options.set)
+    session = Session(options, questions, caller.api_key(parsed.url, parsed.key_file))
+    interrupted = False
+    try:
+        asyncio.run(session.work())
+    except KeyboardInterrupt:
+        interrupted = True
+    finally:
+        session.close()
+    if not session.begun:
+        return 130  # nothing was done, and what --out holds stays as it is
+    report = session.report(interrupted)
+    report.write(options.out)
+    print(report.text())
+    print(f"\nreport: {options.out / 'report.html'}", file=sys.stderr)
+    if interrupted:
+        print("interrupted; --resume goes on", file=sys.stderr)
+        return 130
+    return 0 if report.scored else 1
 
 
 def _scores(text: str) -> tuple[str, ...]:

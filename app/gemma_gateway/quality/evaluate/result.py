@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from gemma_gateway.cli.command import CommandError
+from gemma_gateway.quality.evaluate.errors import Unusable
 from gemma_gateway.quality.scores import Scores
 
 ROWS = "rows.jsonl"
@@ -60,7 +60,7 @@ class Log:
         done: results by the key of their row.
 
     Raises:
-        CommandError: the folder can't be used; it holds a file, and ``resume`` is false; or that
+        Unusable: the folder can't be used; it holds a file, and ``resume`` is false; or that
             was made with other options.
     """
 
@@ -70,7 +70,7 @@ class Log:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             if path.exists() and not resume:
-                raise CommandError(
+                raise Unusable(
                     f"{path} is there already: go on with --resume, or name another folder with "
                     "--out"
                 )
@@ -80,7 +80,7 @@ class Log:
             if not whole:
                 self._line(options)
         except OSError as error:
-            raise CommandError(f"{path}: {error.strerror}") from None
+            raise Unusable(f"{path}: {error.strerror}") from None
 
     def add(self, result: Result) -> None:
         """Keep a result; it is on its way to the disk when this returns."""
@@ -109,9 +109,9 @@ class Log:
             made_with = msgspec.json.decode(head)
             results = [msgspec.json.decode(line, type=Result) for line in lines]
         except msgspec.DecodeError:
-            raise CommandError(f"{path} is no log of an evaluation") from None
+            raise Unusable(f"{path} is no log of an evaluation") from None
         if made_with != options:
             changed = [name for name in options if made_with.get(name) != options[name]]
-            raise CommandError(f"{path} was made with another {changed[0] if changed else 'set'}")
+            raise Unusable(f"{path} was made with another {changed[0] if changed else 'set'}")
         self.done = {result.key: result for result in results}
         return whole

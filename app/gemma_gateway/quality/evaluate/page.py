@@ -1,4 +1,4 @@
-"""The report as one HTML page that needs nothing else: no script, no font, no other file."""
+"""The report's tables and its page."""
 
 from __future__ import annotations
 
@@ -8,9 +8,21 @@ from importlib.resources import files
 from string import Template
 from typing import Any
 
-from gemma_gateway.cli.evaluate.plots import Mark, marks
+from gemma_gateway.core import page
+from gemma_gateway.quality.evaluate.plots import Mark, marks
 
-TEMPLATE = Template(files("gemma_gateway.cli.evaluate").joinpath("report.html").read_text("utf-8"))
+BODY = Template(files("gemma_gateway.quality.evaluate").joinpath("report.html").read_text("utf-8"))
+STYLE = """\
+tbody th, thead th:first-child { text-align: left; font-weight: 400; }
+figure { margin: 1.5rem 0; max-width: 45rem; }
+figcaption { color: var(--soft); }
+svg { font-size: 14px; }
+svg text { fill: var(--ink); }
+svg .grid { stroke: var(--line); }
+svg .interval { stroke-width: 2; }
+details { border-bottom: 1px solid var(--line); padding: .3rem 0; }
+summary, blockquote { overflow-wrap: anywhere; } blockquote { white-space: pre-wrap; }
+"""
 MOST_ROWS = 200  # answers that the page shows, worst first; all are in the JSON
 TENTHS = [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
 Json = dict[str, Any]
@@ -40,14 +52,17 @@ def html(report: Json) -> str:
         "Made by": report["tool"],
     }
     note = "The run was interrupted." if report["interrupted"] else ""
-    sections = [f"<h2>{escape(title)}</h2>{_table(table)}" for title, table in tables(report)]
-    return TEMPLATE.substitute(
-        facts="".join(f"<dt>{escape(k)}</dt><dd>{escape(str(v))}</dd>" for k, v in facts.items()),
+    sections = (
+        f"<h2>{escape(title)}</h2>{page.table(head, rows)}"
+        for title, (head, *rows) in tables(report)
+    )
+    body = BODY.substitute(
         note=escape(note),
         plots="".join(f"<figure>{plot}</figure>" for plot in _plots(report)),
         sections="".join(sections),
         answers="".join(_answer(row) for row in _worst_first(report)),
     )
+    return page.html("Evaluation of answers", facts, body, STYLE)
 
 
 def _plots(report: Json) -> Iterator[str]:
@@ -178,18 +193,3 @@ def _answer(row: Json) -> str:
         )
     title = f"{row['id']}: {row['question']}" if row["id"] else row["question"]
     return f"<details><summary>{escape(title[:200])}</summary>{''.join(parts)}</details>"
-
-
-def _table(table: Table) -> str:
-    head, *rows = table
-    cells = "".join(f'<th scope="col">{escape(name)}</th>' for name in head)
-    lines = [
-        f'<tr><th scope="row">{escape(first)}</th>'
-        + "".join(f"<td>{escape(cell)}</td>" for cell in others)
-        + "</tr>"
-        for first, *others in rows
-    ]
-    return (
-        f'<div class="wide"><table><thead><tr>{cells}</tr></thead>'
-        f"<tbody>{''.join(lines)}</tbody></table></div>"
-    )

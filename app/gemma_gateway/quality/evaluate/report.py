@@ -12,11 +12,11 @@ from typing import Any
 import orjson
 
 from gemma_gateway import __version__
-from gemma_gateway.cli.command import CommandError
-from gemma_gateway.cli.evaluate import page, statistics
-from gemma_gateway.cli.evaluate.keywords import overlap
-from gemma_gateway.cli.evaluate.result import Result, Side
-from gemma_gateway.cli.evaluate.rows import Row
+from gemma_gateway.quality.evaluate import page, statistics
+from gemma_gateway.quality.evaluate.errors import EvaluationError
+from gemma_gateway.quality.evaluate.keywords import overlap
+from gemma_gateway.quality.evaluate.result import Result, Side
+from gemma_gateway.quality.evaluate.rows import Row
 from gemma_gateway.quality.scores import NAMES
 from gemma_gateway.quality.scores import mean as mean_of
 
@@ -89,14 +89,14 @@ class Report:
         """Write both files.
 
         Raises:
-            CommandError: the folder can't be written.
+            EvaluationError: the folder can't be written.
         """
         try:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / REPORT).write_bytes(orjson.dumps(self.json, option=orjson.OPT_INDENT_2))
             (folder / PAGE).write_text(page.html(self.json), encoding="utf-8")
         except OSError as error:
-            raise CommandError(f"{folder}: {error.strerror}", 1) from None
+            raise EvaluationError(f"{folder}: {error.strerror}") from None
 
     def _first_name(self, firsts: list[Side]) -> str:
         names = sorted({side.model or OWN for side in firsts})

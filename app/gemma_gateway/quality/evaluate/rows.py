@@ -16,7 +16,7 @@ from pydantic import (
     model_validator,
 )
 
-from gemma_gateway.cli.command import CommandError
+from gemma_gateway.quality.evaluate.errors import Unusable
 from gemma_gateway.quality.item import Item, Turn
 from gemma_gateway.quality.scores import NAMES
 from gemma_gateway.settings.yamlfile import faults, field
@@ -100,14 +100,14 @@ def read(path: Path) -> list[Row]:
     """All rows of a set.
 
     Raises:
-        CommandError: no such file, or faults in it; each is told as ``file:line: field: why``.
+        Unusable: no such file, or faults in it; each is told as ``file:line: field: why``.
     """
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise CommandError(f"{path}: larger than {MAX_BYTES} bytes")
+            raise Unusable(f"{path}: larger than {MAX_BYTES} bytes")
         data = path.read_bytes()
     except OSError as error:
-        raise CommandError(f"{path}: {error.strerror}") from None
+        raise Unusable(f"{path}: {error.strerror}") from None
     rows: list[Row] = []
     told: list[str] = []
     for number, line in enumerate(data.split(b"\n"), 1):
@@ -121,9 +121,9 @@ def read(path: Path) -> list[Row]:
         if len(told) >= MAX_FAULTS:
             break
     if told:
-        raise CommandError("\n".join(told[:MAX_FAULTS]))
+        raise Unusable("\n".join(told[:MAX_FAULTS]))
     if not rows:
-        raise CommandError(f"{path}: no rows in it")
+        raise Unusable(f"{path}: no rows in it")
     return rows
 
 

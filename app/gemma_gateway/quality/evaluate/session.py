@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import sys
 from datetime import UTC, datetime
 from typing import Any
 
-from gemma_gateway.cli import caller
-from gemma_gateway.cli.command import CommandError
-from gemma_gateway.cli.evaluate import rows as question_set
-from gemma_gateway.cli.evaluate.progress import Progress
-from gemma_gateway.cli.evaluate.report import Report
-from gemma_gateway.cli.evaluate.result import Log, Result, Side
-from gemma_gateway.cli.evaluate.rows import Row
 from gemma_gateway.core.engine import EngineFailed
 from gemma_gateway.engines.upstream.engine import UpstreamEngine
 from gemma_gateway.quality.asker import Asker, Refused
 from gemma_gateway.quality.embeddings import Embeddings
+from gemma_gateway.quality.evaluate.errors import EvaluationError, KeyRefused, Unusable
+from gemma_gateway.quality.evaluate.options import Options
+from gemma_gateway.quality.evaluate.progress import Progress
+from gemma_gateway.quality.evaluate.report import Report
+from gemma_gateway.quality.evaluate.result import Log, Result, Side
+from gemma_gateway.quality.evaluate.rows import Row
 from gemma_gateway.quality.item import Unscored
 from gemma_gateway.quality.judge import Judge
 from gemma_gateway.quality.scores import Scores
@@ -30,72 +27,47 @@ CHAT = "/v1/chat/completions"
 BLOCKED_CODE = "CONTENT_FILTERED"
 
 
-def run(parsed: argparse.Namespace) -> int:
-    """Evaluate a set and write the report.
-
-    Returns:
-        0, or 130 after Ctrl-C, or 1 when no row could be scored.
-
-    Raises:
-        CommandError: the words, the set, the folder or the server can't be used.
-        ConfigError: the policy can't be used.
-    """
-    rows = question_set.read(parsed.set)
-    session = Session(parsed, rows)
-    interrupted = False
-    try:
-        asyncio.run(session.work())
-    except KeyboardInterrupt:
-        interrupted = True
-    finally:
-        session.close()
-    if not session.begun:
-        return 130  # nothing was done, and what --out holds stays as it is
-    report = session.report(interrupted)
-    report.write(parsed.out)
-    print(report.text())
-    print(f"\nreport: {parsed.out / 'report.html'}", file=sys.stderr)
-    if interrupted:
-        print("interrupted; --resume goes on", file=sys.stderr)
-        return 130
-    return 0 if report.scored else 1
-
-
 class Session:
     """One evaluation.
 
     Args:
-        parsed: the command's words.
+        options: what is asked for.
         rows: the set.
+        key: sent to the server; empty: none.
 
     Raises:
-        CommandError: see ``run``.
+        ConfigError: the policy can't be used.
     """
 
-    def __init__(self, parsed: argparse.Namespace, rows: list[Row]) -> None:
-        self._parsed = parsed
+    def __init__(self, options: Options, rows: list[Row], key: str) -> None:
+        self._options = options
         self._rows = rows
-        self._policy = Policy.load(parsed.policy)
-        self._key = caller.api_key(parsed.url, parsed.key_file)
+        self._policy = Policy.load(options.policy)
+        self._key = key
         self._started = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
         self._log: Log | None = None
-        self._model: str = parsed.model or ""
+        self._model = options.model or ""
         self._judge_model = ""
-        self._asks = bool(parsed.against) or any(self._needs_engine(row) for row in rows)
+        self._asks = bool(options.against) or any(self._needs_engine(row) for row in rows)
 
     async def work(self) -> None:
-        """Ask and judge what is not done yet."""
-        parsed = self._parsed
-        engine = UpstreamEngine([f"{parsed.url}/v1"], api_key=self._key)
-        embeddings = Embeddings(parsed.embeddings)
+        """Ask and judge what is not done yet.
+
+        Raises:
+            EvaluationError: the server isn't there, refuses the key, or lacks a model; or the
+                folder for the results can't be used.
+        """
+        options = self._options
+        engine = UpstreamEngine([f"{options.url}/v1"], api_key=self._key)
+        embeddings = Embeddings(options.embeddings)
         asker = Asker(engine, timeout=600.0, patience=PATIENCE_SECONDS)
         if self._asks:
             await engine.start()
         try:
             if self._asks:
                 await self._greet(engine, asker)
-            self._log = Log(parsed.out, self._options(), parsed.resume)
-            judge = Judge(asker, embeddings, self._policy, parsed.samples)
+            self._log = Log(options.out, self._stated(), options.resume)
+            judge = Judge(asker, embeddings, self._policy, options.samples)
             await self._all(asker, judge, self._log)
         finally:
             await embeddings.stop()
@@ -117,8 +89,8 @@ class Session:
         pairs = [(row, done[row.key]) for row in self._rows if row.key in done]
         return Report(
             self._started,
-            str(self._parsed.set),
-            self._options(),
+            str(self._options.set),
+            self._stated(),
             len(self._rows),
             pairs,
             interrupted,
@@ -136,7 +108,7 @@ class Session:
                         log.add(await self._row(row, asker, judge))
                     progress.step()
 
-            workers = [asyncio.create_task(work()) for _ in range(self._parsed.concurrency)]
+            workers = [asyncio.create_task(work()) for _ in range(self._options.concurrency)]
             clock = asyncio.create_task(progress.refresh())
             try:
                 await asyncio.gather(*workers)
@@ -146,7 +118,7 @@ class Session:
                 await asyncio.wait([clock, *workers])
 
     async def _row(self, row: Row, asker: Asker, judge: Judge) -> Result:
-        against = self._parsed.against
+        against = self._options.against
         if row.answer is not None:
             first = await self._judged(row, Side("", row.answer, Scores()), judge)
         else:
@@ -162,8 +134,8 @@ class Session:
         body = {
             "model": model,
             "messages": row.asked,
-            "max_tokens": self._parsed.max_tokens,
-            "temperature": self._parsed.temperature,
+            "max_tokens": self._options.max_tokens,
+            "temperature": self._options.temperature,
             "seed": 0,
         }
         try:
@@ -172,7 +144,7 @@ class Session:
             answer = str(choice["message"]["content"] or "")
         except Refused as refused:
             if refused.status in (401, 403):
-                raise CommandError(caller.no_key(refused.status, refused.code), 1) from None
+                raise KeyRefused(refused.status, refused.code) from None
             return Side(model, "", Scores(), refused.reason, refused.code == BLOCKED_CODE)
         except Unscored as error:
             return Side(model, "", Scores(), error.reason)
@@ -183,7 +155,7 @@ class Session:
 
     async def _judged(self, row: Row, side: Side, judge: Judge) -> Side:
         """The answer with its scores."""
-        wanted = [name for name in row.wanted if name in self._parsed.scores]
+        wanted = [name for name in row.wanted if name in self._options.scores]
         if not side.error:
             item = row.item(side.answer, self._judge_model, side.filtered)
             side.scores = await judge.score(item, wanted)
@@ -198,45 +170,45 @@ class Session:
         """Find out whether the server is there, takes the key, and has the models.
 
         Raises:
-            CommandError: it isn't, doesn't, or hasn't.
+            EvaluationError: it isn't, doesn't, or hasn't.
         """
-        parsed = self._parsed
+        options = self._options
         try:
             await engine.wait_ready(START_SECONDS)
         except EngineFailed:
-            raise CommandError(f"{parsed.url} doesn't answer", 1) from None
+            raise EvaluationError(f"{options.url} doesn't answer") from None
         served = engine.models()
-        self._model = parsed.model or (served[0] if served else "")
-        self._judge_model = parsed.judge or self._model
-        for name in filter(None, (parsed.model, parsed.against, parsed.judge)):
+        self._model = options.model or (served[0] if served else "")
+        self._judge_model = options.judge or self._model
+        for name in filter(None, (options.model, options.against, options.judge)):
             if served and name not in served:
-                raise CommandError(f"{parsed.url} serves no {name}; it has: {', '.join(served)}")
+                raise Unusable(f"{options.url} serves no {name}; it has: {', '.join(served)}")
         hello = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}
         try:
             await asker.ask("greeting", CHAT, {"model": self._model, **hello})
         except Refused as refused:
             if refused.status in (401, 403):
-                raise CommandError(caller.no_key(refused.status, refused.code), 1) from None
-            raise CommandError(f"{parsed.url}: {refused.reason}", 1) from None
+                raise KeyRefused(refused.status, refused.code) from None
+            raise EvaluationError(f"{options.url}: {refused.reason}") from None
         except Unscored as error:
-            raise CommandError(f"{parsed.url}: {error.reason}", 1) from None
+            raise EvaluationError(f"{options.url}: {error.reason}") from None
 
     def _needs_engine(self, row: Row) -> bool:
-        wanted = {name for name in row.wanted if name in self._parsed.scores}
+        wanted = {name for name in row.wanted if name in self._options.scores}
         alone = {"relevance", "safety"} | ({"accuracy"} if row.reference else set())
         return row.answer is None or not wanted <= alone
 
-    def _options(self) -> dict[str, Any]:
+    def _stated(self) -> dict[str, Any]:
         """What decides on the results; a log made with others can't be resumed."""
-        parsed = self._parsed
+        options = self._options
         return {
             "model": self._model,
-            "against": parsed.against or "",
+            "against": options.against or "",
             "judge": self._judge_model,
-            "scores": list(parsed.scores),
-            "samples": parsed.samples,
-            "policy": str(parsed.policy or ""),
-            "max_tokens": parsed.max_tokens,
-            "temperature": parsed.temperature,
-            "embeddings": parsed.embeddings,
+            "scores": list(options.scores),
+            "samples": options.samples,
+            "policy": str(options.policy or ""),
+            "max_tokens": options.max_tokens,
+            "temperature": options.temperature,
+            "embeddings": options.embeddings,
         }

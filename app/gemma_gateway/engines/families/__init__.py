@@ -1,0 +1,55 @@
+"""The families of Gemma models, and which of them a model belongs to.
+
+A new family is one file here and one entry in ``FAMILIES``.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from gemma_gateway.engines.families import functiongemma, gemma3, gemma4
+from gemma_gateway.engines.families.family import Family
+
+# The first that fits: Gemma 3 comes last, because it takes every Gemma.
+FAMILIES = (functiongemma.FAMILY, gemma4.FAMILY, gemma3.FAMILY)
+OTHER = Family(tool_parser="pythonic")  # models that are no Gemma
+
+
+def of(model: Path) -> Family:
+    """The family of a model: by its name, else by its config.
+
+    Args:
+        model: its folder, or a hub name, of which only the name is known.
+    """
+    name = model.as_posix().lower()
+    for family in FAMILIES:
+        if any(part in name for part in family.names):
+            return family
+    return _by_type(model)
+
+
+def chat_template(model: Path) -> Path | None:
+    """The template to give to vLLM; None: the model brings its own, or is no Gemma.
+
+    Args:
+        model: its folder, or a hub name: of that nobody knows what it brings, so it gets none.
+    """
+    if any(model.glob("chat_template*")) or (model / "chat_templates").is_dir():
+        return None
+    if _read_json(model / "tokenizer_config.json").get("chat_template"):
+        return None
+    return _by_type(model).chat_template
+
+
+def _by_type(model: Path) -> Family:
+    model_type = str(_read_json(model / "config.json").get("model_type", ""))
+    return next((f for f in FAMILIES if model_type.startswith(f.model_types)), OTHER)
+
+
+def _read_json(path: Path) -> dict[str, object]:
+    try:
+        document = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return document if isinstance(document, dict) else {}

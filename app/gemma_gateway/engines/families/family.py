@@ -1,0 +1,23 @@
+"""What a family of models has in common and a model's own files don't tell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Family:
+    """A family, and how its models are told from others.
+
+    Args:
+        names: parts of a folder's or hub name, in lower case, that tell the family by themselves.
+        model_types: beginnings of the ``model_type`` in a model's config.json.
+        tool_parser: vLLM's parser for the way the models write tool calls.
+        chat_template: for a model that brings none of its own, as base models don't; None: none.
+    """
+
+    names: tuple[str, ...] = ()
+    model_types: tuple[str, ...] = ()
+    tool_parser: str
+    chat_template: Path | None = None
