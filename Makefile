@@ -1,6 +1,7 @@
 # The Gemma gateway. `make` lists what it can do.
 #
 #   PYTHON           interpreter for the environment (3.11 or newer)
+#   VENV             the environment's folder; another for another PYTHON, such as .venv-3.13
 #   MODEL            model to serve: a folder or a hub name; empty: the bundled Gemma 3 270M
 #   PROFILE          cpu, cuda or core; chosen by the machine when empty
 #   TORCH_INDEX_URL  PyTorch's CPU wheel index, for a smaller download; empty: pip's own settings

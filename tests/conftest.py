@@ -10,11 +10,18 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 import pytest_asyncio
+from hypothesis import HealthCheck, settings
 
 from tests.process import OPERATOR, Engine, Gateway
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser
+
+# A busy machine is no fault of the code: Hypothesis watches no clock.
+settings.register_profile(
+    "unhurried", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("unhurried")
 
 
 def pytest_configure() -> None:

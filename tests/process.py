@@ -46,10 +46,11 @@ class Process:
     """A child process that serves HTTP; started and ended by ``with``.
 
     Args:
-        command: arguments for this Python.
+        command: arguments, of this Python's unless ``program`` says otherwise.
         ready: path that answers 200 once it is ready.
         wait: seconds until then.
         cwd: where it runs; None: here.
+        program: what takes the arguments.
     """
 
     def __init__(
@@ -61,11 +62,12 @@ class Process:
         ready: str,
         wait: float,
         cwd: Path | None = None,
+        program: str = sys.executable,
     ) -> None:
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
         self.log = log
-        self._command = command
+        self._command = [program, *command]
         self._env = env
         self._ready = ready
         self._wait = wait
@@ -76,7 +78,7 @@ class Process:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("wb") as log:
             self.child = subprocess.Popen(
-                [sys.executable, *self._command],
+                self._command,
                 env=self._env,
                 stdout=log,
                 stderr=log,
@@ -156,6 +158,7 @@ class Gateway(Process):
         cwd: where it runs, started as the installed command is (which finds nothing there); None:
             here.
         open_files: its soft and hard limit; None: as here.
+        program: an installed ``gemma-gateway``; None: this folder's.
         ready: see :class:`Process`.
     """
 
@@ -167,6 +170,7 @@ class Gateway(Process):
         environ: Mapping[str, str] | None = None,
         cwd: Path | None = None,
         open_files: tuple[int, int] | None = None,
+        program: Path | None = None,
         ready: str = "/health/ready",
         **settings: object,
     ) -> None:
@@ -180,7 +184,10 @@ class Gateway(Process):
         env |= environ or {}
         log = data_dir / f"gateway-{port}.log"
         command = ["-m", "gemma_gateway", "serve"]
-        if cwd is not None:
+        if program is not None:
+            command = ["serve"]
+            env.pop("PYTHONPATH", None)
+        elif cwd is not None:
             command = ["-P", *command]
             env["PYTHONPATH"] = str(ROOT / "app")
         if open_files is not None:
@@ -190,7 +197,8 @@ class Gateway(Process):
                 limit
                 + "import sys; from gemma_gateway.cli.main import main; sys.exit(main(['serve']))",
             ]
-        super().__init__(command, env, log, port, ready, wait, cwd)
+        runs = sys.executable if program is None else str(program)
+        super().__init__(command, env, log, port, ready, wait, cwd, runs)
 
 
 class Engine(Process):

@@ -106,6 +106,7 @@ async def test_a_link_that_is_lost_with_its_greeting_is_none() -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(100)
         writer.write(b"+PONG\r\n+AND SOMETHING ELSE\r\n")
+        writer.close()
 
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
         target = Target.parse(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}")

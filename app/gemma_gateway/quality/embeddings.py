@@ -86,7 +86,7 @@ class Embeddings:
         env = {k: v for k, v in os.environ.items() if not k.startswith("GATEWAY_")}
         self._child = await asyncio.create_subprocess_exec(
             sys.executable,
-            "-P",  # not what a folder named app in the working directory holds
+            "-P",  # nothing that lies in the working directory
             "-m",
             "gemma_gateway.quality.embedding_process",
             self._model,
