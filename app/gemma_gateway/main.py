@@ -36,6 +36,7 @@ from gemma_gateway.api.watch import Watch
 from gemma_gateway.console.site import Site
 from gemma_gateway.core.dialect import Dialect
 from gemma_gateway.core.engine import Engine
+from gemma_gateway.core.part import Part
 from gemma_gateway.engines.local import weights
 from gemma_gateway.engines.local.engine import LocalEngine
 from gemma_gateway.engines.upstream.engine import UpstreamEngine
@@ -174,6 +175,24 @@ class Parts:
         if self.quality.sampler is not None:
             self.gateway.listen = self.quality.sampler.listen
         self.tracer = tracing.from_environment()
+        # In the order in which they start. What ends last comes first: the tracer sends what all
+        # others did, and whoever writes to the store needs it until then.
+        parts: tuple[Part | None, ...] = (
+            self.tracer,
+            self.lag,
+            self.files,
+            self.embedded,
+            self.store,
+            self.runtime_keys,
+            self.ledger,
+            self.memory,
+            self.journal,
+            self.alerts,
+            engine,
+            self.quality,
+            self.log,
+        )
+        self._started = tuple(part for part in parts if part is not None)
 
     async def _alert_rows(self) -> AsyncIterator[dict[str, Any]]:
         """The alerts' part of the export."""
@@ -197,33 +216,9 @@ class Parts:
             RuntimeError: the embedded store doesn't start; the text says why.
         """
         async with AsyncExitStack() as stack:
-            if self.tracer is not None:
-                stack.push_async_callback(self.tracer.stop)
-            self.lag.start()
-            stack.callback(self.lag.stop)
-            self.files.start()
-            stack.callback(self.files.stop)
-            if self.embedded is not None:
-                await self.embedded.start()
-                stack.push_async_callback(self.embedded.stop)
-            await self.store.start()
-            stack.push_async_callback(self.store.stop)
-            self.runtime_keys.start()
-            stack.push_async_callback(self.runtime_keys.stop)
-            self.ledger.start()
-            stack.push_async_callback(self.ledger.stop)
-            await self.memory.start()
-            stack.push_async_callback(self.memory.stop)
-            self.journal.start()
-            stack.push_async_callback(self.journal.stop)
-            self.alerts.start()
-            stack.push_async_callback(self.alerts.stop)
-            await self.engine.start()
-            stack.push_async_callback(self.engine.stop)
-            self.quality.start()
-            stack.push_async_callback(self.quality.stop)
-            if self.log is not None:
-                stack.callback(self.log.flush)
+            for part in self._started:
+                await part.start()
+                stack.push_async_callback(part.stop)
             yield
 
 

@@ -89,7 +89,7 @@ async def test_processes_share_one_window(server: Server, prefix: str) -> None:
 
 async def test_it_flushes_by_itself(store: Store, prefix: str) -> None:
     journal = Journal(store, prefix)
-    journal.start()
+    await journal.start()
     journal.add(now_record())
     await asyncio.sleep(3 * FLUSH_SECONDS)
     assert await store.call("XLEN", f"{prefix}:{STREAM}") == 1

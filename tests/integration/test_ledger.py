@@ -94,7 +94,7 @@ async def test_processes_add_up(server: Server, prefix: str, caller: Caller) -> 
 async def test_it_flushes_by_itself(store: Store, prefix: str, caller: Caller) -> None:
     key = caller((100, 3600))
     ledger = Ledger(store, Limiter(store, prefix), prefix)
-    ledger.start()
+    await ledger.start()
     ledger.record(key.key_id, Usage(1, 1), "gemma")
     await asyncio.sleep(2 * FLUSH_SECONDS)
     counts = await store.call("HGETALL", f"{prefix}:{{{key.key_id}}}:usage")

@@ -92,7 +92,7 @@ class RuntimeKeys:
         """Seconds since the store last told of changes."""
         return time.monotonic() - self._confirmed
 
-    def start(self) -> None:
+    async def start(self) -> None:
         """Begin to follow the changes in the background."""
         self._task = asyncio.create_task(self._run())
 

@@ -52,7 +52,7 @@ class Postman:
         self._task: asyncio.Task[None] | None = None
         self.results: Counter[str] = Counter(delivered=0, failed=0, dead=0)
 
-    def start(self) -> None:
+    async def start(self) -> None:
         """Begin."""
         self._stopping = False
         self._task = asyncio.create_task(self._run())

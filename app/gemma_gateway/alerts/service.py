@@ -80,9 +80,9 @@ class Alerts:
 
     # ---- life
 
-    def start(self) -> None:
+    async def start(self) -> None:
         """Begin, in the background."""
-        self._postman.start()
+        await self._postman.start()
         self._task = asyncio.create_task(self._run())
 
     async def stop(self) -> None:

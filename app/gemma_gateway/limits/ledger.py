@@ -90,7 +90,7 @@ class Ledger:
         self._flushing = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
+    async def start(self) -> None:
         """Begin to flush in the background."""
         self._task = asyncio.create_task(self._run())
 

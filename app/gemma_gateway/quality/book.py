@@ -110,7 +110,7 @@ class Book:
         self._task: asyncio.Task[None] | None = None
         self.lost = 0
 
-    def start(self) -> None:
+    async def start(self) -> None:
         """Begin to flush in the background."""
         self._task = asyncio.create_task(self._run())
 

@@ -90,11 +90,11 @@ class Quality:
             lambda: asker.asked,
         )
 
-    def start(self) -> None:
+    async def start(self) -> None:
         """Begin to judge and to write."""
-        self._book.start()
+        await self._book.start()
         if self.sampler is not None:
-            self.sampler.start()
+            await self.sampler.start()
 
     async def stop(self) -> None:
         """Stop, and write what is left. Idempotent."""

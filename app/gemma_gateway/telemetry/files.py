@@ -27,12 +27,12 @@ class OpenFiles:
         self._timer: asyncio.TimerHandle | None = None
         self.exhausted = 0
 
-    def start(self) -> None:
+    async def start(self) -> None:
         """Begin to look, in the running loop."""
         self._plan(asyncio.get_running_loop())
 
-    def stop(self) -> None:
-        """Look no more."""
+    async def stop(self) -> None:
+        """Look no more. Idempotent."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

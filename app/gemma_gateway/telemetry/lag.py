@@ -28,12 +28,12 @@ class LoopLag:
         """The longest of the last five seconds."""
         return max(self._recent, default=0.0)
 
-    def start(self) -> None:
+    async def start(self) -> None:
         """Begin to look, in the running loop."""
         self._plan(asyncio.get_running_loop())
 
-    def stop(self) -> None:
-        """Look no more."""
+    async def stop(self) -> None:
+        """Look no more. Idempotent."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
