@@ -14,6 +14,8 @@ KEPT = 50  # looks: the last 5 s
 class LoopLag:
     """Measures by how much a timer fires late: everything else in the loop waits as long.
 
+    The timer is its own, and no task's: what is measured is that timer and nothing besides.
+
     Args:
         observe: takes each measure, in seconds.
     """
