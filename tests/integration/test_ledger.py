@@ -11,11 +11,12 @@ import pytest
 
 from gemma_gateway.core.call import Principal
 from gemma_gateway.core.usage import Usage
-from gemma_gateway.limits.ledger import FLUSH_SECONDS, STRAY_LIFE, Ledger
+from gemma_gateway.limits.ledger import STRAY_LIFE, Ledger
 from gemma_gateway.limits.limiter import Limiter
 from gemma_gateway.limits.report import UsageReport
 from gemma_gateway.storage.batch import StoreError
 from gemma_gateway.storage.redis import Store
+from gemma_gateway.storage.write_behind import FLUSH_SECONDS
 from tests.integration.conftest import Server
 from tests.integration.proxy import Proxy
 from tests.integration.test_store_failure import TIMEOUT, answering, until

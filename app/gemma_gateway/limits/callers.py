@@ -42,6 +42,7 @@ class Callers:
         self._known: set[str] = set()  # noted in this epoch, or about to be
         self._new: dict[tuple[str, str], list[str]] = {}  # by day and shard
         self._last: dict[str, str] = {}  # the caller that was last written, by shard
+        self._flushing = asyncio.Lock()
         self._losses = 0  # of the store's connections, when the index was last looked at
 
     def note(self, key_id: str, day: str) -> None:
@@ -61,6 +62,10 @@ class Callers:
 
     async def flush(self) -> None:
         """Write what is new. Returns at once when the store is away; it is tried again then."""
+        async with self._flushing:
+            await self._flush()
+
+    async def _flush(self) -> None:
         losses = self._store.losses
         if losses != self._losses:
             try:
