@@ -51,9 +51,8 @@ from gemma_gateway.quality.service import Quality
 from gemma_gateway.safety.controls import ControlTokens
 from gemma_gateway.safety.policy import Policy
 from gemma_gateway.settings import Settings
-from gemma_gateway.storage import embedded
+from gemma_gateway.storage import Store, embedded
 from gemma_gateway.storage.embedded import EmbeddedStore
-from gemma_gateway.storage.redis import Store
 from gemma_gateway.telemetry import tracing
 from gemma_gateway.telemetry.files import OpenFiles
 from gemma_gateway.telemetry.lag import LoopLag

@@ -16,7 +16,7 @@ from gemma_gateway.core.call import Principal
 from gemma_gateway.core.errors import Code, GatewayError
 from gemma_gateway.core.periodic import Periodic
 from gemma_gateway.settings import Settings, Tier, Window
-from gemma_gateway.storage.batch import StoreError
+from gemma_gateway.storage import StoreError
 
 POLL_SECONDS = 1.0  # between two looks at what has changed: how long a revoked key may still work
 REREAD_SECONDS = 300.0  # a secret in use is read anew so often, whatever the changes say

@@ -27,7 +27,7 @@ from gemma_gateway.monitoring.views import (
     UpstreamView,
 )
 from gemma_gateway.pipeline.gateway import Gateway
-from gemma_gateway.storage.redis import Store
+from gemma_gateway.storage import Store
 
 MOST_RECORDS = 10_000  # that one summary is made of
 

@@ -14,7 +14,7 @@ from gemma_gateway.monitoring.journal import Journal
 from gemma_gateway.monitoring.memory import MB, Memory
 from gemma_gateway.pipeline.gateway import Gateway
 from gemma_gateway.settings import Settings
-from gemma_gateway.storage.redis import Store
+from gemma_gateway.storage import Store
 from gemma_gateway.telemetry.files import OpenFiles
 from gemma_gateway.telemetry.metrics import Metrics
 

@@ -15,7 +15,7 @@ from gemma_gateway.alerts.book import MOST_DEAD, Book, DeadLetter, Delivery, tex
 from gemma_gateway.alerts.webhook import Webhooks, pause
 from gemma_gateway.core.periodic import Periodic
 from gemma_gateway.settings.alerts import AlertSettings
-from gemma_gateway.storage.batch import Argument, StoreError
+from gemma_gateway.storage import Argument, StoreError
 
 MOST_AT_ONCE = 16
 CLAIM_MARGIN = 2.0  # seconds a claim outlives the attempt: time to tell the store what came of it

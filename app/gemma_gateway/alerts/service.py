@@ -22,8 +22,7 @@ from gemma_gateway.core.errors import Code, GatewayError
 from gemma_gateway.core.periodic import Periodic
 from gemma_gateway.monitoring.journal import Journal
 from gemma_gateway.settings.alerts import SEVERITIES, AlertSettings
-from gemma_gateway.storage.batch import StoreError
-from gemma_gateway.storage.redis import Store
+from gemma_gateway.storage import Store, StoreError
 from gemma_gateway.telemetry.metrics import Metrics
 
 MOST_SILENCES = 100

@@ -10,12 +10,10 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from datetime import date
-from importlib.resources import files
 
-from gemma_gateway.storage.batch import Argument, Script, StoreError, prepare
-from gemma_gateway.storage.redis import Store
+from gemma_gateway.storage import Argument, Script, Store, StoreError, lua, prepare
 
-SCRIPT = Script(files("gemma_gateway.limits").joinpath("callers.lua").read_text("utf-8"))
+SCRIPT = Script(lua("gemma_gateway.limits", "callers"))
 SHARDS = "0123456789abcdef"  # by the first digit of the key's id: spread over a Redis Cluster
 PAGE = 500  # callers in one command
 MOST_KNOWN = 100_000  # callers that a process remembers to have noted

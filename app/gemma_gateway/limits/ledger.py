@@ -8,7 +8,6 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
-from importlib.resources import files
 from typing import NamedTuple
 
 from gemma_gateway.core.call import Principal
@@ -17,11 +16,18 @@ from gemma_gateway.limits.callers import Callers
 from gemma_gateway.limits.limiter import Limiter
 from gemma_gateway.limits.report import Period, Tokens, UsageReport, WindowUsage, period
 from gemma_gateway.limits.script import key_name
-from gemma_gateway.storage.batch import Prepared, Script, StoreError, prepare
-from gemma_gateway.storage.redis import Store
-from gemma_gateway.storage.write_behind import Batch, WriteBehind
+from gemma_gateway.storage import (
+    Batch,
+    Prepared,
+    Script,
+    Store,
+    StoreError,
+    WriteBehind,
+    lua,
+    prepare,
+)
 
-SCRIPT = Script(files("gemma_gateway.limits").joinpath("ledger.lua").read_text("utf-8"))
+SCRIPT = Script(lua("gemma_gateway.limits", "ledger"))
 READ = Script("local r = {} for n = 1, #KEYS do r[n] = redis.call('HGETALL', KEYS[n]) end return r")
 KEPT_DAYS = 40  # that a day's counts are kept
 DAY_LIFE = KEPT_DAYS * 86_400  # seconds

@@ -9,17 +9,14 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
-from importlib.resources import files
 
 import msgspec
 
 from gemma_gateway.core.record import Record
 from gemma_gateway.monitoring.rollups import Rollups
-from gemma_gateway.storage.batch import Script, StoreError, prepare
-from gemma_gateway.storage.redis import Store
-from gemma_gateway.storage.write_behind import Batch, WriteBehind
+from gemma_gateway.storage import Batch, Script, Store, StoreError, WriteBehind, lua, prepare
 
-SCRIPT = Script(files("gemma_gateway.monitoring").joinpath("journal.lua").read_text("utf-8"))
+SCRIPT = Script(lua("gemma_gateway.monitoring", "journal"))
 BATCH = 256  # records in one script call: well under a millisecond of the store's time
 BATCH_SUMS = 16  # minutes of rollups in one script call; more than one only after an outage
 BATCH_LIFE = 2 * 86_400  # seconds that the store remembers which batches it has written

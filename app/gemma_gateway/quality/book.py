@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from importlib.resources import files
 from itertools import islice
 from typing import Any
 
 import msgspec
 
 from gemma_gateway.quality.scores import Scores
-from gemma_gateway.storage.batch import Script, StoreError, prepare
-from gemma_gateway.storage.redis import Store
-from gemma_gateway.storage.write_behind import Batch, WriteBehind
+from gemma_gateway.storage import Batch, Script, Store, StoreError, WriteBehind, lua, prepare
 
-SCRIPT = Script(files("gemma_gateway.quality").joinpath("book.lua").read_text("utf-8"))
+SCRIPT = Script(lua("gemma_gateway.quality", "book"))
 MOST = 10_000  # scores, and as many words of feedback, kept by all processes together
 BATCH = 256  # of each in one script call
 WAITING = 1000  # of each, kept here while the store is away; the oldest go first

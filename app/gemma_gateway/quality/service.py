@@ -18,7 +18,7 @@ from gemma_gateway.quality.sampler import Sampler
 from gemma_gateway.quality.view import QualityView
 from gemma_gateway.safety.policy import Policy
 from gemma_gateway.settings import Settings
-from gemma_gateway.storage.redis import Store
+from gemma_gateway.storage import Store
 from gemma_gateway.telemetry.metrics import MOST_MODELS, Metrics
 
 TENTHS = tuple(n / 10 for n in range(1, 11))
