@@ -41,6 +41,7 @@ from gemma_gateway.console.site import Site
 from gemma_gateway.core.dialect import Dialect
 from gemma_gateway.core.engine import Engine
 from gemma_gateway.core.heavy import Heavy
+from gemma_gateway.core.part import Part
 from gemma_gateway.core.stage import Limit, Observer, Stage, Step, Tap
 from gemma_gateway.engines.local import weights
 from gemma_gateway.engines.local.engine import LocalEngine
@@ -66,9 +67,8 @@ from gemma_gateway.safety.filter import Filter, chain
 from gemma_gateway.safety.policy import Policy
 from gemma_gateway.safety.stage import BreakControlTokens, Judge, Sanitise
 from gemma_gateway.settings import Settings
-from gemma_gateway.storage import embedded
+from gemma_gateway.storage import Store, embedded
 from gemma_gateway.storage.embedded import EmbeddedStore
-from gemma_gateway.storage.redis import Store
 from gemma_gateway.telemetry import tracing
 from gemma_gateway.telemetry.files import OpenFiles
 from gemma_gateway.telemetry.lag import LoopLag
@@ -231,33 +231,9 @@ class Parts:
             RuntimeError: the embedded store doesn't start; the text says why.
         """
         async with AsyncExitStack() as stack:
-            if self.tracer is not None:
-                stack.push_async_callback(self.tracer.stop)
-            self.lag.start()
-            stack.callback(self.lag.stop)
-            self.files.start()
-            stack.callback(self.files.stop)
-            if self.embedded is not None:
-                await self.embedded.start()
-                stack.push_async_callback(self.embedded.stop)
-            await self.store.start()
-            stack.push_async_callback(self.store.stop)
-            self.runtime_keys.start()
-            stack.push_async_callback(self.runtime_keys.stop)
-            self.ledger.start()
-            stack.push_async_callback(self.ledger.stop)
-            await self.memory.start()
-            stack.push_async_callback(self.memory.stop)
-            self.journal.start()
-            stack.push_async_callback(self.journal.stop)
-            self.alerts.start()
-            stack.push_async_callback(self.alerts.stop)
-            await self.engine.start()
-            stack.push_async_callback(self.engine.stop)
-            self.quality.start()
-            stack.push_async_callback(self.quality.stop)
-            if self.log is not None:
-                stack.callback(self.log.flush)
+            for part in made(PARTS, self):
+                await part.start()
+                stack.push_async_callback(part.stop)
             yield
 
 
@@ -303,6 +279,23 @@ DIALECTS: tuple[Dialect, ...] = (
     CountTokens(),
     Tokenize(),
     Detokenize(),
+)
+# What is started, in this order, and stopped in reverse: the tracer sends what all others did, and
+# whoever writes to the store needs it until then.
+PARTS: Factories[Part | None] = (
+    lambda p: p.tracer,
+    lambda p: p.lag,
+    lambda p: p.files,
+    lambda p: p.embedded,
+    lambda p: p.store,
+    lambda p: p.runtime_keys,
+    lambda p: p.ledger,
+    lambda p: p.memory,
+    lambda p: p.journal,
+    lambda p: p.alerts,
+    lambda p: p.engine,
+    lambda p: p.quality,
+    lambda p: p.log,
 )
 ROUTES: Factories[APIRouter] = (
     lambda p: service_routes.router(p.auth, p.own, p.health, p.metrics.render),

@@ -220,8 +220,8 @@ async def test_long_waits_in_the_engine(store: Server, receiver: Receiver, prefi
         webhooks=[{"name": "oncall", "url": receiver.url, "secret": SECRET}],
     )
     alerts = Alerts(settings, client, prefix, journal)
-    journal.start()
-    alerts.start()
+    await journal.start()
+    await alerts.start()
     for number in range(10):
         journal.add(
             Record(

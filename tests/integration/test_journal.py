@@ -13,10 +13,11 @@ import pytest
 
 from gemma_gateway.core.record import Record
 from gemma_gateway.monitoring import journal as journals
-from gemma_gateway.monitoring.journal import BATCH, FLUSH_SECONDS, OWN, Journal
+from gemma_gateway.monitoring.journal import BATCH, OWN, Journal
 from gemma_gateway.monitoring.rollups import LIFE, MINUTE, TEN_MINUTES
 from gemma_gateway.monitoring.series import series
 from gemma_gateway.storage.redis import Store
+from gemma_gateway.storage.write_behind import FLUSH_SECONDS
 from tests.integration.conftest import Server
 from tests.integration.proxy import Proxy
 from tests.integration.test_store_failure import TIMEOUT, answering
@@ -89,7 +90,7 @@ async def test_processes_share_one_window(server: Server, prefix: str) -> None:
 
 async def test_it_flushes_by_itself(store: Store, prefix: str) -> None:
     journal = Journal(store, prefix)
-    journal.start()
+    await journal.start()
     journal.add(now_record())
     await asyncio.sleep(3 * FLUSH_SECONDS)
     assert await store.call("XLEN", f"{prefix}:{STREAM}") == 1

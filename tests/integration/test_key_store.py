@@ -146,7 +146,7 @@ async def test_changes_reach_other_processes(one: Process, other: Process) -> No
 
 async def test_changes_are_followed_in_the_background(one: Process, other: Process) -> None:
     key_id, secret = await one.make()
-    other.runtime.start()
+    await other.runtime.start()
     try:
         await other.who(secret)
         await one.registrar.revoke(OPERATOR, key_id)
@@ -515,7 +515,7 @@ async def test_known_keys_go_when_nothing_confirms_them_for_too_long(
     await store.start()
     process = Process(store, prefix, settings=Settings(key_stale_seconds=1.5))
     _, secret = await process.make()
-    process.runtime.start()
+    await process.runtime.start()
     try:
         await asyncio.sleep(0.1)  # the first look at the changes; what was known before it goes
         await process.who(secret)
@@ -547,7 +547,7 @@ async def test_a_store_that_lost_everything(own_server: Server, fragile: Process
 async def test_a_key_changed_by_hand_is_noticed(one: Process) -> None:
     """Past us, so that no change was told: it is read anew after a while."""
     key_id, secret = await one.make()
-    one.runtime.start()
+    await one.runtime.start()
     try:
         await asyncio.sleep(0.1)  # the first look at the changes
         await one.who(secret)

@@ -12,10 +12,11 @@ import pytest
 from gemma_gateway.core.call import Principal
 from gemma_gateway.core.usage import Usage
 from gemma_gateway.core.usage_report import UsageReport
-from gemma_gateway.limits.ledger import FLUSH_SECONDS, STRAY_LIFE, Ledger
+from gemma_gateway.limits.ledger import STRAY_LIFE, Ledger
 from gemma_gateway.limits.limiter import Limiter
 from gemma_gateway.storage.batch import StoreError
 from gemma_gateway.storage.redis import Store
+from gemma_gateway.storage.write_behind import FLUSH_SECONDS
 from tests.integration.conftest import Server
 from tests.integration.proxy import Proxy
 from tests.integration.test_store_failure import TIMEOUT, answering, until
@@ -94,7 +95,7 @@ async def test_processes_add_up(server: Server, prefix: str, caller: Caller) -> 
 async def test_it_flushes_by_itself(store: Store, prefix: str, caller: Caller) -> None:
     key = caller((100, 3600))
     ledger = Ledger(store, Limiter(store, prefix), prefix)
-    ledger.start()
+    await ledger.start()
     ledger.record(key.key_id, Usage(1, 1), "gemma")
     await asyncio.sleep(2 * FLUSH_SECONDS)
     counts = await store.call("HGETALL", f"{prefix}:{{{key.key_id}}}:usage")

@@ -134,7 +134,7 @@ async def test_while_the_store_is_away_entries_wait(own_server: Server, prefix: 
 
 async def test_a_flush_in_the_background(store: Store, prefix: str) -> None:
     book = Book(store, prefix)
-    book.start()
+    await book.start()
     book.rate(rating("a", time.time()))
     key = f"{prefix}:{{quality}}:scores"
     end = time.monotonic() + 10

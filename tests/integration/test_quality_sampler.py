@@ -66,7 +66,7 @@ async def sampler(
     embeddings._installed = False  # as without the extra: no child that takes seconds to start
     judge = Judge(Asker(engine), embeddings, Policy(), samples=0)
     found = Sampler(judge, Book(store, prefix), lambda: False, lambda *s: told.append(s), chance)
-    found.start()
+    await found.start()
     try:
         yield found, told
     finally:
@@ -124,7 +124,7 @@ async def test_a_full_queue_drops_and_no_call_waits(store: Store, prefix: str) -
         assert found.counts["queue_full"] == 7
         await asyncio.wait_for(found.stop(), 5)
         server.wait = 0
-        found.start()  # what was waiting is forgotten
+        await found.start()  # what was waiting is forgotten
         await hear(found)
         await until(lambda: found.counts["judged"] == 1)
 

@@ -140,7 +140,7 @@ class Load:
 
     async def __aenter__(self) -> Load:
         for ledger in self.ledgers:
-            ledger.start()
+            await ledger.start()
         pairs = list(zip(self.limiters, self.ledgers, strict=True))
         self._tasks = [asyncio.create_task(self._run(k, *p)) for k in self.keys for p in pairs]
         return self

@@ -368,7 +368,7 @@ async def test_usage_is_kept_until_the_store_is_back(
 ) -> None:
     key = caller((100, 3600))
     ledger = Ledger(fragile, Limiter(fragile, prefix), prefix)
-    ledger.start()
+    await ledger.start()
     ledger.record(key.key_id, Usage(10, 5, 2), "gemma")
     assert (await ledger.usage(key)).all_time.total_tokens == 15
     # Frozen in the middle of a write: the server runs it later, and we send it again.

@@ -90,11 +90,11 @@ async def test_lag_is_what_the_loop_was_late() -> None:
     seen: list[float] = []
     lag = LoopLag(seen.append)
     assert lag.seconds == 0
-    lag.start()
+    await lag.start()
     await asyncio.sleep(2.5 * INTERVAL)
     time.sleep(INTERVAL + 0.25)
     await asyncio.sleep(2.5 * INTERVAL)
-    lag.stop()
+    await lag.stop()
     assert lag.seconds == max(seen) >= 0.2
     count = len(seen)
     assert count >= 3

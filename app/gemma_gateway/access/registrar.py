@@ -20,7 +20,7 @@ from gemma_gateway.access.table import KeyTable, Row
 from gemma_gateway.core.call import Principal
 from gemma_gateway.core.errors import Code, GatewayError
 from gemma_gateway.settings import Settings
-from gemma_gateway.storage.batch import StoreError
+from gemma_gateway.storage import StoreError
 
 ATTEMPTS = 5  # at a change, while others change the same key
 PAUSES = (0.1, 0.4)  # seconds before the store is asked again: an operator waits for an answer

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 from gemma_gateway.access.stored import StoredKey
 from gemma_gateway.access.table import LAST, MAX_CHANGES, KeyTable
-from gemma_gateway.core.background import cancelled
 from gemma_gateway.core.call import Principal
 from gemma_gateway.core.errors import Code, GatewayError
+from gemma_gateway.core.periodic import Periodic
 from gemma_gateway.settings import Settings, Tier, Window
-from gemma_gateway.storage.batch import StoreError
+from gemma_gateway.storage import StoreError
 
 POLL_SECONDS = 1.0  # between two looks at what has changed: how long a revoked key may still work
 REREAD_SECONDS = 300.0  # a secret in use is read anew so often, whatever the changes say
@@ -81,7 +81,8 @@ class RuntimeKeys:
         self._tiers: dict[str, Tier] = {}
         self._seen: int | None = None  # number of the last change that was taken in
         self._confirmed = time.monotonic()  # when the store last told of changes
-        self._task: asyncio.Task[None] | None = None
+        failure = "following the changes of keys failed"
+        self._following = Periodic(self._keep_up, POLL_SECONDS, failure)
         self.lookups = 0
 
     def __len__(self) -> int:
@@ -92,14 +93,14 @@ class RuntimeKeys:
         """Seconds since the store last told of changes."""
         return time.monotonic() - self._confirmed
 
-    def start(self) -> None:
+    async def start(self) -> None:
         """Begin to follow the changes in the background."""
-        self._task = asyncio.create_task(self._run())
+        await self._following.start()
+        self._following.wake()
 
     async def stop(self) -> None:
         """End that. Idempotent."""
-        await cancelled(self._task)
-        self._task = None
+        await self._following.stop()
 
     def known(self, digest: bytes) -> Principal | None:
         """Who calls with a secret, as far as this process knows it; None: ask :meth:`find`.
@@ -186,18 +187,14 @@ class RuntimeKeys:
             more = len(changes.ids) == MAX_CHANGES
         self._confirmed = time.monotonic()
 
-    async def _run(self) -> None:
-        while True:
-            try:
-                await self.follow()
-                await self._reread()
-            except StoreError:
-                if self._secrets and self.unconfirmed > self._stale_seconds:
-                    log.warning("run-time keys forgotten: unconfirmed for too long")
-                    self._forget_all()
-            except Exception:  # whatever it is, revoked keys must not go on working because of it
-                log.exception("following the changes of keys failed")
-            await asyncio.sleep(POLL_SECONDS)
+    async def _keep_up(self) -> None:
+        try:
+            await self.follow()
+            await self._reread()
+        except StoreError:
+            if self._secrets and self.unconfirmed > self._stale_seconds:
+                log.warning("run-time keys forgotten: unconfirmed for too long")
+                self._forget_all()
 
     async def _reread(self) -> None:
         """Read secrets in use anew: a key that was changed past us, by hand, is noticed too."""

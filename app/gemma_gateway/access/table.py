@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from importlib.resources import files
 from typing import NamedTuple
 
 import msgspec
 
 from gemma_gateway.access.stored import StoredKey
-from gemma_gateway.storage.batch import Argument, Script, StoreError, prepare
-from gemma_gateway.storage.redis import Store
+from gemma_gateway.storage import Argument, Script, Store, StoreError, lua, prepare
 
 MAX_CHANGES = 1000  # ids told at once
 LAST = 2**53  # no change has a larger number
 
 
 def _script(name: str) -> Script:
-    return Script(files("gemma_gateway.access").joinpath(f"{name}.lua").read_text("utf-8"))
+    return Script(lua("gemma_gateway.access", name))
 
 
 FIND, PAGE, CHANGES, WRITE = map(_script, ("find", "page", "changes", "write"))

@@ -19,7 +19,7 @@ from gemma_gateway.monitoring.prices import Prices
 from gemma_gateway.monitoring.rollups import MINUTE, SPANS, TEN_MINUTES
 from gemma_gateway.monitoring.series import bucket_view
 from gemma_gateway.monitoring.usage import COLUMNS, UsageSheet, as_numbers
-from gemma_gateway.storage.batch import StoreError
+from gemma_gateway.storage import StoreError
 
 NAMES_AT_ONCE = 64
 MOST_DAYS = KEPT_DAYS  # of usage

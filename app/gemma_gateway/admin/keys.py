@@ -16,7 +16,7 @@ from gemma_gateway.core.errors import Code, GatewayError
 from gemma_gateway.limits.ledger import Ledger
 from gemma_gateway.monitoring.prices import Prices
 from gemma_gateway.settings import Settings
-from gemma_gateway.storage.batch import StoreError
+from gemma_gateway.storage import StoreError
 
 MAX_PAGE = 200  # keys; the usage of each takes two small look-ups, all sent at once
 

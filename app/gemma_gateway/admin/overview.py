@@ -28,7 +28,7 @@ from gemma_gateway.monitoring.views import (
     StoreState,
     UpstreamView,
 )
-from gemma_gateway.storage.redis import Store
+from gemma_gateway.storage import Store
 
 MOST_RECORDS = 10_000  # that one summary is made of
 

@@ -10,7 +10,7 @@ from gemma_gateway.limits.places import Places
 from gemma_gateway.limits.room import Room
 from gemma_gateway.monitoring.journal import Journal
 from gemma_gateway.monitoring.memory import MB, Memory
-from gemma_gateway.storage.redis import Store
+from gemma_gateway.storage import Store
 from gemma_gateway.telemetry.files import OpenFiles
 from gemma_gateway.telemetry.metrics import Metrics
 

@@ -9,19 +9,32 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from importlib.resources import files
 from typing import Any, TypeVar
 
 import msgspec
 
 from gemma_gateway.alerts.alert import Alert
-from gemma_gateway.storage.batch import Argument, Script, prepare
-from gemma_gateway.storage.redis import Store
+from gemma_gateway.storage import (
+    Argument,
+    Lease,
+    Outbox,
+    Script,
+    Store,
+    lease,
+    lua,
+    outbox,
+    prepare,
+)
 
 MOST_HISTORY = 200  # alerts that are over
 MOST_DEAD = 100  # dead letters
 MARK_SECONDS = 7 * 86_400  # how long it is known that an outage was written down
 _T = TypeVar("_T")
+# Each of them is one script, or alerts could change without their notifications, or under a leader
+# that leads no more.
+BEAT = Script(lease.FUNCTIONS + lua("gemma_gateway.alerts", "beat"))
+COMMIT = Script(lease.FUNCTIONS + outbox.FUNCTIONS + lua("gemma_gateway.alerts", "commit"))
+REPORT = Script(outbox.FUNCTIONS + lua("gemma_gateway.alerts", "report"))
 
 
 class Silence(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -172,13 +185,20 @@ class Book:
     def __init__(self, store: Store, prefix: str, lease_seconds: float) -> None:
         self._store = store
         self._prefix = prefix
-        self._lease_ms = int(lease_seconds * 1000)
-        self.token = secrets.token_hex(8)
+        self._lease = Lease(store, self._name("lease"), lease_seconds)
+        due, items, dead = map(self._name, ("outbox", "deliveries", "dead"))
+        self._outbox = Outbox(store, due, items, dead, self._lease)
+
+    @property
+    def token(self) -> str:
+        """What this process is known by."""
+        return self._lease.token
 
     async def beat(self) -> Look:
         """Take or keep the lease if possible, and look."""
         names = ("lease", "firing", "silences", "generation")
-        reply = await self._run(BEAT, names, self.token, self._lease_ms, secrets.token_hex(8))
+        args = (self.token, self._lease.milliseconds, secrets.token_hex(8))
+        reply = await self._run(BEAT, names, *args)
         leads, fresh, generation, alerts, silences = reply
         return Look(
             leads == 1,
@@ -198,7 +218,7 @@ class Book:
 
     async def release(self) -> None:
         """Let another process lead at once."""
-        await self._run(RELEASE, ("lease",), self.token)
+        await self._lease.release()
 
     async def report(self, alert: Alert, deliveries: Iterable[Delivery]) -> bool:
         """Write down an outage of the store that is over; False: another process has."""
@@ -215,14 +235,11 @@ class Book:
 
     async def claim(self, seconds: float, most: int) -> list[Delivery]:
         """Deliveries that are due, for ``seconds`` ours alone; none where another process leads."""
-        names = ("lease", "outbox", "deliveries")
-        found = await self._run(CLAIM, names, self.token, int(seconds * 1000), most)
-        return _read(Delivery, found[1::2])
+        return _read(Delivery, (await self._outbox.claim(seconds, most)).values())
 
     async def settle(self, delivery: Delivery, *verdict: Argument) -> None:
-        """Tell what became of a claimed delivery; see ``settle.lua``."""
-        names = ("outbox", "deliveries", "dead")
-        await self._run(SETTLE, names, delivery.slot, delivery.id, *verdict)
+        """Tell what became of a claimed delivery; see ``Outbox.settle``."""
+        await self._outbox.settle(delivery.slot, delivery.id, *verdict)
 
     # ---- for people
 
@@ -266,11 +283,3 @@ def _read(kind: type[_T], texts: Iterable[bytes]) -> list[_T]:
         except (msgspec.DecodeError, ValueError):
             continue
     return found
-
-
-def _script(name: str) -> Script:
-    return Script(files("gemma_gateway.alerts").joinpath(name).read_text("utf-8"))
-
-
-BEAT, COMMIT, RELEASE = map(_script, ("beat.lua", "commit.lua", "release.lua"))
-REPORT, CLAIM, SETTLE = map(_script, ("report.lua", "claim.lua", "settle.lua"))

@@ -13,8 +13,9 @@ import msgspec
 
 from gemma_gateway.alerts.book import MOST_DEAD, Book, DeadLetter, Delivery, text
 from gemma_gateway.alerts.webhook import Webhooks, pause
+from gemma_gateway.core.periodic import Periodic
 from gemma_gateway.settings.alerts import AlertSettings
-from gemma_gateway.storage.batch import Argument, StoreError
+from gemma_gateway.storage import Argument, StoreError
 
 MOST_AT_ONCE = 16
 CLAIM_MARGIN = 2.0  # seconds a claim outlives the attempt: time to tell the store what came of it
@@ -47,41 +48,26 @@ class Postman:
         self._webhooks = webhooks
         self._leads = leads
         self._unsettled: list[tuple[Delivery, tuple[Argument, ...]]] = []
-        self._news = asyncio.Event()
-        self._stopping = False
-        self._task: asyncio.Task[None] | None = None
+        failure = "notifications could not be sent"
+        self._rounds = Periodic(self._work, settings.interval_seconds, failure)
         self.results: Counter[str] = Counter(delivered=0, failed=0, dead=0)
 
-    def start(self) -> None:
+    async def start(self) -> None:
         """Begin."""
-        self._stopping = False
-        self._task = asyncio.create_task(self._run())
+        await self._rounds.start()
 
     async def stop(self) -> None:
         """Finish the attempts that have begun (``timeout_seconds`` at most). Idempotent."""
-        self._stopping = True
-        self._news.set()
-        if self._task is not None:
-            await self._task
-            self._task = None
+        await self._rounds.finish()
 
     def wake(self) -> None:
         """There is something to send."""
-        self._news.set()
+        self._rounds.wake()
 
-    async def _run(self) -> None:
-        while not self._stopping:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._settings.interval_seconds):
-                    await self._news.wait()
-            self._news.clear()
-            if self._leads():
-                try:
-                    await self._round()
-                except StoreError:
-                    continue  # claims end by themselves
-                except Exception:  # one that can't be sent must not keep the others
-                    log.exception("notifications could not be sent")
+    async def _work(self) -> None:
+        if self._leads():
+            with contextlib.suppress(StoreError):  # claims end by themselves
+                await self._round()
 
     async def _round(self) -> None:
         while self._unsettled:

@@ -5,14 +5,11 @@
 -- ARGV    life of the mark in seconds, the next generation, most entries of the history, the alert
 --         as text, then slot, text of each delivery
 -- Returns 1, or 0 when another process has done it.
+-- Begins with the functions of storage/outbox.lua: who sets the mark has it told, too.
 if not redis.call('SET', KEYS[1], 1, 'NX', 'EX', ARGV[1]) then return 0 end
 redis.call('SET', KEYS[2], ARGV[2])
 redis.call('LPUSH', KEYS[3], ARGV[4])
 redis.call('LTRIM', KEYS[3], 0, ARGV[3] - 1)
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-for n = 5, #ARGV, 2 do
-  redis.call('HSET', KEYS[5], ARGV[n], ARGV[n + 1])
-  redis.call('ZADD', KEYS[4], 'NX', now, ARGV[n])
-end
+local now = outbox_now()
+for n = 5, #ARGV, 2 do outbox_put(KEYS[4], KEYS[5], now, ARGV[n], ARGV[n + 1]) end
 return 1

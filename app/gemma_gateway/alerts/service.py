@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import re
 import secrets
 import time
@@ -19,18 +18,15 @@ from gemma_gateway.alerts.outage import Outage
 from gemma_gateway.alerts.postman import Postman
 from gemma_gateway.alerts.view import AlertsReport, AlertView, rule_views
 from gemma_gateway.alerts.webhook import Webhooks
-from gemma_gateway.core.background import cancelled
 from gemma_gateway.core.errors import Code, GatewayError
+from gemma_gateway.core.periodic import Periodic
 from gemma_gateway.monitoring.journal import Journal
 from gemma_gateway.settings.alerts import SEVERITIES, AlertSettings
-from gemma_gateway.storage.batch import StoreError
-from gemma_gateway.storage.redis import Store
+from gemma_gateway.storage import Store, StoreError
 from gemma_gateway.telemetry.metrics import Metrics
 
 MOST_SILENCES = 100
 SILENCE_ID = re.compile(r"[0-9a-f]{16}")
-
-log = logging.getLogger(__name__)
 
 
 class Alerts:
@@ -75,34 +71,25 @@ class Alerts:
         self._lost: dict[str, Alert] = {}  # to be written into a store that was empty
         self._lease_ends = 0.0  # of the last look, monotonic seconds
         self._away = False
-        self._task: asyncio.Task[None] | None = None
+        failure = "alerts could not be evaluated"
+        self._looking = Periodic(self._look, settings.interval_seconds, failure)
         self.leads = False
 
     # ---- life
 
-    def start(self) -> None:
+    async def start(self) -> None:
         """Begin, in the background."""
-        self._postman.start()
-        self._task = asyncio.create_task(self._run())
+        await self._postman.start()
+        await self._looking.start()
+        self._looking.wake()
 
     async def stop(self) -> None:
         """Finish what is being sent and let another process lead. Idempotent."""
-        if self._task is None:
-            return
-        await cancelled(self._task)
-        self._task = None
+        await self._looking.stop()
         await asyncio.gather(self._postman.stop(), *(o.stop() for o in self._outages.values()))
         self.leads = False
         with contextlib.suppress(StoreError):
             await self._book.release()
-
-    async def _run(self) -> None:
-        while True:
-            try:
-                await self._look()
-            except Exception:  # one bad look must not be the end of alerting
-                log.exception("alerts could not be evaluated")
-            await asyncio.sleep(self._settings.interval_seconds)
 
     async def _look(self) -> None:
         now, started = self._clock(), time.monotonic()

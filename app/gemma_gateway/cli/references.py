@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, urlsplit
 from gemma_gateway.engines.local import weights
 from gemma_gateway.settings import Settings
 from gemma_gateway.settings.yamlfile import Place
-from gemma_gateway.storage.redis import Store
+from gemma_gateway.storage import Store
 from gemma_gateway.validation.fields import INTERNALS
 from gemma_gateway.validation.parameters import CHECKS
 

@@ -10,12 +10,10 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from datetime import date
-from importlib.resources import files
 
-from gemma_gateway.storage.batch import Argument, Script, StoreError, prepare
-from gemma_gateway.storage.redis import Store
+from gemma_gateway.storage import Argument, Script, Store, StoreError, lua, prepare
 
-SCRIPT = Script(files("gemma_gateway.limits").joinpath("callers.lua").read_text("utf-8"))
+SCRIPT = Script(lua("gemma_gateway.limits", "callers"))
 SHARDS = "0123456789abcdef"  # by the first digit of the key's id: spread over a Redis Cluster
 PAGE = 500  # callers in one command
 MOST_KNOWN = 100_000  # callers that a process remembers to have noted
@@ -42,6 +40,7 @@ class Callers:
         self._known: set[str] = set()  # noted in this epoch, or about to be
         self._new: dict[tuple[str, str], list[str]] = {}  # by day and shard
         self._last: dict[str, str] = {}  # the caller that was last written, by shard
+        self._flushing = asyncio.Lock()
         self._losses = 0  # of the store's connections, when the index was last looked at
 
     def note(self, key_id: str, day: str) -> None:
@@ -61,6 +60,10 @@ class Callers:
 
     async def flush(self) -> None:
         """Write what is new. Returns at once when the store is away; it is tried again then."""
+        async with self._flushing:
+            await self._flush()
+
+    async def _flush(self) -> None:
         losses = self._store.losses
         if losses != self._losses:
             try:

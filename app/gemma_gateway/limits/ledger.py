@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import secrets
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
-from importlib.resources import files
 from typing import NamedTuple
 
-from gemma_gateway.core.background import cancelled
 from gemma_gateway.core.call import Call, Principal
 from gemma_gateway.core.stage import End
 from gemma_gateway.core.usage import Usage
@@ -21,12 +17,19 @@ from gemma_gateway.core.usage_report import Period, Tokens, UsageReport, WindowU
 from gemma_gateway.limits.callers import Callers
 from gemma_gateway.limits.limiter import Limiter
 from gemma_gateway.limits.script import key_name
-from gemma_gateway.storage.batch import Prepared, Script, StoreError, prepare
-from gemma_gateway.storage.redis import Store
+from gemma_gateway.storage import (
+    Batch,
+    Prepared,
+    Script,
+    Store,
+    StoreError,
+    WriteBehind,
+    lua,
+    prepare,
+)
 
-SCRIPT = Script(files("gemma_gateway.limits").joinpath("ledger.lua").read_text("utf-8"))
+SCRIPT = Script(lua("gemma_gateway.limits", "ledger"))
 READ = Script("local r = {} for n = 1, #KEYS do r[n] = redis.call('HGETALL', KEYS[n]) end return r")
-FLUSH_SECONDS = 0.5
 KEPT_DAYS = 40  # that a day's counts are kept
 DAY_LIFE = KEPT_DAYS * 86_400  # seconds
 MARKER_LIFE = 2 * 86_400  # seconds that the store remembers a batch whose answer got lost
@@ -43,22 +46,21 @@ class DayUsage(NamedTuple):
     models: dict[str, Tokens]
 
 
-@dataclass(slots=True)
-class _Batch:
+class _Sums(NamedTuple):
     """Sums on their way to the store.
 
     Args:
+        key: id of the caller's key, and the day.
+        counts: by field.
         marker: the store's key that says that they were added.
-        sent: before now; whether they arrived isn't known.
     """
 
-    sums: Counter[str]
+    key: tuple[str, str]
+    counts: Counter[str]
     marker: str
-    call: Prepared
-    sent: bool = False
 
 
-class Ledger:
+class Ledger(WriteBehind[_Sums]):
     """Adds up in this process and writes sums to the store, twice a second.
 
     Nothing is lost while the store is away: it is kept here (one sum per caller, model and day)
@@ -78,28 +80,15 @@ class Ledger:
     def __init__(
         self, store: Store, limiter: Limiter, prefix: str, clock: Callable[[], float] = time.time
     ) -> None:
-        self._store = store
+        super().__init__(store, at_once=WRITTEN_AT_ONCE)
         self._limiter = limiter
         self._prefix = prefix
         self._clock = clock
         self._day = -1.0, ""  # number since the epoch, and ISO date, of the last look
         self._instance = secrets.token_hex(8)
-        self._batches = 0
+        self._packed = 0  # batches, since the start
         self._open: dict[tuple[str, str], Counter[str]] = {}
-        self._sent: dict[tuple[str, str], _Batch] = {}
         self._callers = Callers(store, prefix, KEPT_DAYS)
-        self._flushing = asyncio.Lock()
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        """Begin to flush in the background."""
-        self._task = asyncio.create_task(self._run())
-
-    async def stop(self) -> None:
-        """Write what is left. Idempotent; returns at once when the store is away."""
-        await cancelled(self._task)
-        self._task = None
-        await self.flush()
 
     def settle(self, call: Call, end: End) -> None:
         """See ``Observer``."""
@@ -125,32 +114,24 @@ class Ledger:
         sums[f"completion:{model}"] += usage.completion_tokens
         sums[f"cached:{model}"] += usage.cached_tokens
 
-    async def flush(self) -> None:
-        """Write all sums now. Returns at once when the store is away."""
-        async with self._flushing:
-            # What was sent before goes first, then what has come since, also of the same callers.
-            if await self._write_all(list(self._sent)) and await self._write_all(list(self._open)):
-                await self._callers.flush()
-
-    async def _flush_one(self, key_id: str) -> None:
-        """The same for one caller."""
-        async with self._flushing:
-            mine = {key for key in (*self._sent, *self._open) if key[0] == key_id}
-            again = mine & self._sent.keys()
-            await asyncio.gather(*map(self._write, again))
-            await asyncio.gather(*map(self._write, mine & self._open.keys() - self._sent.keys()))
+    async def flush(self) -> bool:
+        """See ``WriteBehind.flush``; the index of callers follows their sums."""
+        if written := await super().flush():
+            await self._callers.flush()
+        return written
 
     async def usage(self, principal: Principal) -> UsageReport:
         """The caller's report; asking doesn't count as a request. Never raises StoreError."""
-        await self._flush_one(principal.key_id)
+        key_id = principal.key_id
+        await self._write(self._batches(key_id), lambda sums: sums.key[0] == key_id)
         day = self._today()
-        total, today = self._keys(principal.key_id, day)
+        total, today = self._keys(key_id, day)
         look, *found = await asyncio.gather(
             self._limiter.look(principal), self._read(total), self._read(today)
         )
         degraded = look.admission.degraded or None in found
         if degraded:
-            found = [self._unwritten(principal.key_id), self._unwritten(principal.key_id, day)]
+            found = [self._unwritten(key_id), self._unwritten(key_id, day)]
         tightest = look.admission.tightest
         assert tightest is not None  # a look always has the tier's windows
         return UsageReport(
@@ -208,44 +189,28 @@ class Ledger:
         today = date.fromisoformat(self._today())
         first = (today - timedelta(days=number - 1)).isoformat()
         kept: dict[tuple[str, str], Counter[str]] = {}
-        for key, sums in (*((k, b.sums) for k, b in self._sent.items()), *self._open.items()):
+        for key, sums in self._kept():
             if key[1] >= first:
                 kept.setdefault(key, Counter()).update(sums)
         return [DayUsage(*key, period(sums).models) for key, sums in sorted(kept.items())]
 
-    async def _run(self) -> None:
-        while True:
-            await asyncio.sleep(FLUSH_SECONDS)
-            await self.flush()
-
-    async def _write_all(self, keys: list[tuple[str, str]]) -> bool:
-        """Write sums, some callers at once; False: the store is away, and the rest is for later."""
-        for at in range(0, len(keys), WRITTEN_AT_ONCE):
-            some = keys[at : at + WRITTEN_AT_ONCE]
-            if not all(await asyncio.gather(*map(self._write, some))):
-                return False
-        return True
-
-    async def _write(self, key: tuple[str, str]) -> bool:
-        if key not in self._sent:
-            sums = self._open.pop(key)
-            self._batches += 1
-            pairs = [part for pair in sums.items() for part in pair]
-            marker = self._name(key[0], f"added:{self._instance}:{self._batches}")
+    def _batches(self, key_id: str = "") -> Iterator[Batch[_Sums]]:
+        """The sums of every caller, or of one, day by day."""
+        for key in [key for key in self._open if key_id in {"", key[0]}]:
+            counts = self._open.pop(key)
+            self._packed += 1
+            pairs = [part for pair in counts.items() for part in pair]
+            marker = self._name(key[0], f"added:{self._instance}:{self._packed}")
             call = prepare(SCRIPT, (*self._keys(*key), marker), [DAY_LIFE, MARKER_LIFE, *pairs])
-            self._sent[key] = _Batch(sums, marker, call)
-        batch = self._sent[key]
-        again, batch.sent = batch.sent, True
-        with contextlib.suppress(StoreError):  # it stays in _sent; a marker expires by itself
-            await self._store.run(batch.call)
-            del self._sent[key]
-            # The only copy has arrived; of two, the other one may still be on its way.
-            if again:
-                await self._store.call("EXPIRE", batch.marker, STRAY_LIFE)
-            else:
-                await self._store.call("DEL", batch.marker)
-            return True
-        return False
+            yield Batch(_Sums(key, counts, marker), call)
+
+    async def _written(self, batch: Batch[_Sums], again: bool) -> None:
+        # The only copy has arrived; of two, the other one may still be on its way. A marker for
+        # which this fails expires by itself.
+        if again:
+            await self._store.call("EXPIRE", batch.content.marker, STRAY_LIFE)
+        else:
+            await self._store.call("DEL", batch.content.marker)
 
     async def _read(self, name: str) -> dict[str, int] | None:
         """Counts in the store; None when it is away."""
@@ -255,10 +220,14 @@ class Ledger:
             return None
         return _counts(flat)
 
+    def _kept(self) -> list[tuple[tuple[str, str], Counter[str]]]:
+        """All sums that the store hasn't got, as far as is known."""
+        sent = [(batch.content.key, batch.content.counts) for batch in self._unanswered]
+        return [*sent, *self._open.items()]
+
     def _unwritten(self, key_id: str, day: str = "") -> dict[str, int]:
         sums: Counter[str] = Counter()
-        kept = [(k, b.sums) for k, b in self._sent.items()] + list(self._open.items())
-        for (owner, when), counts in kept:
+        for (owner, when), counts in self._kept():
             if owner == key_id and day in {"", when}:
                 sums.update(counts)
         return dict(sums)

@@ -12,8 +12,7 @@ from gemma_gateway.limits.admission import Admission
 from gemma_gateway.limits.local import MAX_KEYS, LocalWindows
 from gemma_gateway.limits.script import Calls, trial
 from gemma_gateway.settings import Tier
-from gemma_gateway.storage.batch import StoreError
-from gemma_gateway.storage.redis import Store
+from gemma_gateway.storage import Store, StoreError
 
 StoreFailure = Literal["local", "deny", "allow"]
 

@@ -7,14 +7,13 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.resources import files
 
 from gemma_gateway.limits.admission import Admission, WindowState
 from gemma_gateway.settings import Window
-from gemma_gateway.storage.batch import Prepared, Script, prepare
+from gemma_gateway.storage import Prepared, Script, lua, prepare
 
-SCRIPT = Script(files("gemma_gateway.limits").joinpath("window.lua").read_text("utf-8"))
-GIVE_BACK = Script(files("gemma_gateway.limits").joinpath("give_back.lua").read_text("utf-8"))
+SCRIPT = Script(lua("gemma_gateway.limits", "window"))
+GIVE_BACK = Script(lua("gemma_gateway.limits", "give_back"))
 HOUR = 3600  # seconds; /v1/usage tells the requests of the last hour
 MAX_ENTRIES = 1_000_000  # the largest limit of the settings; 8 MB in the store
 TRIALS = 100  # requests a second that a scratch key lets through; there are two

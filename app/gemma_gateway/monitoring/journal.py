@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import re
 import secrets
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
-from importlib.resources import files
 
 import msgspec
 
-from gemma_gateway.core.background import cancelled
 from gemma_gateway.core.record import Record
 from gemma_gateway.monitoring.rollups import Rollups
-from gemma_gateway.storage.batch import Prepared, Script, StoreError, prepare
-from gemma_gateway.storage.redis import Store
+from gemma_gateway.storage import Batch, Script, Store, StoreError, WriteBehind, lua, prepare
 
-SCRIPT = Script(files("gemma_gateway.monitoring").joinpath("journal.lua").read_text("utf-8"))
-FLUSH_SECONDS = 0.5
+SCRIPT = Script(lua("gemma_gateway.monitoring", "journal"))
 BATCH = 256  # records in one script call: well under a millisecond of the store's time
 BATCH_SUMS = 16  # minutes of rollups in one script call; more than one only after an outage
 BATCH_LIFE = 2 * 86_400  # seconds that the store remembers which batches it has written
@@ -52,7 +47,7 @@ class Look:
     complete: bool
 
 
-class Journal:
+class Journal(WriteBehind[list[Record]]):
     """Gathers records and sums in this process and writes them to the store, twice a second.
 
     Nothing of it waits for the store on a call's way. While the store is away records are kept
@@ -81,32 +76,23 @@ class Journal:
         records_seconds: float = 7 * 86_400,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._store = store
+        super().__init__(store)
         self._max = records_max
         self._seconds = int(records_seconds)
         self._clock = clock
         self.rollups = Rollups(store, prefix, clock)
         self._stream = f"{prefix}:{{journal}}:records"
         self._marker = f"{prefix}:{{journal}}:batch:{secrets.token_hex(8)}"
-        self._batches = 0
+        self._packed = 0  # batches, since the start
         self._pending: deque[Record] = deque()
         self._own: deque[Record] = deque(maxlen=OWN)
-        self._sent: tuple[list[Record], Prepared] | None = None  # its answer is still to come
-        self._flushing = asyncio.Lock()
-        self._task: asyncio.Task[None] | None = None
         self.lost = 0
-
-    def start(self) -> None:
-        """Begin to flush in the background."""
-        self._task = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
         """Write what is left. Idempotent; returns at once when the store is away, and what is left
         is lost then."""
-        await cancelled(self._task)
-        self._task = None
-        await self.flush()
-        if left := len(self._pending) + (len(self._sent[0]) if self._sent else 0):
+        await super().stop()
+        if left := len(self._unwritten()):
             log.warning("%d records of calls are lost: the store is away", left)
 
     # ---- writing
@@ -126,41 +112,27 @@ class Journal:
             self.lost += 1
         self._pending.append(record)
 
-    async def flush(self) -> None:
-        """Write everything now. Returns at once when the store is away."""
-        async with self._flushing:
-            while self._sent is not None or self._batch():
-                assert self._sent is not None
-                try:
-                    await self._store.run(self._sent[1])
-                except StoreError:  # it stays in _sent and is tried again
-                    return
-                self._sent = None
-                self.rollups.written()
+    def _batches(self) -> Iterator[Batch[list[Record]]]:
+        while (sums := self.rollups.take(BATCH_SUMS)) or self._pending:
+            count = min(BATCH, len(self._pending))
+            records = [self._pending.popleft() for _ in range(count)]
+            self._packed += 1
+            names = [self._marker, self._stream]
+            args: list[str | bytes | int] = [self._packed, BATCH_LIFE, self._max, self._seconds]
+            args += [count, *map(_encode, records)]
+            for bucket in sums:
+                pairs = [part for pair in bucket.sums.fields() for part in pair]
+                for name, expires in self.rollups.targets(bucket):
+                    names.append(name)
+                    args += [expires, len(pairs) // 2, *pairs]
+            yield Batch(records, prepare(SCRIPT, names, args))
 
-    async def _run(self) -> None:
-        while True:
-            await asyncio.sleep(FLUSH_SECONDS)
-            await self.flush()
+    async def _written(self, batch: Batch[list[Record]], again: bool) -> None:
+        self.rollups.written()
 
-    def _batch(self) -> bool:
-        """Pack the next batch into ``_sent``; False when there is nothing to write."""
-        sums = self.rollups.take(BATCH_SUMS)
-        count = min(BATCH, len(self._pending))
-        if not sums and not count:
-            return False
-        records = [self._pending.popleft() for _ in range(count)]
-        self._batches += 1
-        names = [self._marker, self._stream]
-        args: list[str | bytes | int] = [self._batches, BATCH_LIFE, self._max, self._seconds]
-        args += [count, *map(_encode, records)]
-        for bucket in sums:
-            pairs = [part for pair in bucket.sums.fields() for part in pair]
-            for name, expires in self.rollups.targets(bucket):
-                names.append(name)
-                args += [expires, len(pairs) // 2, *pairs]
-        self._sent = records, prepare(SCRIPT, names, args)
-        return True
+    def _unwritten(self) -> list[Record]:
+        sent = [record for batch in self._unanswered for record in batch.content]
+        return [*sent, *self._pending]
 
     # ---- reading
 
@@ -259,7 +231,7 @@ class Journal:
     def own(self) -> list[Record]:
         """This process's own newest records, oldest first: all that is left while the store is
         away."""
-        unwritten = [*(self._sent[0] if self._sent else ()), *self._pending]
+        unwritten = self._unwritten()
         # Both lists end with the newest record: the longer one holds the other.
         return list(self._own) if len(self._own) >= len(unwritten) else unwritten
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from gemma_gateway.core.background import cancelled
+from gemma_gateway.core.periodic import Periodic
 
 INTERVAL = 1.0  # seconds
 MB = 2**20
@@ -41,24 +41,18 @@ class Memory:
     def __init__(self, read: Callable[[], tuple[int, int] | None] = lambda: None) -> None:
         self._read = read
         self.of_engine = read() is not None
-        self._task: asyncio.Task[None] | None = None
+        self._looking = Periodic(self._look, INTERVAL, "the memory in use can't be read")
         self.resident_mb = 0.0
         self.gpu_mb = 0.0
 
     async def start(self) -> None:
         """Look once, and then every second."""
         await self._look()
-        self._task = asyncio.create_task(self._run())
+        await self._looking.start()
 
     async def stop(self) -> None:
         """Look no more. Idempotent."""
-        await cancelled(self._task)
-        self._task = None
-
-    async def _run(self) -> None:
-        while True:
-            await asyncio.sleep(INTERVAL)
-            await self._look()
+        await self._looking.stop()
 
     async def _look(self) -> None:
         resident, gpu = await asyncio.to_thread(lambda: self._read() or own())

@@ -12,8 +12,7 @@ from typing import NamedTuple
 
 from gemma_gateway.core.record import Record
 from gemma_gateway.monitoring.histogram import bucket as slot_of
-from gemma_gateway.storage.batch import StoreError
-from gemma_gateway.storage.redis import Store
+from gemma_gateway.storage import Store, StoreError
 
 MINUTE, TEN_MINUTES = 60, 600  # seconds
 LIFE = {MINUTE: 3 * 3600 + TEN_MINUTES, TEN_MINUTES: 8 * 86_400}  # seconds after a bucket's start

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
-from collections.abc import Iterable
-from importlib.resources import files
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any
 
 import msgspec
 
-from gemma_gateway.core.background import cancelled
 from gemma_gateway.quality.scores import Scores
-from gemma_gateway.storage.batch import Script, StoreError, prepare
-from gemma_gateway.storage.redis import Store
+from gemma_gateway.storage import Batch, Script, Store, StoreError, WriteBehind, lua, prepare
 
-SCRIPT = Script(files("gemma_gateway.quality").joinpath("book.lua").read_text("utf-8"))
-FLUSH_SECONDS = 0.5
+SCRIPT = Script(lua("gemma_gateway.quality", "book"))
 MOST = 10_000  # scores, and as many words of feedback, kept by all processes together
 BATCH = 256  # of each in one script call
 WAITING = 1000  # of each, kept here while the store is away; the oldest go first
@@ -75,12 +71,13 @@ class Feedback(msgspec.Struct, frozen=True):
     comment: str = ""
 
 
+Entries = Batch[tuple[list[Rating], list[Feedback]]]
 _encode = msgspec.msgpack.Encoder().encode
 _rating = msgspec.msgpack.Decoder(Rating).decode
 _feedback = msgspec.msgpack.Decoder(Feedback).decode
 
 
-class Book:
+class Book(WriteBehind[tuple[list[Rating], list[Feedback]]]):
     """Gathers in this process and writes to the store, twice a second.
 
     While the store is away entries are kept here, ``WAITING`` of each kind, and written when it is
@@ -96,7 +93,7 @@ class Book:
     """
 
     def __init__(self, store: Store, prefix: str, seconds: float = 7 * 86_400) -> None:
-        self._store = store
+        super().__init__(store, repack=True)
         self._seconds = int(seconds)
         base = f"{prefix}:{{quality}}"
         self._scores = f"{base}:scores"
@@ -106,19 +103,7 @@ class Book:
         self._new_feedback: dict[str, Feedback] = {}
         self._own_ratings: deque[Rating] = deque(maxlen=OWN)
         self._own_feedback: dict[str, Feedback] = {}
-        self._flushing = asyncio.Lock()
-        self._task: asyncio.Task[None] | None = None
         self.lost = 0
-
-    def start(self) -> None:
-        """Begin to flush in the background."""
-        self._task = asyncio.create_task(self._run())
-
-    async def stop(self) -> None:
-        """Write what is left. Idempotent; returns at once when the store is away."""
-        await cancelled(self._task)
-        self._task = None
-        await self.flush()
 
     # ---- writing
 
@@ -139,30 +124,20 @@ class Book:
                 del held[next(iter(held))]
                 self.lost += held is self._new_feedback
 
-    async def flush(self) -> None:
-        """Write everything now. Returns at once when the store is away."""
-        async with self._flushing:
-            while self._new_ratings or self._new_feedback:
-                ratings = [self._new_ratings[n] for n in range(min(BATCH, len(self._new_ratings)))]
-                feedback = list(self._new_feedback.values())[:BATCH]
-                args: list[str | bytes | int] = [MOST, self._seconds, len(ratings)]
-                args += map(_encode, ratings)
-                for said in feedback:
-                    args += [said.id, repr(said.time), _encode(said)]
-                names = (self._scores, self._words, self._times)
-                try:
-                    await self._store.run(prepare(SCRIPT, names, args))
-                except StoreError:
-                    return
-                self._written(ratings, feedback)
+    def _batches(self) -> Iterator[Entries]:
+        while self._new_ratings or self._new_feedback:
+            ratings = list(islice(self._new_ratings, BATCH))
+            feedback = list(islice(self._new_feedback.values(), BATCH))
+            args: list[str | bytes | int] = [MOST, self._seconds, len(ratings)]
+            args += map(_encode, ratings)
+            for said in feedback:
+                args += [said.id, repr(said.time), _encode(said)]
+            names = (self._scores, self._words, self._times)
+            yield Batch((ratings, feedback), prepare(SCRIPT, names, args))
 
-    async def _run(self) -> None:
-        while True:
-            await asyncio.sleep(FLUSH_SECONDS)
-            await self.flush()
-
-    def _written(self, ratings: list[Rating], feedback: list[Feedback]) -> None:
+    async def _written(self, batch: Entries, again: bool) -> None:
         """Forget what was written; what came meanwhile stays."""
+        ratings, feedback = batch.content
         for rating in ratings:
             if self._new_ratings and self._new_ratings[0] is rating:
                 self._new_ratings.popleft()

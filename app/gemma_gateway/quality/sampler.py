@@ -116,7 +116,7 @@ class Sampler:
         outcomes = ("judged", "queue_full", "engine_busy", "too_long", "no_text", "failed")
         self.counts: Counter[str] = Counter(dict.fromkeys(outcomes, 0))
 
-    def start(self) -> None:
+    async def start(self) -> None:
         """Begin to judge."""
         self._task = asyncio.create_task(self._run())
 

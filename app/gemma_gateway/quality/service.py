@@ -18,7 +18,7 @@ from gemma_gateway.quality.sampler import Sampler
 from gemma_gateway.quality.view import QualityView
 from gemma_gateway.safety.policy import Policy
 from gemma_gateway.settings import Settings
-from gemma_gateway.storage.redis import Store
+from gemma_gateway.storage import Store
 from gemma_gateway.telemetry.metrics import MOST_MODELS, Metrics
 
 TENTHS = tuple(n / 10 for n in range(1, 11))
@@ -90,11 +90,11 @@ class Quality:
             lambda: asker.asked,
         )
 
-    def start(self) -> None:
+    async def start(self) -> None:
         """Begin to judge and to write."""
-        self._book.start()
+        await self._book.start()
         if self.sampler is not None:
-            self.sampler.start()
+            await self.sampler.start()
 
     async def stop(self) -> None:
         """Stop, and write what is left. Idempotent."""

@@ -12,6 +12,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from importlib.resources import files
 from itertools import islice
 from typing import Any, cast
 
@@ -30,6 +31,16 @@ class StoreError(Exception):
 
 class ReplyError(StoreError):
     """The store answered with an error; its connection is fine."""
+
+
+def lua(package: str, name: str) -> str:
+    """The text of a package's Lua file.
+
+    Args:
+        package: its name, such as ``gemma_gateway.limits``.
+        name: of the file, without ``.lua``.
+    """
+    return files(package).joinpath(f"{name}.lua").read_text("utf-8")
 
 
 @dataclass(frozen=True, slots=True)

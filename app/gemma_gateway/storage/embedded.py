@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from urllib.parse import quote
 
-from gemma_gateway.core.background import cancelled
+from gemma_gateway.core.periodic import Periodic
 
 START_SECONDS = 15.0  # longest wait for the first answer (it loads its log first)
 STOP_SECONDS = 5.0
@@ -51,7 +51,10 @@ class EmbeddedStore:
     def __init__(self, folder: Path) -> None:
         self._folder = folder.absolute()
         self._child: subprocess.Popen[bytes] | None = None
-        self._watcher: asyncio.Task[None] | None = None
+        self._pause = WATCH_SECONDS
+        self._born = 0.0  # when the child was started, monotonic seconds
+        failure = "the embedded store can't be watched"
+        self._watching = Periodic(self._watch, lambda: self._pause, failure)
         self._folder_fd: int | None = None
 
     @property
@@ -87,12 +90,12 @@ class EmbeddedStore:
                 await self.stop()
                 raise RuntimeError(f"the embedded store in {self._folder} doesn't answer")
             await asyncio.sleep(0.02)
-        self._watcher = asyncio.create_task(self._watch())
+        self._pause, self._born = WATCH_SECONDS, time.monotonic()
+        await self._watching.start()
 
     async def stop(self) -> None:
         """Stop the server if it is ours; its data is on disk when this returns. Idempotent."""
-        await cancelled(self._watcher)
-        self._watcher = None
+        await self._watching.stop()
         child, self._child = self._child, None
         if child is not None:
             child.terminate()
@@ -107,21 +110,19 @@ class EmbeddedStore:
             self._folder_fd = None
 
     async def _watch(self) -> None:
-        pause, born = WATCH_SECONDS, time.monotonic()
-        while True:
-            await asyncio.sleep(pause)
-            if self._child is not None:
-                if self._child.poll() is None:
-                    continue
-                log.warning("embedded store ended with code %s", self._child.returncode)
-                self._child = None
-                lived = time.monotonic() - born
-                pause = WATCH_SECONDS if lived > LAST_PAUSE else min(2 * pause, LAST_PAUSE)
-            try:
-                if self._spawn():
-                    born = time.monotonic()
-            except (OSError, RuntimeError) as error:
-                log.warning("embedded store can't be started: %s", error)
+        """Start a server where none runs; one that keeps dying after ever longer pauses."""
+        if self._child is not None:
+            if self._child.poll() is None:
+                return
+            log.warning("embedded store ended with code %s", self._child.returncode)
+            self._child = None
+            lasted = time.monotonic() - self._born > LAST_PAUSE
+            self._pause = WATCH_SECONDS if lasted else min(2 * self._pause, LAST_PAUSE)
+        try:
+            if self._spawn():
+                self._born = time.monotonic()
+        except (OSError, RuntimeError) as error:
+            log.warning("embedded store can't be started: %s", error)
 
     def _spawn(self) -> bool:
         """Start a server unless one holds the folder. The lock is the child's: it inherits the

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
-from gemma_gateway.core.background import cancelled
+from gemma_gateway.core.periodic import Periodic
 from gemma_gateway.storage.batch import ReplyError, StoreError
 
 LOOK_SECONDS = 0.5  # between two looks
@@ -35,7 +35,7 @@ class Vigil:
 
     def __init__(self, trial: Callable[[], Awaitable[None]]) -> None:
         self._trial = trial
-        self._task: asyncio.Task[None] | None = None
+        self._looking = Periodic(self._look, self._pause, "the store can't be tried out")
         self._refusal = ""  # that a call met with since the last trial
         self._failing: float | None = None  # since when, loop time
         self._refusing: float | None = None  # the same, of a store that answers
@@ -48,25 +48,22 @@ class Vigil:
         await self._look()
         if not self.available:
             self._away()
-        self._task = asyncio.create_task(self._run())
+        await self._looking.start()
 
     async def stop(self) -> None:
         """End. Idempotent."""
-        await cancelled(self._task)
-        self._task = None
+        await self._looking.stop()
 
     def refused(self, error: str) -> None:
         """A call of the road was answered with an error."""
         self._refusal = error
 
-    async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            pause = LOOK_SECONDS
-            if self.available and self._failing is not None:
-                pause = min(pause, max(self._failing + ABSENT_SECONDS - loop.time(), 0.01))
-            await asyncio.sleep(pause)
-            await self._look()
+    def _pause(self) -> float:
+        """Seconds until the next look: one is due when an absence becomes an outage."""
+        if not self.available or self._failing is None:
+            return LOOK_SECONDS
+        left = self._failing + ABSENT_SECONDS - asyncio.get_running_loop().time()
+        return min(LOOK_SECONDS, max(left, 0.01))
 
     async def _look(self) -> None:
         began = asyncio.get_running_loop().time()

@@ -6,9 +6,8 @@ closes it at once, and the client sees a reset.
 
 from __future__ import annotations
 
-import asyncio
-
 from gemma_gateway.core import openfiles
+from gemma_gateway.core.periodic import Periodic
 from gemma_gateway.telemetry.log import logger
 
 INTERVAL = 1.0  # seconds between two looks
@@ -24,24 +23,18 @@ class OpenFiles:
 
     def __init__(self) -> None:
         self._in_a_row = 0
-        self._timer: asyncio.TimerHandle | None = None
+        self._looking = Periodic(self._look, INTERVAL, "open files can't be looked at")
         self.exhausted = 0
 
-    def start(self) -> None:
-        """Begin to look, in the running loop."""
-        self._plan(asyncio.get_running_loop())
+    async def start(self) -> None:
+        """Begin to look."""
+        await self._looking.start()
 
-    def stop(self) -> None:
-        """Look no more."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+    async def stop(self) -> None:
+        """Look no more. Idempotent."""
+        await self._looking.stop()
 
-    def _plan(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._timer = loop.call_later(INTERVAL, self._look, loop)
-
-    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._plan(loop)
+    async def _look(self) -> None:
         if not openfiles.exhausted():
             self._in_a_row = 0
             return

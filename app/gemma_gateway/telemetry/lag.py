@@ -14,6 +14,8 @@ KEPT = 50  # looks: the last 5 s
 class LoopLag:
     """Measures by how much a timer fires late: everything else in the loop waits as long.
 
+    The timer is its own, and no task's: what is measured is that timer and nothing besides.
+
     Args:
         observe: takes each measure, in seconds.
     """
@@ -28,12 +30,12 @@ class LoopLag:
         """The longest of the last five seconds."""
         return max(self._recent, default=0.0)
 
-    def start(self) -> None:
+    async def start(self) -> None:
         """Begin to look, in the running loop."""
         self._plan(asyncio.get_running_loop())
 
-    def stop(self) -> None:
-        """Look no more."""
+    async def stop(self) -> None:
+        """Look no more. Idempotent."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -115,6 +115,13 @@ class AccessLog:
             get_running_loop().call_later(0.05, self.flush)
         self._lines.append(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
 
+    async def start(self) -> None:
+        """See ``Part.start``; lines are written from the first one on."""
+
+    async def stop(self) -> None:
+        """Write what is queued. Idempotent."""
+        self.flush()
+
     def flush(self) -> None:
         """Write what is queued."""
         if self._lines:

@@ -84,6 +84,9 @@ class SpanTracer:
         current_trace.set(tree)
         return tree
 
+    async def start(self) -> None:
+        """See ``Part.start``; the SDK's thread runs since the provider was made."""
+
     async def stop(self) -> None:
         """See ``Tracer.stop``. In a thread that nobody waits for at exit: a receiver that doesn't
         answer would hold it for half a minute."""

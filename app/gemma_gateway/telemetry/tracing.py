@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from gemma_gateway.core.call import Call, Trace
+from gemma_gateway.core.part import Part
 from gemma_gateway.core.stage import End
 from gemma_gateway.telemetry.log import logger
 
@@ -18,7 +19,7 @@ PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"
 PROTOCOL = "http/protobuf"
 
 
-class Tracer(Protocol):
+class Tracer(Part, Protocol):
     """Makes the traces of calls; its work is done in a thread of its own."""
 
     def begin(self, call: Call, headers: Iterable[tuple[bytes, bytes]]) -> Trace:

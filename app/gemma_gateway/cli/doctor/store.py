@@ -14,9 +14,7 @@ from gemma_gateway.cli.doctor.finding import Finding, Findings, ok, problem, war
 from gemma_gateway.cli.doctor.machine import skew
 from gemma_gateway.limits.script import trial
 from gemma_gateway.settings import Settings
-from gemma_gateway.storage import embedded
-from gemma_gateway.storage.batch import ReplyError, StoreError
-from gemma_gateway.storage.redis import Store
+from gemma_gateway.storage import ReplyError, Store, StoreError, embedded
 
 TIMEOUT = 3.0  # seconds; longer than a call would wait, so that slowness is told from absence
 PINGS = 20

@@ -7,7 +7,7 @@ import logging
 from datetime import UTC, datetime
 from typing import Any
 
-from gemma_gateway.core.background import cancelled
+from gemma_gateway.core.periodic import Periodic
 
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 MARGIN = 300.0  # seconds before its end that a token is replaced; they live for an hour
@@ -36,23 +36,23 @@ class GoogleToken:
         self._errors = google.auth.exceptions.GoogleAuthError
         self._request = Request
         self._credentials: Any = None
-        self._task: asyncio.Task[None] | None = None
+        self._pause = RETRY  # seconds until the next try
+        failure = "a Google access token can't be fetched"
+        self._renewing = Periodic(self._renew, lambda: self._pause, failure)
         self.header = ""  # value of the Authorization header; empty before the first token
 
     async def start(self) -> None:
         """Fetch the first token; where that fails, keep trying in the background."""
-        pause = await self._fetch()
-        self._task = asyncio.create_task(self._run(pause))
+        await self._renew()
+        await self._renewing.start()
 
     async def stop(self) -> None:
         """Stop refreshing. Idempotent."""
-        await cancelled(self._task)
-        self._task = None
+        await self._renewing.stop()
 
-    async def _run(self, pause: float) -> None:
-        while True:
-            await asyncio.sleep(pause)
-            pause = await self._fetch()
+    async def _renew(self) -> None:
+        self._pause = RETRY  # should this try raise something
+        self._pause = await self._fetch()
 
     async def _fetch(self) -> float:
         """One try; seconds until the next one. A token that still holds is kept when it fails."""
