@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,11 +69,10 @@ class Road:
     """
 
     def __init__(self, script: Script | None = None, **settings: Any) -> None:
-        self._folder = tempfile.TemporaryDirectory()
         given = {
             "api_keys": (KEY,),
             "redis_url": "redis://127.0.0.1:1",  # nobody is there: limits count in this process
-            "data_dir": Path(self._folder.name),
+            "data_dir": Path("/nonexistent"),  # with keys and a store of its own nothing is written
             "access_log": False,
             **settings,
         }
