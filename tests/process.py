@@ -67,7 +67,8 @@ class Process:
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
         self.log = log
-        self._command = [program, *command]
+        self._program = program
+        self._command = command
         self._env = env
         self._ready = ready
         self._wait = wait
@@ -78,7 +79,7 @@ class Process:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("wb") as log:
             self.child = subprocess.Popen(
-                self._command,
+                [self._program, *self._command],
                 env=self._env,
                 stdout=log,
                 stderr=log,
