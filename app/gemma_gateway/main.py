@@ -109,10 +109,10 @@ class Parts:
         self.metrics = Metrics()
         self.log = AccessLog() if settings.access_log else None
         self.memory = Memory(engine.memory)
+        self.tracer = tracing.from_environment()
         self._store_and_keys(settings)
         self._call_path(settings, engine)
         self._operators_view(settings, engine)
-        self.tracer = tracing.from_environment()
 
     def _store_and_keys(self, settings: Settings) -> None:
         data_dir = settings.data_dir.absolute()
@@ -269,7 +269,7 @@ OBSERVERS: Factories[Observer | None] = (
     lambda p: p.ledger,
     lambda p: Recorder(p.journal, p.memory),
     lambda p: p.log,
-    lambda p: Traces(),
+    lambda p: Traces() if p.tracer is not None else None,
 )
 DIALECTS: tuple[Dialect, ...] = (
     Chat(),

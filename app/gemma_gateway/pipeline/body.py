@@ -32,6 +32,7 @@ class Steps:
         self.name = steps[0].name
         self._heavy = heavy
         self._steps = steps
+        self._runs = tuple(step.run for step in steps)
 
     async def enter(self, call: Call, client: Client) -> None:
         """See ``Stage``."""
@@ -41,6 +42,10 @@ class Steps:
             await self._heavy.run(call.caller, partial(self._run, call))
 
     def _run(self, call: Call) -> None:
-        for step in self._steps:
-            call.enter(step.name)
-            step.run(call)
+        if call.trace is None:
+            for run in self._runs:
+                run(call)
+        else:
+            for step in self._steps:
+                call.trace.enter(step.name)
+                step.run(call)

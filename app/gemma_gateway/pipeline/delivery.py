@@ -183,7 +183,8 @@ def judged(judge: Filter, call: Call, raw: bytes) -> tuple[Verdict, bytes]:
 
 def _decided(call: Call, match: Match | None, flags: Iterable[str]) -> str:
     """Note what the policy said of an answer; the call's outcome."""
-    call.decisions.extend(Decision("output", category, "flag") for category in flags)
+    for category in flags:
+        call.decisions.append(Decision("output", category, "flag"))
     if match is None:
         return "ok"
     call.decisions.append(Decision("output", match.category, "block"))

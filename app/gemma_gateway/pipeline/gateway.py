@@ -66,8 +66,10 @@ class Gateway:
         try:
             if self.draining:
                 raise GatewayError(Code.SHUTTING_DOWN, headers={"retry-after": "1"})
+            trace = call.trace
             for stage in self._stages:
-                call.enter(stage.name)
+                if trace is not None:
+                    trace.enter(stage.name)
                 await stage.enter(call, client)
             listeners: list[Listener] = []
             for tap in self._taps:

@@ -37,7 +37,8 @@ class Judge:
         except incoming.Filtered as filtered:
             call.decisions.append(Decision("input", filtered.match.category, "block"))
             raise
-        call.decisions.extend(Decision("input", category, "flag") for category in flagged)
+        for category in flagged:
+            call.decisions.append(Decision("input", category, "flag"))
 
 
 class BreakControlTokens:

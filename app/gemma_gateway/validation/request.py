@@ -19,6 +19,7 @@ _MAX_TOKENS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 _WITHIN_MAX = ("min_tokens", "thinking_token_budget")
 _CHOICES = ("n", "best_of")
 _ANY_LENGTH = 2**31 - 1
+_POSITIVE = integer(1, _ANY_LENGTH)
 _TEMPLATE = "chat_template_kwargs"
 _SWITCHES = frozenset(
     {"enable_thinking", "thinking", "thinking_mode", "thinking_budget", "preserve_thinking"}
@@ -146,15 +147,17 @@ def _bound_choices(dialect: Dialect, body: Json, messages: Sequence[Message], ti
 
 def _bound_tokens(dialect: Dialect, body: Json, tier: Tier) -> None:
     """Absent: the default. Above the cap: the cap. All of the route's names get one value."""
+    bound, cap = tier.max_tokens_default, tier.max_tokens_cap
     for key in (*_MAX_TOKENS, *dialect.max_tokens):
         wanted = body.get(key)
         if wanted is not None:
-            integer(1, _ANY_LENGTH)(key, wanted)
-            if wanted > tier.max_tokens_cap:
-                body[key] = tier.max_tokens_cap
-    given = [body[key] for key in dialect.max_tokens if body.get(key) is not None]
-    bound = given[-1] if given else tier.max_tokens_default
-    body.update(dict.fromkeys(dialect.max_tokens, bound))
+            _POSITIVE(key, wanted)
+            if wanted > cap:
+                body[key] = wanted = cap
+            if key in dialect.max_tokens:
+                bound = wanted
+    for key in dialect.max_tokens:
+        body[key] = bound
     for key in _WITHIN_MAX:
         wanted = body.get(key)
         if wanted is not None:
