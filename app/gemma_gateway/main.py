@@ -159,7 +159,7 @@ class Parts:
             self.metrics,
             lambda: self.room.taken,
         )
-        self.limits = Limits(made(LIMITS, self))
+        self.limits = made(LIMITS, self)
         self.gateway = Gateway(
             made(STAGES, self),
             self.limits,
@@ -243,7 +243,7 @@ STAGES: Factories[Stage] = (
     lambda p: p.places,
     lambda p: ReadBody(),
     lambda p: p.room,
-    lambda p: p.limits,
+    lambda p: Limits(p.limits),
     lambda p: Steps(p.heavy, made(STEPS, p)),
     lambda p: LogprobsRoom(p.places),
 )

@@ -236,7 +236,7 @@ class Tokens:
         if self.left < 10:
             raise GatewayError(Code.RATE_LIMIT_EXCEEDED, "No tokens are left.")
         self.left -= 10
-        call.notes.keep(self)
+        call.notes[Tokens] = self
 
     async def settle(self, call: Call, end: End) -> None:
         if call.notes.find(Tokens) is self:

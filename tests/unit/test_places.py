@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import pytest
@@ -26,7 +25,7 @@ def call(name: str, most: int) -> Call:
 
 
 def take(places: Places, one: Call) -> None:
-    asyncio.run(places.enter(one, NOBODY))
+    places.enter(one, NOBODY)
 
 
 def leave(places: Places, one: Call) -> None:
@@ -77,7 +76,7 @@ def test_prompts_with_logprobs_share_their_tiers_room() -> None:
         return one
 
     def weigh(one: Call) -> None:
-        asyncio.run(LogprobsRoom(places).enter(one, NOBODY))
+        LogprobsRoom(places).enter(one, NOBODY)
 
     places = Places()
     first, second, plain, other = made("a", 60), made("a", 41), made("a", 0), made("b", 100)

@@ -160,10 +160,6 @@ class Notes(dict[type, Any]):
     """What stages keep with a call for themselves and for observers: one object of each type, so
     that a new stage adds its own without a field here."""
 
-    def keep(self, note: object) -> None:
-        """Keep a note, instead of the one of its type before."""
-        self[type(note)] = note
-
     def find(self, kind: type[T]) -> T | None:
         """The note of a type; None: there is none."""
         return self.get(kind)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from collections.abc import Coroutine
+from typing import Any, NamedTuple, Protocol
 
 from gemma_gateway.core.call import Call, Client
 from gemma_gateway.core.usage import Usage
+
+# What has to be awaited; None: it is done already, which spares a call the coroutine.
+Waiting = Coroutine[Any, Any, None] | None
 
 
 class Stage(Protocol):
@@ -17,8 +21,8 @@ class Stage(Protocol):
 
     name: str
 
-    async def enter(self, call: Call, client: Client) -> None:
-        """Let a call pass.
+    def enter(self, call: Call, client: Client) -> Waiting:
+        """Let a call pass; most are coroutine functions.
 
         Raises:
             GatewayError: it ends here.
@@ -74,7 +78,7 @@ class Limit(Protocol):
         """
         ...
 
-    async def settle(self, call: Call, end: End) -> None:
+    def settle(self, call: Call, end: End) -> Waiting:
         """Give back what it didn't need; a call that reserved nothing changes nothing."""
         ...
 

@@ -41,7 +41,7 @@ class Places:
         self._tokens: dict[str, int] = {}
         self.refused = 0
 
-    async def enter(self, call: Call, client: Client) -> None:
+    def enter(self, call: Call, client: Client) -> None:
         """See ``Stage``.
 
         Raises:
@@ -60,7 +60,7 @@ class Places:
                 headers={"retry-after": "1"},
             )
         self._held[key_id] = held + 1
-        call.notes.keep(Place())
+        call.notes[Place] = Place()
 
     def weigh(self, call: Call) -> None:
         """Give a call that has a place room for the logprobs of its prompt.
@@ -126,7 +126,7 @@ class LogprobsRoom:
     def __init__(self, places: Places) -> None:
         self._places = places
 
-    async def enter(self, call: Call, client: Client) -> None:
+    def enter(self, call: Call, client: Client) -> None:
         """See ``Stage``; raises RATE_LIMIT_EXCEEDED."""
         if call.request.logprobs_tokens:
             self._places.weigh(call)

@@ -32,12 +32,12 @@ class Room:
         self.most = most
         self.taken = 0
 
-    async def enter(self, call: Call, client: Client) -> None:
+    def enter(self, call: Call, client: Client) -> None:
         """See ``Stage``; raises ENGINE_OVERLOADED."""
         if self.taken >= self.most:
             raise GatewayError(Code.ENGINE_OVERLOADED, headers={"retry-after": "1"})
         self.taken += 1
-        call.notes.keep(INSIDE)
+        call.notes[Inside] = INSIDE
 
     def settle(self, call: Call, end: End) -> None:
         """See ``Observer``."""

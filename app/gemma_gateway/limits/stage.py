@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
-from gemma_gateway.core.call import Call, Client
+from gemma_gateway.core.call import Call, Client, Principal
 from gemma_gateway.core.errors import Code, GatewayError
 from gemma_gateway.core.outcomes import UNSPENT
 from gemma_gateway.core.stage import End, Limit
@@ -29,11 +30,6 @@ class Limits:
         """See ``Stage``; raises what ``Limit.reserve`` raises."""
         for limit in self._limits:
             await limit.reserve(call)
-
-    async def settle(self, call: Call, end: End) -> None:
-        """The call is over: settle with each limit."""
-        for limit in self._limits:
-            await limit.settle(call, end)
 
 
 class RequestWindows:
@@ -63,13 +59,17 @@ class RequestWindows:
                 Code.RATE_LIMIT_EXCEEDED,
                 f"Rate limit exceeded; try again in {headers.get('retry-after', '1')} seconds.",
             )
-        call.notes.keep(admission)
+        call.notes[Admission] = admission
 
-    async def settle(self, call: Call, end: End) -> None:
+    def settle(self, call: Call, end: End) -> Coroutine[Any, Any, None] | None:
         """See ``Limit``."""
         if end.outcome not in UNSPENT or call.answer.first_token:
-            return
+            return None
         admission = call.notes.find(Admission)
-        if admission is not None and call.principal is not None:
-            now = await self._limiter.give_back(call.principal, admission)
-            call.answer.headers.update(admissions.headers(now))
+        if admission is None or call.principal is None:
+            return None
+        return self._give_back(call, call.principal, admission)
+
+    async def _give_back(self, call: Call, principal: Principal, admission: Admission) -> None:
+        now = await self._limiter.give_back(principal, admission)
+        call.answer.headers.update(admissions.headers(now))

@@ -39,7 +39,7 @@ def record_of(call: Call, end: End, memory: Memory) -> Record:
         request_id=call.id,
         key_id=principal.key_id if principal else "",
         tier=principal.tier_name if principal else "none",
-        route=call.path,
+        route=call.dialect.path,
         model=end.model,
         stream=request.stream,
         status=status_of(end.outcome, end.status),

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from gemma_gateway.core.call import Call, Client
 from gemma_gateway.core.engine import Engine, EngineReply, EngineRequest, Tally
 from gemma_gateway.core.errors import Code, GatewayError
-from gemma_gateway.core.stage import End, Listener, Observer, Stage, Tap
+from gemma_gateway.core.stage import End, Limit, Listener, Observer, Stage, Tap
 from gemma_gateway.core.usage import Usage
-from gemma_gateway.limits.stage import Limits
 from gemma_gateway.pipeline.delivery import Delivery, engine_errors
 
 CHARS_PER_TOKEN = 4  # rule of thumb for English; only where an engine tells no count
@@ -38,7 +37,7 @@ class Gateway:
     def __init__(
         self,
         stages: tuple[Stage, ...],
-        limits: Limits,
+        limits: tuple[Limit, ...],
         engine: Engine,
         write: Callable[[dict[str, Any]], bytes],
         delivery: Delivery,
@@ -70,13 +69,10 @@ class Gateway:
             for stage in self._stages:
                 if trace is not None:
                     trace.enter(stage.name)
-                await stage.enter(call, client)
-            listeners: list[Listener] = []
-            for tap in self._taps:
-                if (listener := tap.listen(call, client)) is not None:
-                    client = listener
-                    listeners.append(listener)
-            outcome = await self._generate(call, client)
+                if (waiting := stage.enter(call, client)) is not None:
+                    await waiting
+            listeners = self._listeners(call, client) if self._taps else ()
+            outcome = await self._generate(call, listeners[-1] if listeners else client)
             for listener in listeners:
                 listener.done(outcome)
         except GatewayError as error:
@@ -91,11 +87,24 @@ class Gateway:
             outcome, status = Code.INTERNAL_ERROR.name, Code.INTERNAL_ERROR.value.status
             raise
         finally:
-            await self._limits.settle(call, self._settle(call, status, outcome))
+            end = self._settle(call, status, outcome)
+            for limit in self._limits:
+                if (waiting := limit.settle(call, end)) is not None:
+                    await waiting
 
     def turned_away(self, call: Call, error: GatewayError) -> None:
         """Account for a call that HTTP's own rules (method, type, length) kept from its way."""
         self._settle(call, error.status, error.code.name)
+
+    def _listeners(self, call: Call, client: Client) -> Sequence[Listener]:
+        """Who hears the answer along: the last one gets it, and each hands it on to the one before,
+        the first one to the client."""
+        found: list[Listener] = []
+        for tap in self._taps:
+            if (listener := tap.listen(call, client)) is not None:
+                client = listener
+                found.append(listener)
+        return found
 
     async def _generate(self, call: Call, client: Client) -> str:
         """Hand the call to an engine, and its answer to the client; its outcome. However this ends,
@@ -103,7 +112,7 @@ class Gateway:
         asked, answer = call.request, call.answer
         request = EngineRequest(
             id=call.engine_id,
-            path=call.path,
+            path=call.dialect.path,
             body=asked.data,
             model=asked.model,
             stream=asked.stream,

@@ -18,7 +18,7 @@ class Meters:
         """See ``Observer``."""
         metrics, answer, usage = self._metrics, call.answer, end.usage
         tier = call.principal.tier_name if call.principal else "none"
-        meters = metrics.meters(call.path, end.model, tier)
+        meters = metrics.meters(call.dialect.path, end.model, tier)
         meters.outcome(end.outcome, fault_of(end.outcome))
         meters.duration.observe(end.seconds)
         if answer.first_token:
