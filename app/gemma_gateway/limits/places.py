@@ -9,7 +9,7 @@ from gemma_gateway.core.errors import Code, GatewayError
 from gemma_gateway.core.stage import End
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Place:
     """The note of a call that holds one.
 
@@ -17,7 +17,10 @@ class Place:
         logprobs_tokens: of its key's room for logprobs of prompts, what it holds.
     """
 
-    logprobs_tokens: int = 0
+    logprobs_tokens: int
+
+
+PLAIN = Place(0)  # of most calls
 
 
 class Places:
@@ -60,7 +63,7 @@ class Places:
                 headers={"retry-after": "1"},
             )
         self._held[key_id] = held + 1
-        call.notes[Place] = Place()
+        call.notes[Place] = PLAIN
 
     def weigh(self, call: Call) -> None:
         """Give a call that has a place room for the logprobs of its prompt.
@@ -69,13 +72,8 @@ class Places:
             GatewayError: RATE_LIMIT_EXCEEDED: its key has such calls in flight, and together they
                 would be over the tier's bound.
         """
-        principal, place, tokens = (
-            call.principal,
-            call.notes.find(Place),
-            call.request.logprobs_tokens,
-        )
+        principal, tokens = call.principal, call.request.logprobs_tokens
         assert principal is not None  # who has a place is known
-        assert place is not None
         key_id, most = principal.key_id, principal.tier.prompt_logprobs_tokens
         sum_of_all = self._tokens.get(key_id, 0) + tokens
         if sum_of_all > most:
@@ -88,7 +86,7 @@ class Places:
                 headers={"retry-after": "1"},
             )
         self._tokens[key_id] = sum_of_all
-        place.logprobs_tokens = tokens
+        call.notes[Place] = Place(tokens)
 
     def settle(self, call: Call, end: End) -> None:
         """See ``Observer``; a call without a place changes nothing."""
