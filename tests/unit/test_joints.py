@@ -239,7 +239,7 @@ class Tokens:
         call.notes[Tokens] = self
 
     async def settle(self, call: Call, end: End) -> None:
-        if call.notes.find(Tokens) is self:
+        if call.notes.get(Tokens) is self:
             self.left += 10 - end.usage.completion_tokens
 
 

@@ -46,7 +46,7 @@ def request_id(scope: Mapping[str, Any]) -> str:
 def head(call: Call, *more: tuple[bytes, bytes]) -> list[tuple[bytes, bytes]]:
     """Raw response headers: the request id, the call's own and ``more``."""
     headers = [(b"x-request-id", call.id.encode()), *more]
-    headers.extend((name.encode(), value.encode()) for name, value in call.answer.headers.items())
+    headers += [(name.encode(), value.encode()) for name, value in call.answer.headers.items()]
     return headers
 
 
@@ -292,7 +292,7 @@ class EngineEndpoint:
             raise GatewayError(
                 Code.VALIDATION_ERROR, "Send JSON with 'content-type: application/json'."
             )
-        return Credentials(authorization, x_api_key)
+        return authorization, x_api_key
 
     async def _fail(self, call: Call, connection: Connection, error: GatewayError) -> None:
         call.answer.headers = {**call.answer.headers, **error.headers}

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol
 
 from gemma_gateway.core.dialect import Dialect, Message
 from gemma_gateway.core.errors import Code, GatewayError
 from gemma_gateway.core.usage import Usage
 from gemma_gateway.settings import Tier
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +39,9 @@ class Principal:
             raise GatewayError(Code.OPERATOR_REQUIRED)
 
 
-class Credentials(NamedTuple):
-    """How a caller says who it is: values of the headers, None where they are not sent."""
-
-    authorization: bytes | None = None
-    x_api_key: bytes | None = None
-
-
-NO_CREDENTIALS = Credentials()
+# How a caller says who it is: ``authorization`` and ``x-api-key``, None where they are not sent.
+Credentials = tuple[bytes | None, bytes | None]
+NO_CREDENTIALS: Credentials = (None, None)
 
 
 class Trace(Protocol):
@@ -156,15 +149,6 @@ class Decision(NamedTuple):
     action: str
 
 
-class Notes(dict[type, Any]):
-    """What stages keep with a call for themselves and for observers: one object of each type, so
-    that a new stage adds its own without a field here."""
-
-    def find(self, kind: type[T]) -> T | None:
-        """The note of a type; None: there is none."""
-        return self.get(kind)
-
-
 @dataclass(slots=True)
 class Call:
     """One request to an engine route, carried along by ``pipeline.gateway``.
@@ -179,6 +163,8 @@ class Call:
         started: perf_counter, seconds.
         ended: why the gateway itself ended (cancelled) it.
         trace: None: tracing is off.
+        notes: what stages keep with it for themselves and for observers, one object of each type:
+            a new stage adds its own without a field here.
         decisions: what filters said.
     """
 
@@ -190,7 +176,7 @@ class Call:
     principal: Principal | None = None
     request: Request = field(default_factory=Request)
     answer: Answer = field(default_factory=Answer)
-    notes: Notes = field(default_factory=Notes)
+    notes: dict[type, Any] = field(default_factory=dict)
     decisions: list[Decision] = field(default_factory=list)
     started: float = field(default_factory=time.perf_counter)
     ended: Code | None = None

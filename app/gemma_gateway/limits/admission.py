@@ -46,9 +46,17 @@ class Admission(NamedTuple):
     @property
     def tightest(self) -> WindowState | None:
         """The window with the fewest requests left; of equals, the one that resets last."""
-        if len(self.states) == 1:
-            return self.states[0]
-        return min(self.states, key=lambda s: (s.remaining, -s.reset_seconds), default=None)
+        found: WindowState | None = None
+        for state in self.states:
+            if (
+                found is None
+                or state.remaining < found.remaining
+                or (
+                    state.remaining == found.remaining and state.reset_seconds > found.reset_seconds
+                )
+            ):
+                found = state
+        return found
 
 
 def headers(admission: Admission) -> dict[str, str]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Callable
 
 from gemma_gateway.core.call import Call, Client, Principal
 from gemma_gateway.core.errors import Code, GatewayError
 from gemma_gateway.core.outcomes import UNSPENT
-from gemma_gateway.core.stage import End, Limit
+from gemma_gateway.core.stage import End, Limit, Waiting
 from gemma_gateway.limits import admission as admissions
 from gemma_gateway.limits.admission import Admission
 from gemma_gateway.limits.limiter import Limiter
@@ -26,8 +25,11 @@ class Limits:
     def __init__(self, limits: tuple[Limit, ...]) -> None:
         self._limits = limits
 
-    async def enter(self, call: Call, client: Client) -> None:
+    def enter(self, call: Call, client: Client) -> Waiting:
         """See ``Stage``; raises what ``Limit.reserve`` raises."""
+        return self._limits[0].reserve(call) if len(self._limits) == 1 else self._each(call)
+
+    async def _each(self, call: Call) -> None:
         for limit in self._limits:
             await limit.reserve(call)
 
@@ -61,11 +63,11 @@ class RequestWindows:
             )
         call.notes[Admission] = admission
 
-    def settle(self, call: Call, end: End) -> Coroutine[Any, Any, None] | None:
+    def settle(self, call: Call, end: End) -> Waiting:
         """See ``Limit``."""
         if end.outcome not in UNSPENT or call.answer.first_token:
             return None
-        admission = call.notes.find(Admission)
+        admission = call.notes.get(Admission)
         if admission is None or call.principal is None:
             return None
         return self._give_back(call, call.principal, admission)

@@ -6,7 +6,7 @@ from functools import partial
 
 from gemma_gateway.core.call import Call, Client
 from gemma_gateway.core.heavy import INLINE_BYTES, Heavy
-from gemma_gateway.core.stage import Step
+from gemma_gateway.core.stage import Step, Waiting
 
 
 class ReadBody:
@@ -34,12 +34,12 @@ class Steps:
         self._steps = steps
         self._runs = tuple(step.run for step in steps)
 
-    async def enter(self, call: Call, client: Client) -> None:
+    def enter(self, call: Call, client: Client) -> Waiting:
         """See ``Stage``."""
-        if len(call.request.raw) <= INLINE_BYTES:
-            self._run(call)
-        else:
-            await self._heavy.run(call.caller, partial(self._run, call))
+        if len(call.request.raw) > INLINE_BYTES:
+            return self._heavy.run(call.caller, partial(self._run, call))
+        self._run(call)
+        return None
 
     def _run(self, call: Call) -> None:
         if call.trace is None:

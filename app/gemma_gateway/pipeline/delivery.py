@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from contextlib import suppress
 from functools import partial
 from types import TracebackType
+from typing import Any
 
 import orjson
 
@@ -47,7 +48,7 @@ class Delivery:
         self._filter = judge
         self._heavy = heavy
 
-    async def deliver(self, call: Call, client: Client, reply: EngineReply) -> str:
+    def deliver(self, call: Call, client: Client, reply: EngineReply) -> Coroutine[Any, Any, str]:
         """Send an engine's answer on.
 
         Returns:
@@ -58,8 +59,8 @@ class Delivery:
             GatewayError: the engine refused or failed before anything was sent.
         """
         if call.request.stream and reply.content_type.startswith("text/event-stream"):
-            return await self._stream(call, client, reply)
-        return await self._whole(call, client, reply)
+            return self._stream(call, client, reply)
+        return self._whole(call, client, reply)
 
     async def _whole(self, call: Call, client: Client, reply: EngineReply) -> str:
         with engine_errors(call):

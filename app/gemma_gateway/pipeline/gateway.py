@@ -44,13 +44,13 @@ class Gateway:
         taps: tuple[Tap, ...],
         observers: tuple[Observer, ...],
     ) -> None:
-        self._stages = stages
+        self._stages = [(stage.name, stage.enter) for stage in stages]
         self._limits = limits
         self._engine = engine
         self._write = write
         self._delivery = delivery
         self._taps = taps
-        self._observers = observers
+        self._settled = [observer.settle for observer in observers]
         self.draining = False
 
     async def handle(self, call: Call, client: Client) -> None:
@@ -65,11 +65,10 @@ class Gateway:
         try:
             if self.draining:
                 raise GatewayError(Code.SHUTTING_DOWN, headers={"retry-after": "1"})
-            trace = call.trace
-            for stage in self._stages:
-                if trace is not None:
-                    trace.enter(stage.name)
-                if (waiting := stage.enter(call, client)) is not None:
+            for name, enter in self._stages:
+                if call.trace is not None:
+                    call.trace.enter(name)
+                if (waiting := enter(call, client)) is not None:
                     await waiting
             listeners = self._listeners(call, client) if self._taps else ()
             outcome = await self._generate(call, listeners[-1] if listeners else client)
@@ -140,8 +139,8 @@ class Gateway:
         seconds = time.perf_counter() - call.started
         model = call.request.model if self._engine.known(call.request.model) else "other"
         end = End(status, outcome, seconds, model, call.answer.usage or NOTHING)
-        for observer in self._observers:
-            observer.settle(call, end)
+        for settled in self._settled:
+            settled(call, end)
         return end
 
 
