@@ -80,14 +80,31 @@ class Road:
         self.parts = Parts(Settings(**given), self.engine)
         self._app = build(self.parts)
 
-    async def post(self, route: str, body: Any, headers: dict[str, str] = AUTH) -> Reply:
-        """POST to a route or a dialect's name."""
-        return await self.request("POST", PATHS.get(route, route), body, headers)
+    async def post(
+        self, route: str, body: Any, headers: dict[str, str] = AUTH, **client: Any
+    ) -> Reply:
+        """POST to a route or a dialect's name; see ``request`` for what the client does."""
+        return await self.request("POST", PATHS.get(route, route), body, headers, **client)
 
     async def get(self, path: str, headers: dict[str, str] = AUTH) -> Reply:
         return await self.request("GET", path, b"", headers)
 
-    async def request(self, method: str, path: str, body: Any, headers: dict[str, str]) -> Reply:
+    async def request(
+        self,
+        method: str,
+        path: str,
+        body: Any,
+        headers: dict[str, str],
+        *,
+        stays: bool = True,
+        takes: int | None = None,
+    ) -> Reply:
+        """One request.
+
+        Args:
+            stays: whether the client waits for the whole answer; else it leaves once it was heard.
+            takes: messages that it takes before it reads no more; None: all.
+        """
         data = (
             body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
         )
@@ -112,10 +129,16 @@ class Road:
         async def receive() -> dict[str, Any]:
             for message in parts:
                 return message
-            await asyncio.Event().wait()  # the client stays
-            raise AssertionError
+            if stays:
+                await asyncio.Event().wait()
+            return {"type": "http.disconnect"}
 
         async def send(message: Any) -> None:
+            nonlocal takes
+            if takes is not None:
+                if not takes:
+                    await asyncio.Event().wait()
+                takes -= 1
             if message["type"] == "http.response.start":
                 reply.status = message["status"]
                 reply.headers = {k.decode(): v.decode() for k, v in message["headers"]}

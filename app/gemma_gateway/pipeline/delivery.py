@@ -91,7 +91,8 @@ class Delivery:
             failure = GatewayError(error.code)
         finally:
             answer.events = guard.events_with_text
-            answer.usage = guard.usage if guard.ended else None
+            # What a stream said at its beginning is not what it cost where it then failed.
+            answer.usage = guard.usage if guard.ended and not guard.failed else None
             answer.finish_reason = FILTERED if guard.blocked else guard.finish
             answer.held_characters, answer.held_seconds = guard.held.characters, guard.held.seconds
         if failure is None:
