@@ -58,6 +58,6 @@ def test_sanitising_a_request_in_place() -> None:
 
 
 def test_the_hash_of_the_content() -> None:
-    assert content_hash(["hello"]) == hashlib.sha256(b"hello").hexdigest()[:16]
-    assert content_hash(["a", "b"]) != content_hash(["ab"])
-    assert len(content_hash(["\ud800"])) == 16
+    assert content_hash([message("hello")]) == hashlib.sha256(b"hello").hexdigest()[:16]
+    assert content_hash([message("a", "b")]) != content_hash([message("ab")])
+    assert len(content_hash([message("\ud800")])) == 16

@@ -23,8 +23,8 @@ from gemma_gateway.wire.anthropic.messages import Messages
 from gemma_gateway.wire.openai.chat import Chat
 from gemma_gateway.wire.openai.completions import Completions
 from gemma_gateway.wire.openai.responses import Responses
+from gemma_gateway.wire.place import place
 from gemma_gateway.wire.vllm.tokenize import Tokenize
-from gemma_gateway.wire.walk import place
 from tests.road import read
 
 Json = dict[str, Any]

@@ -8,7 +8,7 @@ route's calls. It holds no policy.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -80,6 +80,25 @@ class Trail(Protocol):
 
 
 @dataclass(slots=True)
+class Media:
+    """An image, a sound or a file of a message: ``container[key]`` is a str that has it, in base64
+    or as a data: URL. Nothing else is ever loaded.
+
+    Args:
+        where: path for error messages, as of a ``Slot``.
+    """
+
+    container: Any
+    key: Any
+    where: Where = ""
+
+    @property
+    def data(self) -> str:
+        value: str = self.container[self.key]
+        return value
+
+
+@dataclass(slots=True)
 class Message:
     """One message (or prompt, or input item) of a request.
 
@@ -87,6 +106,7 @@ class Message:
         where: path, such as ``messages.0``.
         role: as the client wrote it; ``user`` for prompts.
         slots: every text in it that reaches the model.
+        media: what it holds beside texts.
         counts: False for texts beside the messages (tool definitions, schemas, template
             variables): the bounds on messages and on their characters don't count them.
     """
@@ -94,6 +114,7 @@ class Message:
     where: str
     role: str
     slots: list[Slot]
+    media: Sequence[Media] = ()
     counts: bool = True
 
 

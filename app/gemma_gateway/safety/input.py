@@ -9,7 +9,7 @@ from gemma_gateway.core.errors import Code, GatewayError
 from gemma_gateway.safety.filter import Filter
 from gemma_gateway.safety.sanitise import sanitise as clean
 from gemma_gateway.safety.terms import Match
-from gemma_gateway.wire.walk import place
+from gemma_gateway.wire.place import place
 
 
 class Filtered(GatewayError):

@@ -55,15 +55,9 @@ class Validate:
         request.logprobs_tokens = validate(
             call.dialect, body, messages, principal.tier, self._allowed
         )
-        texts: list[str] = []
-        for message in messages:
-            of_one = [slot.text for slot in message.slots]
-            texts += of_one
-            if message.counts:
-                request.input_length += sum(map(len, of_one))
-        request.content_hash = request.affinity = content_hash(texts)
+        request.content_hash = request.affinity = content_hash(messages)
         if len(messages) > 2:  # later turns of a conversation find the prefix of the earlier ones
-            first = [slot.text for message in messages[:2] for slot in message.slots]
-            request.affinity = content_hash(first)
+            request.affinity = content_hash(messages[:2])
+        request.input_length = sum([len(s.text) for m in messages if m.counts for s in m.slots])
         request.stream = body.get("stream") is True
         request.usage_hidden = request.stream and call.dialect.ask_usage(body)

@@ -3,8 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
+
+from gemma_gateway.core.dialect import Message
 
 
-def content_hash(texts: list[str]) -> str:
-    """First 16 hex digits of the SHA-256 of all texts, one a line."""
-    return hashlib.sha256("\n".join(texts).encode("utf-8", "replace")).hexdigest()[:16]
+def content_hash(messages: Iterable[Message]) -> str:
+    """First 16 hex digits of the SHA-256 of all texts, one a line, and of the media after them."""
+    texts: list[str] = []
+    media: list[str] = []
+    for message in messages:
+        texts += [slot.text for slot in message.slots]
+        if message.media:
+            media += [each.data for each in message.media]
+    digest = hashlib.sha256("\n".join(texts).encode("utf-8", "replace"))
+    for data in media:
+        digest.update(b"\0" + hashlib.sha256(data.encode("utf-8", "replace")).digest())
+    return digest.hexdigest()[:16]

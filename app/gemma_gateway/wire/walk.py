@@ -11,8 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from gemma_gateway.core.dialect import Json, Message, Reading, Slot, Where
+from gemma_gateway.core.dialect import Json, Media, Message, Reading, Slot, Where
+from gemma_gateway.wire.media import check_url
 from gemma_gateway.wire.openai.openai import invalid
+from gemma_gateway.wire.place import place
 
 # Fields of messages and parts whose strings name things: ids, kinds. A longer one is a text.
 NAMES = frozenset(
@@ -23,7 +25,8 @@ NAMES = frozenset(
 )
 MAX_NAME_CHARS = 128
 # Base64, signatures and the like: nothing that a model reads as text, of any length.
-OPAQUE = frozenset({"data", "file_data", "signature", "encrypted_content"})
+DATA = frozenset({"data", "file_data"})
+OPAQUE = DATA | {"signature", "encrypted_content"}
 # Where parts point to media; under ``url`` when it stands in one of these objects.
 LINKS = frozenset({"image_url", "video_url", "audio_url", "file_url", "source"})
 # Objects and lists in parts that have a form of their own: arguments of calls, schemas.
@@ -50,13 +53,16 @@ class Table:
     binding: tuple[str, ...] = ()
 
 
-def content_texts(holder: Json, where: Where, channel: Where, key: str = "content") -> list[Slot]:
+def content_texts(
+    holder: Json, where: Where, channel: Where, media: list[Media], key: str = "content"
+) -> list[Slot]:
     """Texts of ``holder[key]``, which is a string or a list of parts.
 
     Args:
         holder: a message, or the body for a system text of its own.
         where: path of ``holder``; may be empty.
         channel: of its plain texts: the model reads a message's parts as one text.
+        media: gets what the parts hold beside texts.
         key: name of the field.
 
     Raises:
@@ -71,23 +77,23 @@ def content_texts(holder: Json, where: Where, channel: Where, key: str = "conten
     for i, part in enumerate(content):
         if part.__class__ is not dict:
             raise invalid("A content part must be an object.", place((at, i)))
-    slots = part_texts(content, at)
+    slots = part_texts(content, at, media)
     for slot in slots:
         if slot.key in ("text", "refusal"):
             slot.channel = channel
     return slots
 
 
-def part_texts(root: Any, where: Where) -> list[Slot]:
+def part_texts(root: Any, where: Where, media: list[Media]) -> list[Slot]:
     """Every text in a part, a list of parts, or an item with parts.
 
     Args:
         root: decoded JSON, a dict or list.
         where: its path.
+        media: gets what stands there beside texts.
 
     Raises:
-        GatewayError: VALIDATION_ERROR where media would be loaded from elsewhere: only ``data:``
-            URLs pass, the engine fetches nothing on a client's behalf.
+        GatewayError: VALIDATION_ERROR where media would be loaded from elsewhere.
     """
     found: list[Slot] = []
     stack: list[tuple[Any, Where, str]] = [(root, where, "")]
@@ -97,11 +103,12 @@ def part_texts(root: Any, where: Where) -> list[Slot]:
         for key, value in _pairs(node):
             if value.__class__ is str:
                 if _is_link(key, parent):
-                    if value[:5].lower() != "data:":
-                        message = "Remote media is not loaded; send a data: URL."
-                        raise invalid(message, place((at, key)))
+                    check_url(value, (at, key))
+                    media.append(Media(node, key, (at, key)))
                 elif not _is_name(key, value) or _is_plain_source(node, key):
                     found.append(_slot(node, key, at))
+                elif key in DATA:
+                    media.append(Media(node, key, (at, key)))
             elif value.__class__ is dict or value.__class__ is list:
                 if key in FREE:
                     found += free_texts(value, (at, key))
@@ -188,16 +195,6 @@ def words(root: Any) -> str:
         elif isinstance(node, str):
             found.append(node)
     return "\n".join(found)
-
-
-def place(where: Where) -> str:
-    """A path as errors name it, its steps joined by dots."""
-    steps: list[str] = []
-    while where.__class__ is tuple:
-        where, step = where
-        steps.append(str(step))
-    steps.append(str(where))
-    return ".".join(reversed(steps))
 
 
 def _pairs(node: Any) -> Iterator[tuple[Any, Any]] | Any:

@@ -9,7 +9,8 @@ from gemma_gateway.wire.anthropic.errors import AnthropicDialect
 from gemma_gateway.wire.anthropic.messages_stream import SKIP, MessagesStream, read_usage
 from gemma_gateway.wire.anthropic.request import PROMPT_FIELDS, MessagesRequest, read_messages
 from gemma_gateway.wire.openai import openai
-from gemma_gateway.wire.walk import free_texts, place
+from gemma_gateway.wire.place import place
+from gemma_gateway.wire.walk import free_texts
 
 CUT_BLOCKS = frozenset({"text", "thinking"})  # blocks that still make sense when cut short
 # Key and type of what holds the text that is said, whole and in a stream.

@@ -6,10 +6,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from gemma_gateway.core.dialect import Json, Message
+from gemma_gateway.core.dialect import Json, Media, Message
 from gemma_gateway.wire.openai.openai import invalid
+from gemma_gateway.wire.place import place
 from gemma_gateway.wire.request import Body, Text
-from gemma_gateway.wire.walk import Table, asides, content_texts, other_texts, place
+from gemma_gateway.wire.walk import Table, asides, content_texts, other_texts
 
 ROLES = frozenset({"user", "assistant", "system"})  # system inside messages: as vLLM takes it
 TABLE = Table(
@@ -56,7 +57,9 @@ def read_messages(body: Json) -> list[Message]:
     """
     found: list[Message] = []
     if body.get("system") is not None:
-        found.append(Message("system", "system", content_texts(body, "", "system", "system")))
+        media: list[Media] = []
+        slots = content_texts(body, "", "system", media, "system")
+        found.append(Message("system", "system", slots, media))
     turns = body.get("messages")
     if not isinstance(turns, list):
         raise invalid("messages must be a list.", "messages")
@@ -70,6 +73,7 @@ def read_messages(body: Json) -> list[Message]:
             raise invalid(f"role must be one of {known}.", place((where, "role")))
         # The engine puts all system texts together into one.
         channel = "system" if role == "system" else where
-        slots = content_texts(turn, where, channel) + other_texts(turn, where)
-        found.append(Message(where, role, slots))
+        media = []
+        slots = content_texts(turn, where, channel, media) + other_texts(turn, where)
+        found.append(Message(where, role, slots, media))
     return found + asides(body, TABLE)

@@ -6,10 +6,12 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from gemma_gateway.core.dialect import Json, Message, Slot, Where
+from gemma_gateway.core.dialect import Json, Media, Message, Slot, Where
+from gemma_gateway.wire.media import check_file, check_url
 from gemma_gateway.wire.openai.openai import invalid
+from gemma_gateway.wire.place import place
 from gemma_gateway.wire.request import Text
-from gemma_gateway.wire.walk import Table, asides, other_texts, part_texts, place, words
+from gemma_gateway.wire.walk import Table, asides, other_texts, part_texts, words
 
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 # Kinds of content parts, with the field that such a part must have.
@@ -74,16 +76,17 @@ def _message(entry: Any, number: int) -> Message:
         known = ", ".join(sorted(ROLES))
         raise invalid(f"A role must be one of {known}.", place((where, "role")))
     content = entry.get("content")
+    media: list[Media] = []
     if content.__class__ is str:
         slots = [Slot(entry, "content", (where, "content"))]
     else:
-        slots = _content(entry, content, role, (where, "content"))
+        slots = _content(entry, content, role, (where, "content"), media)
     if len(entry) > 2 or "content" not in entry:
         slots += other_texts(entry, where)
-    return Message(where, role, slots)
+    return Message(where, role, slots, media)
 
 
-def _content(entry: Json, content: Any, role: str, where: Where) -> list[Slot]:
+def _content(entry: Json, content: Any, role: str, where: Where, media: list[Media]) -> list[Slot]:
     """Slots of content that is no string. All parts are one text: templates join them."""
     if content is None:
         if role == "assistant" and any(entry.get(name) for name in _INSTEAD):
@@ -97,7 +100,7 @@ def _content(entry: Json, content: Any, role: str, where: Where) -> list[Slot]:
             slots.append(Slot(content, number, (where, number)))
         elif part.__class__ is dict:
             _check_part(part, (where, number))
-            slots += part_texts(part, (where, number))
+            slots += part_texts(part, (where, number), media)
         else:
             raise invalid("A content part must be an object with a type.", place((where, number)))
     for slot in slots:
@@ -123,19 +126,11 @@ def _check_part(part: Json, where: Where) -> None:
     for name in MEDIA:
         if name in part:
             _check_media(part[name], (where, name))
-    if "://" in words(part.get("file")):
-        raise invalid(
-            "Remote media is off: send the file itself, in base64.", place((where, "file"))
-        )
+    check_file(words(part.get("file")), (where, "file"))
 
 
 def _check_media(value: Any, where: Where) -> None:
-    """Only media that travel in the request itself: the engine must fetch nothing for a client."""
     url = value.get("url") if isinstance(value, dict) else value
     if url is None:
         raise invalid("A media part needs a URL.", place(where))
-    if not isinstance(url, str) or not url[:5].lower() == "data:":
-        raise invalid(
-            "Remote media is off: send a data: URL such as data:image/png;base64,...",
-            place(where),
-        )
+    check_url(url, where)

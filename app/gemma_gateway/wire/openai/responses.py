@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
-from gemma_gateway.core.dialect import Json, Message, Slot
+from gemma_gateway.core.dialect import Json, Media, Message, Slot
 from gemma_gateway.core.errors import Code
 from gemma_gateway.core.usage import Usage
 from gemma_gateway.wire.openai import openai
@@ -14,9 +14,10 @@ from gemma_gateway.wire.openai.errors import OpenAIDialect
 from gemma_gateway.wire.openai.request import SAMPLING_FIELDS, Sampling
 from gemma_gateway.wire.openai.responses_events import read_finish, read_usage, texts
 from gemma_gateway.wire.openai.responses_stream import ResponsesStream
+from gemma_gateway.wire.place import place
 from gemma_gateway.wire.request import Text
 from gemma_gateway.wire.trails import TokenTrail, cut
-from gemma_gateway.wire.walk import Table, asides, content_texts, other_texts, part_texts, place
+from gemma_gateway.wire.walk import Table, asides, content_texts, other_texts, part_texts
 
 # Fields that would make the call depend on something that this gateway neither sees nor keeps.
 STATE = {
@@ -156,11 +157,13 @@ def _item(item: Any, where: str) -> Message:
     if not isinstance(item, dict):
         raise openai.invalid("An input item must be an object.", where)
     kind = item.get("type", "message")
+    media: list[Media] = []
     if kind != "message":
         author = ITEM_ROLES.get(kind, "user") if isinstance(kind, str) else "user"
-        return Message(where, author, part_texts(item, where))
+        return Message(where, author, part_texts(item, where, media), media)
     role = item.get("role")
     if not isinstance(role, str) or role not in ROLES:
         known = ", ".join(sorted(ROLES))
         raise openai.invalid(f"role must be one of {known}.", place((where, "role")))
-    return Message(where, role, content_texts(item, where, where) + other_texts(item, where))
+    slots = content_texts(item, where, where, media) + other_texts(item, where)
+    return Message(where, role, slots, media)

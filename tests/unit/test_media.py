@@ -1,0 +1,137 @@
+"""What a message holds beside texts: found in every dialect, told apart, and never loaded."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from gemma_gateway.core.dialect import Dialect
+from gemma_gateway.core.errors import GatewayError
+from gemma_gateway.settings import Tier
+from gemma_gateway.wire.anthropic.messages import Messages
+from gemma_gateway.wire.openai.chat import Chat
+from gemma_gateway.wire.openai.responses import Responses
+from gemma_gateway.wire.place import place
+from tests.road import read
+
+Json = dict[str, Any]
+RED, BLUE = "data:image/png;base64,cmVk", "data:image/png;base64,Ymx1ZQ=="
+
+
+def chat(*parts: Json) -> Json:
+    return {"messages": [{"role": "user", "content": [{"type": "text", "text": "Which?"}, *parts]}]}
+
+
+def responses(*parts: Json) -> Json:
+    text = {"type": "input_text", "text": "Which?"}
+    return {"input": [{"role": "user", "content": [text, *parts]}]}
+
+
+def messages(*parts: Json) -> Json:
+    return {**chat(*parts), "max_tokens": 10}
+
+
+def source(data: str) -> Json:
+    return {"type": "base64", "media_type": "image/png", "data": data}
+
+
+def result(data: str) -> Json:
+    content = [{"type": "image", "source": source(data)}]
+    return {"type": "tool_result", "tool_use_id": "t1", "content": content}
+
+
+# Dialect, body around a part, part with given data, and where the data stands.
+KINDS: dict[str, tuple[Dialect, Any, Any, str]] = {
+    "image_url": (
+        Chat(), chat, lambda d: {"type": "image_url", "image_url": {"url": d}},
+        "messages.0.content.1.image_url.url",
+    ),
+    "image_url, plain": (
+        Chat(), chat, lambda d: {"type": "image_url", "image_url": d},
+        "messages.0.content.1.image_url",
+    ),
+    "input_audio": (
+        Chat(), chat,
+        lambda d: {"type": "input_audio", "input_audio": {"data": d, "format": "wav"}},
+        "messages.0.content.1.input_audio.data",
+    ),
+    "file": (
+        Chat(), chat, lambda d: {"type": "file", "file": {"file_data": d}},
+        "messages.0.content.1.file.file_data",
+    ),
+    "input_image": (
+        Responses(), responses, lambda d: {"type": "input_image", "image_url": d},
+        "input.0.content.1.image_url",
+    ),
+    "input_file": (
+        Responses(), responses, lambda d: {"type": "input_file", "file_data": d},
+        "input.0.content.1.file_data",
+    ),
+    "image": (
+        Messages(), messages, lambda d: {"type": "image", "source": source(d)},
+        "messages.0.content.1.source.data",
+    ),
+    "image of a tool result": (
+        Messages(), messages, result, "messages.0.content.1.content.0.source.data",
+    ),
+}  # fmt: skip
+EACH = pytest.mark.parametrize("kind", KINDS)
+
+
+def hashes(dialect: Dialect, body: Json) -> tuple[str, str]:
+    request = read(json.dumps(body).encode(), dialect, Tier(), 64, frozenset())
+    return request.content_hash, request.affinity
+
+
+@EACH
+def test_media_are_parts_of_their_message(kind: str) -> None:
+    dialect, around, part, where = KINDS[kind]
+    (message,) = [m for m in dialect.messages(around(part(RED))) if m.counts]
+    (found,) = message.media
+    assert (found.data, place(found.where)) == (RED, where)
+    assert [slot.text for slot in message.slots] == ["Which?"]
+
+
+@EACH
+def test_calls_with_other_media_are_other_calls(kind: str) -> None:
+    dialect, around, part, _ = KINDS[kind]
+    red, blue, none, both = (
+        hashes(dialect, around(*parts))
+        for parts in ([part(RED)], [part(BLUE)], [], [part(RED), part(BLUE)])
+    )
+    assert len({red, blue, none, both}) == 4
+    assert hashes(dialect, around(part(RED))) == red
+
+
+def test_the_order_of_media_counts_and_so_does_where_one_ends() -> None:
+    part = KINDS["image_url"][2]
+    found = {
+        hashes(Chat(), chat(*map(part, data)))
+        for data in ([RED, BLUE], [BLUE, RED], [RED + BLUE], [RED], [RED, RED])
+    }
+    assert len(found) == 5
+
+
+@pytest.mark.parametrize(
+    ("dialect", "body", "where"),
+    [
+        (Chat(), chat({"type": "image_url", "image_url": {"url": "http://x/y"}}), "image_url"),
+        (Chat(), chat({"type": "audio_url", "audio_url": {"url": "file:///etc"}}), "audio_url"),
+        (Chat(), chat({"type": "text", "text": "a", "video_url": "//x"}), "video_url"),
+        (Chat(), chat({"type": "file", "file": {"file_id": "https://x"}}), "file"),
+        (Responses(), responses({"type": "input_image", "image_url": "http://x"}), "image_url"),
+        (Responses(), responses({"type": "input_file", "file_url": "http://x"}), "file_url"),
+        (
+            Messages(),
+            messages({"type": "image", "source": {"type": "url", "url": "http://x"}}),
+            "source.url",
+        ),
+    ],
+)
+def test_nothing_is_loaded(dialect: Dialect, body: Json, where: str) -> None:
+    with pytest.raises(GatewayError) as refused:
+        dialect.messages(body)
+    assert str(refused.value.param).endswith(where)
+    assert refused.value.message.startswith("Remote media is off: ")
