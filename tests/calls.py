@@ -112,3 +112,11 @@ REFUSED = {
     "responses": ("content_filter", "response.incomplete"),
     "messages": ("refusal", "message_stop"),
 }
+
+
+async def metrics(gateway: Gateway) -> str:
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(gateway.url + "/metrics") as reply,
+    ):
+        return await reply.text()

@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[1]
 KEY = "test-key-0123456789"
 OPERATOR = "operator-key-0123456789"  # for gateways with ``operator_keys``
 AUTH = {"Authorization": f"Bearer {KEY}"}
+OPERATOR_AUTH = {"Authorization": f"Bearer {OPERATOR}"}
 
 
 def _ports() -> Iterator[int]:

@@ -24,6 +24,9 @@ SENTINEL_PASSWORD = "another@one"
 MASTER = "gemma-limits"
 WAIT = 30.0  # seconds; of a busy machine
 
+TIMEOUT = 0.5  # seconds; a gateway's is 0.05, on a machine that isn't busy with other tests
+LONGEST = 2 * TIMEOUT
+
 
 def eventually(condition: Callable[[], Any], otherwise: str, seconds: float = WAIT) -> None:
     """Wait for a condition; an error of Redis counts as not yet."""

@@ -14,12 +14,11 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.calls import ask, post
+from tests.calls import ask, metrics, post
 from tests.integration.conftest import Server, server_binary
-from tests.process import AUTH, OPERATOR, Engine, Gateway
+from tests.process import AUTH, OPERATOR, OPERATOR_AUTH, Engine, Gateway
 from tests.receiver import Receiver
 
-OPERATOR_AUTH = {"Authorization": f"Bearer {OPERATOR}"}
 SECRET = "shared-with-the-receiver"
 PATIENCE = 180  # seconds; only a fault takes so long
 MEMORY_MB = 200  # more than a gateway has, less than it has while it holds so many bodies
@@ -86,14 +85,6 @@ class Fleet:
             if not (found := await self.firing()):
                 return
             assert time.monotonic() < end, found
-
-
-async def metrics(gateway: Gateway) -> str:
-    async with (
-        aiohttp.ClientSession() as session,
-        session.get(gateway.url + "/metrics") as reply,
-    ):
-        return await reply.text()
 
 
 @pytest.fixture(scope="module")

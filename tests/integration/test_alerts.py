@@ -24,10 +24,9 @@ from gemma_gateway.core.record import Record
 from gemma_gateway.monitoring.journal import Journal
 from gemma_gateway.settings.alerts import AlertSettings
 from gemma_gateway.storage.redis import Store
-from tests.calls import ask, post
+from tests.calls import ask, metrics, post
 from tests.integration.conftest import Server, server_binary
-from tests.integration.test_alert_fleet import OPERATOR_AUTH, metrics
-from tests.process import AUTH, OPERATOR, Engine, Gateway
+from tests.process import AUTH, OPERATOR, OPERATOR_AUTH, Engine, Gateway
 from tests.receiver import Receiver
 
 SECRET = "shared-with-the-receiver"

@@ -23,8 +23,9 @@ from gemma_gateway.core.call import Call
 from gemma_gateway.main import assemble
 from gemma_gateway.settings import Settings
 from tests.calls import PATHS, ask
-from tests.integration.test_endings import Exchange, until
+from tests.exchange import Exchange
 from tests.process import AUTH, KEY, Engine, free_port
+from tests.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 KINDS = (Call, Connection, BoundedHttp)

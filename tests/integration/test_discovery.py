@@ -10,9 +10,10 @@ import pytest
 
 from gemma_gateway.core.engine import EngineFailed
 from gemma_gateway.engines.upstream.discovery import Name
-from tests.integration.test_upstream import MODEL, engine_over, eventually, read, request
+from tests.engines import MODEL, engine_over, read, request
 from tests.loopback import Loopback
 from tests.process import free_port
+from tests.waiting import eventually
 
 NAME = "engines.test"
 

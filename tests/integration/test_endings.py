@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import http.client
-import io
 import json
 import os
 import re
 import signal
-import time
 import urllib.request
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
@@ -29,12 +25,13 @@ from gemma_gateway.monitoring.journal import Journal
 from gemma_gateway.settings import Settings, Tier, Window
 from gemma_gateway.storage.redis import Store
 from tests.calls import PATHS, Json, ask, events, post, state
+from tests.exchange import Exchange
 from tests.integration.conftest import Server
 from tests.process import AUTH, KEY, OPERATOR, Engine, Gateway, free_port
+from tests.waiting import PATIENCE, until
 
 WORDS = {"pieces": ["word "] * 50, "stall": 20}
 HUGE = {"pieces": ["word " * 2000] * 1000, "stall": 1000}  # more than sockets hold, and no end
-PATIENCE = 60  # seconds until a state has to be there
 
 
 @pytest.fixture(scope="module")
@@ -57,73 +54,6 @@ def scripted(engine: Engine, script: Json) -> Iterator[None]:
         yield
     finally:
         put({})
-
-
-async def until(true: Callable[[], bool] | Callable[[], object], what: str) -> None:
-    """Wait for a state. ``true`` may be a coroutine function."""
-    end = time.monotonic() + PATIENCE
-    while time.monotonic() < end:
-        found = true()
-        if await found if asyncio.iscoroutine(found) else found:
-            return
-        await asyncio.sleep(0.05)
-    raise AssertionError(f"never: {what}")
-
-
-@dataclass
-class Exchange:
-    """One request on a connection of its own, and what has come back so far."""
-
-    name: str
-    dialect: str
-    reader: asyncio.StreamReader
-    writer: asyncio.StreamWriter
-    raw: bytearray = field(default_factory=bytearray)
-
-    @classmethod
-    async def begin(
-        cls,
-        gateway: Gateway | Settings,
-        name: str,
-        dialect: str,
-        body: bytes,
-        length: int = 0,
-        key: str = KEY,
-    ) -> Exchange:
-        """Send a request, of whose body only the beginning may be given (``length``: of all)."""
-        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
-        head = (
-            f"{'POST' if body else 'GET'} {PATHS.get(dialect, dialect)} HTTP/1.1\r\nhost: x\r\n"
-            f"authorization: Bearer {key}\r\ncontent-type: application/json\r\n"
-            f"content-length: {length or len(body)}\r\n\r\n"
-        )
-        writer.write(head.encode() + body)
-        return cls(name, dialect, reader, writer)
-
-    async def hear(self, text: bytes) -> None:
-        """Wait until ``text`` has come."""
-        async with asyncio.timeout(PATIENCE):
-            while text not in self.raw:
-                data = await self.reader.read(65536)
-                assert data, f"{self.name}: closed after {bytes(self.raw)!r}"
-                self.raw += data
-
-    async def rest(self) -> tuple[int, http.client.HTTPMessage, bytes]:
-        """Status, headers and body, once the gateway has closed the connection."""
-        async with asyncio.timeout(PATIENCE):
-            self.raw += await self.reader.read()
-        self.writer.close()
-        reply = http.client.HTTPResponse(_Heard(bytes(self.raw)))  # type: ignore[arg-type]
-        reply.begin()
-        return reply.status, reply.headers, reply.read()
-
-
-class _Heard:
-    def __init__(self, raw: bytes) -> None:
-        self._raw = raw
-
-    def makefile(self, *_: object) -> io.BytesIO:
-        return io.BytesIO(self._raw)
 
 
 async def in_flight(gateway: Gateway) -> int:

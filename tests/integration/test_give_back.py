@@ -15,7 +15,7 @@ from gemma_gateway.limits.script import GIVE_BACK, MAX_ENTRIES, SCRIPT, key_name
 from gemma_gateway.storage.batch import prepare
 from gemma_gateway.storage.redis import Store
 from tests.integration.conftest import Server
-from tests.integration.test_limits import MICROS, RIGGED
+from tests.stores import MICROS, RIGGED
 
 Caller = Callable[..., Principal]
 

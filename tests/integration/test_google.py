@@ -14,9 +14,10 @@ from aiohttp import web
 
 from gemma_gateway.core.engine import EngineRequest
 from gemma_gateway.engines.upstream.google import SCOPE, GoogleToken
-from tests.integration.test_upstream import engine_over, eventually, read, request
+from tests.engines import engine_over, read, request
 from tests.loopback import Loopback
 from tests.process import free_port
+from tests.waiting import eventually
 
 PORT = free_port()  # google-auth reads where the metadata server is only once
 Handler = Callable[[web.Request], Awaitable[web.Response]]

@@ -20,8 +20,8 @@ from gemma_gateway.storage.redis import Store
 from gemma_gateway.storage.write_behind import FLUSH_SECONDS
 from tests.integration.conftest import Server
 from tests.integration.proxy import Proxy
-from tests.integration.test_store_failure import TIMEOUT, answering
 from tests.records import numbered
+from tests.stores import TIMEOUT, answering
 
 STREAM = "{journal}:records"
 

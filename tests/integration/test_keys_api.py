@@ -18,8 +18,8 @@ import aiohttp
 import pytest
 
 from tests.calls import MODEL, ask
+from tests.documented import CHECKS
 from tests.integration.conftest import Server, server_binary
-from tests.integration.test_schema import CHECKS
 from tests.process import KEY, Engine, Gateway
 
 Json = dict[str, Any]

@@ -19,7 +19,8 @@ from gemma_gateway.storage.redis import Store
 from gemma_gateway.storage.write_behind import FLUSH_SECONDS
 from tests.integration.conftest import Server
 from tests.integration.proxy import Proxy
-from tests.integration.test_store_failure import TIMEOUT, answering, until
+from tests.stores import TIMEOUT, answering
+from tests.waiting import eventually
 
 Caller = Callable[..., Principal]
 
@@ -212,7 +213,7 @@ async def test_a_caller_is_noted_once_unless_the_store_was_away(
             proxy.deaf = True
             with contextlib.suppress(StoreError):
                 await client.call("PING")
-            await until(lambda: client.losses > losses)
+            await eventually(lambda: client.losses > losses)
             proxy.deaf = False
             await answering(client)
 

@@ -21,9 +21,10 @@ from gemma_gateway.limits import limiter as limiter_module
 from gemma_gateway.limits.callers import Callers
 from gemma_gateway.limits.limiter import Limiter
 from gemma_gateway.limits.script import MAX_ENTRIES, SCRIPT, entries, key_name
-from gemma_gateway.storage.batch import Script, prepare
+from gemma_gateway.storage.batch import prepare
 from gemma_gateway.storage.redis import Store
 from tests.integration.conftest import Server
+from tests.stores import MICROS, RIGGED
 
 Caller = Callable[..., Principal]
 HEADER, SLOT = 24, 8
@@ -133,8 +134,6 @@ async def test_decisions_counts_and_resets_equal_a_brute_force_reference(
 
 # The same script with a clock of the test's own: edges to the microsecond, jumps, long times.
 # The time comes as names of keys, behind the hash tag that they share with the log.
-RIGGED = Script(SCRIPT.text.replace("redis.call('TIME')", "{KEYS[2]:sub(4), KEYS[3]:sub(4)}"))
-MICROS = 10**6
 
 
 @pytest.mark.parametrize("seed", range(6))

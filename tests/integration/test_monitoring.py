@@ -24,8 +24,8 @@ import pytest
 
 from gemma_gateway.monitoring.series import SHAPES
 from tests.calls import MODEL, PATHS, ask
+from tests.documented import CHECKS
 from tests.integration.conftest import Server
-from tests.integration.test_schema import CHECKS
 from tests.process import KEY, OPERATOR, Engine, Gateway
 
 Json = dict[str, Any]

@@ -18,7 +18,7 @@ import pytest
 from gemma_gateway.access.throttle import BURST
 from gemma_gateway.limits.aside import BURST as ASIDE_BURST
 from tests.calls import PATHS, ask, post, state
-from tests.process import AUTH, OPERATOR, Engine, Gateway
+from tests.process import AUTH, OPERATOR, OPERATOR_AUTH, Engine, Gateway
 
 CONFIG = """
 upstreams: [{url}]
@@ -33,7 +33,6 @@ keys:
   - {{name: others, sha256: {others}, tier: few}}
 """
 FEW, OTHERS = {"Authorization": "Bearer few"}, {"Authorization": "Bearer others"}
-OPERATOR_AUTH = {"Authorization": f"Bearer {OPERATOR}"}
 
 
 @pytest.fixture(scope="module")

@@ -19,9 +19,9 @@ from gemma_gateway.core.errors import Code, Family, GatewayError
 from gemma_gateway.core.usage import Usage
 from gemma_gateway.main import DIALECTS, Parts, assemble, build
 from gemma_gateway.settings import Settings
-from tests.integration.test_endings import until
 from tests.loopback import Loopback
 from tests.process import AUTH, KEY
+from tests.waiting import until
 
 Json = dict[str, Any]
 PATH = "/v2/vectors"

@@ -16,7 +16,7 @@ from gemma_gateway.quality.scores import Scores
 from gemma_gateway.quality.view import QualityView
 from gemma_gateway.storage.redis import Store
 from tests.integration.conftest import Server
-from tests.integration.test_store_failure import answering
+from tests.stores import answering
 
 ALL = (0.0, math.inf)
 

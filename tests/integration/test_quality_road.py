@@ -17,13 +17,12 @@ import pytest
 from gemma_gateway.access.keys import generate_key
 from tests.conftest import absent
 from tests.integration.conftest import Server
-from tests.process import AUTH, KEY, Engine, Gateway
+from tests.process import AUTH, KEY, OPERATOR_AUTH, Engine, Gateway
 from tests.quality.bigram import Bigram
 
 Json = dict[str, Any]
 OPERATOR = generate_key()
 OTHER = generate_key()
-OPERATOR_AUTH = {"Authorization": f"Bearer {OPERATOR}"}
 SAMPLED = '{"default": {"quality_sample": 1}}'
 CHAT = "/v1/chat/completions"
 SECRET = "Zephyrine"  # a word that only prompts and answers hold

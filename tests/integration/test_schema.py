@@ -8,14 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.documented import CHECKS
 from tests.process import KEY, OPERATOR, Gateway
-
-CHECKS = (
-    "not_a_server_error",
-    "status_code_conformance",
-    "content_type_conformance",
-    "response_schema_conformance",
-)
 
 
 @pytest.mark.parametrize("key", [KEY, OPERATOR], ids=["caller", "operator"])

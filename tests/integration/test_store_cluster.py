@@ -13,7 +13,6 @@ from contextlib import ExitStack
 from hashlib import sha256
 from pathlib import Path
 
-import aiohttp
 import hiredis
 import pytest
 from redis.crc import key_slot
@@ -27,13 +26,21 @@ from gemma_gateway.storage.batch import StoreError
 from gemma_gateway.storage.redis import Store
 from tests.calls import ask, post
 from tests.integration.conftest import server_binary
-from tests.integration.redis_groups import HOST, PASSWORD, Authority, Cluster, Process, eventually
-from tests.integration.test_store_failure import answering, served, timed, until
+from tests.integration.redis_groups import (
+    HOST,
+    LONGEST,
+    PASSWORD,
+    TIMEOUT,
+    Authority,
+    Cluster,
+    Process,
+    eventually,
+)
 from tests.process import KEY, Engine, Gateway, free_port
+from tests.stores import answering, seen, served, timed
+from tests.waiting import eventually as so
 
 Caller = Callable[..., Principal]
-TIMEOUT = 0.5  # seconds; a gateway's is 0.05, on a machine that isn't busy with other tests
-LONGEST = 2 * TIMEOUT
 
 
 @pytest.fixture(scope="module", params=["redis", "valkey"])
@@ -242,7 +249,7 @@ async def test_a_dead_master_takes_only_its_slots_and_a_replica_heals_them(
     finally:
         victim.start()
         await asyncio.to_thread(cluster.settle)
-    await until(lambda: fragile.available)
+    await so(lambda: fragile.available)
     await asyncio.sleep(0.6)  # longer than the pause between two attempts to connect
     assert f"{victim.port} back" not in caplog.text  # a replica now: nobody asks for it
 
@@ -414,13 +421,3 @@ async def test_gateways_share_a_cluster_and_outlive_a_master(
             replica.signal(signal.SIGCONT)
             victim.start()
             await asyncio.to_thread(cluster.settle)
-
-
-async def seen(fleet: list[Gateway], words: str) -> None:
-    """Wait until all gateways' metrics say so."""
-    end = time.monotonic() + 30
-    async with aiohttp.ClientSession() as session:
-        for gateway in fleet:
-            while words not in await (await session.get(gateway.url + "/metrics")).text():
-                assert time.monotonic() < end, words
-                await asyncio.sleep(0.05)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import signal
 import socket
@@ -19,7 +18,7 @@ import pytest
 from gemma_gateway.core.call import Principal
 from gemma_gateway.core.errors import Code, GatewayError
 from gemma_gateway.core.usage import Usage
-from gemma_gateway.limits.admission import Admission, headers
+from gemma_gateway.limits.admission import headers
 from gemma_gateway.limits.ledger import Ledger
 from gemma_gateway.limits.limiter import Limiter
 from gemma_gateway.limits.script import key_name
@@ -28,55 +27,11 @@ from gemma_gateway.storage.embedded import EmbeddedStore
 from gemma_gateway.storage.redis import Store
 from tests.integration.conftest import Server, require, server_binary
 from tests.process import free_port
+from tests.stores import TICK, TIMEOUT, served, timed
+from tests.waiting import eventually
 
 Caller = Callable[..., Principal]
-TIMEOUT = 0.05
-TICK = 0.01
 BOUND = 0.15  # seconds; the promise is 0.05 on a machine that isn't busy with other tests
-
-
-async def until(condition: Callable[[], bool], seconds: float = 30) -> float:
-    """Wait for a condition; how long it took."""
-    start = time.monotonic()
-    while not condition():
-        assert time.monotonic() - start < seconds, "it did not happen in time"
-        await asyncio.sleep(0.005)
-    return time.monotonic() - start
-
-
-async def answering(store: Store) -> None:
-    """Wait until what has time is answered, too: it has a connection of its own."""
-    end = time.monotonic() + 30
-    while True:
-        try:
-            await store.call("PING")
-        except StoreError:
-            assert time.monotonic() < end, "the store does not answer"
-            await asyncio.sleep(0.01)
-        else:
-            return
-
-
-async def served(limiter: Limiter, key: Principal) -> Admission:
-    """Call until the store decides again; what it decided."""
-    end = time.monotonic() + 30
-    while time.monotonic() < end:
-        with contextlib.suppress(GatewayError):
-            answer = await limiter.admit(key)
-            if not answer.degraded:
-                return answer
-        await asyncio.sleep(0.01)
-    raise AssertionError("the store does not decide")
-
-
-async def timed(limiter: Limiter, key: Principal) -> tuple[Admission, float]:
-    """Its answer, and the seconds that it took, told by a timer that turns beside it: what the
-    machine took from both doesn't count."""
-    call = asyncio.ensure_future(limiter.admit(key))
-    seconds = 0.0
-    while not (await asyncio.wait({call}, timeout=TICK))[0]:
-        seconds += TICK
-    return call.result(), seconds
 
 
 @pytest.fixture
@@ -108,7 +63,7 @@ async def test_no_call_waits_and_it_heals(
         assert seconds < TICK
     assert limiter.degraded_calls == 150
     assert fragile.failures >= 150
-    await until(lambda: not fragile.available)
+    await eventually(lambda: not fragile.available)
     assert fragile.last_error
     assert fragile.outages == 1
 
@@ -117,7 +72,7 @@ async def test_no_call_waits_and_it_heals(
         own_server.start()
     else:
         own_server.signal(signal.SIGCONT)
-    await until(lambda: fragile.available)
+    await eventually(lambda: fragile.available)
     assert not (await limiter.admit(key)).degraded
 
 
@@ -141,10 +96,10 @@ async def test_calls_while_it_comes_and_goes(
     for _ in range(2):
         await asyncio.sleep(0.2)
         own_server.signal(signal.SIGSTOP)
-        await until(lambda: not fragile.available)
+        await eventually(lambda: not fragile.available)
         await asyncio.sleep(0.3)
         own_server.signal(signal.SIGCONT)
-        await until(lambda: fragile.available)
+        await eventually(lambda: fragile.available)
     done = True
     await asyncio.gather(*callers)
     assert slowest < BOUND
@@ -237,7 +192,7 @@ async def test_a_store_that_starts_later_is_found(
     await store.start()
     assert not store.available
     own_server.start()
-    await until(lambda: store.available)
+    await eventually(lambda: store.available)
     assert not (await Limiter(store, prefix).admit(caller((1, 60)))).degraded
     await store.stop()
 
@@ -274,9 +229,9 @@ async def test_a_replica_that_may_not_write(
     key = caller((10, 60))
     await fragile.call("REPLICAOF", "127.0.0.1", str(free_port()))
     assert (await limiter.admit(key)).degraded
-    await until(lambda: not fragile.available)
+    await eventually(lambda: not fragile.available)
     await fragile.call("REPLICAOF", "NO", "ONE")
-    await until(lambda: fragile.available)
+    await eventually(lambda: fragile.available)
     assert not (await served(limiter, key)).degraded
 
 
@@ -434,7 +389,7 @@ async def test_embedded_counts_survive(
             first = embedded.pid
             assert first is not None
             os.kill(first, signal.SIGKILL)
-            await until(lambda old=first: embedded.pid not in {None, old}, 20)  # type: ignore[misc]
+            await eventually(lambda old=first: embedded.pid not in {None, old}, 20)  # type: ignore[misc]
             await asyncio.sleep(0.3)
         else:
             await embedded.stop()
@@ -457,7 +412,7 @@ async def test_two_gateways_share_one_embedded_server(
     assert (await Limiter(two, prefix).admit(key)).states[0].remaining == 1
     await one.stop()
     await embedded.stop()  # its server goes with it; the second takes over, counts and all
-    await until(lambda: second.pid is not None)
+    await eventually(lambda: second.pid is not None)
     assert (await served(Limiter(two, prefix), key)).states[0].remaining == 0
     await two.stop()
     await second.stop()
@@ -496,7 +451,7 @@ async def test_embedded_ends_with_a_killed_gateway(tmp_path: Path) -> None:
             return True
         return state == "Z"  # ended, and whoever adopts orphans here hasn't looked yet
 
-    await until(gone, 5)
+    await eventually(gone, 5)
 
 
 async def test_embedded_says_why_it_does_not_start(tmp_path: Path) -> None:

@@ -23,8 +23,9 @@ from gemma_gateway.storage.redis import Store
 from gemma_gateway.storage.target import Target
 from tests.integration.conftest import Server, server_binary
 from tests.integration.proxy import Proxy
-from tests.integration.test_store_failure import served, until
 from tests.process import free_port
+from tests.stores import served
+from tests.waiting import eventually
 
 Caller = Callable[..., Principal]
 PING = pack("PING")
@@ -57,7 +58,7 @@ async def test_a_failover_behind_one_address_is_followed(
             assert (await served(limiter, key)).states[0].remaining <= 99
             name = key_name(prefix, key.key_id, "log").encode()
             assert new.ask(b"EXISTS " + name) == b":1\r\n"
-            await until(lambda: store.available)
+            await eventually(lambda: store.available)
             await written(store, f"{prefix}:{{x}}")  # what has time follows, too
             assert new.ask(f"EXISTS {prefix}:{{x}}".encode()) == b":1\r\n"
             await store.stop()
@@ -92,7 +93,7 @@ async def test_a_server_that_goes_on_refusing_is_not_dialled_without_end(
         assert (await limiter.admit(key)).degraded
         await asyncio.sleep(0.01)
     assert 1 <= store.losses + 1 <= 2 + (time.monotonic() - start)
-    await until(lambda: not store.available)
+    await eventually(lambda: not store.available)
     await store.stop()
 
 
@@ -160,7 +161,7 @@ async def test_a_connection_that_stays_silent_is_given_up(
     link, _, reasons = mute
     with pytest.raises(StoreError, match="no answer"):
         await link.send(PING)
-    await until(lambda: reasons != [])
+    await eventually(lambda: reasons != [])
     assert reasons == ["no answer within 0.05 s"]
 
 

@@ -19,15 +19,17 @@ from tests.calls import ask, post
 from tests.integration.conftest import server_binary
 from tests.integration.redis_groups import (
     HOST,
+    LONGEST,
     MASTER,
     SENTINEL_PASSWORD,
+    TIMEOUT,
     Authority,
     Sentinels,
     eventually,
 )
-from tests.integration.test_store_cluster import LONGEST, TIMEOUT, seen
-from tests.integration.test_store_failure import answering, timed, until
 from tests.process import Engine, Gateway
+from tests.stores import answering, seen, timed
+from tests.waiting import eventually as so
 
 Caller = Callable[..., Principal]
 
@@ -128,11 +130,11 @@ async def test_a_master_that_became_a_replica_is_left_at_once(
     master.ask("REPLICAOF", HOST, replica.port)
     try:
         assert (await limiter.admit(key)).degraded
-        await until(lambda: "is no master" in fragile.last_error)
-        await until(lambda: not fragile.available)
+        await so(lambda: "is no master" in fragile.last_error)
+        await so(lambda: not fragile.available)
     finally:
         master.ask("REPLICAOF", "NO", "ONE")
-    await until(lambda: fragile.available)
+    await so(lambda: fragile.available)
     assert not (await limiter.admit(key)).degraded
     await asyncio.to_thread(group.settle)
 

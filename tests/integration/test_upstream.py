@@ -10,54 +10,17 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from gemma_gateway.core.engine import EngineFailed, EngineRequest
 from gemma_gateway.engines.upstream.engine import UpstreamEngine
+from tests.engines import MODEL, engine_over, read, request
 from tests.loopback import Loopback
 from tests.process import free_port
-
-MODEL = "gemma-3-270m"
-
-
-def request(
-    stream: bool = True, path: str = "/v1/chat/completions", **script: Any
-) -> EngineRequest:
-    body = {
-        "model": MODEL,
-        "messages": [{"role": "user", "content": "echo: one two three four five"}],
-        "stream": stream,
-        "loopback": script,
-    }
-    return EngineRequest("req-1", path, json.dumps(body).encode(), MODEL, stream)
-
-
-@contextlib.asynccontextmanager
-async def engine_over(*urls: str, **options: Any) -> AsyncIterator[UpstreamEngine]:
-    options = {"health_interval": 0.2, "eject_seconds": 0.5, **options}
-    engine = UpstreamEngine(urls, **options)
-    await engine.start()
-    try:
-        yield engine
-    finally:
-        await engine.stop()
-
-
-async def read(engine: UpstreamEngine, call: EngineRequest) -> tuple[int, bytes]:
-    reply = await engine.send(call)
-    return reply.status, b"".join([part async for part in reply.chunks()])
-
-
-async def eventually(true: Callable[[], bool], within: float) -> float:
-    """Seconds until it was so."""
-    began = time.monotonic()
-    while not true():
-        assert time.monotonic() - began < within, "not so in time"
-        await asyncio.sleep(0.002)
-    return time.monotonic() - began
+from tests.waiting import eventually
 
 
 def outstanding(engine: UpstreamEngine) -> int:
