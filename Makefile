@@ -12,6 +12,7 @@ MODEL ?=
 TORCH_INDEX_URL ?=
 ARGS ?=
 VENV := .venv
+MEASURED := tests/unit tests/property tests/integration
 STAMPS := $(VENV)/.stamps
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check
@@ -48,7 +49,15 @@ test: $(STAMPS)/$(PROFILE) $(STAMPS)/dev $(if $(filter-out core,$(PROFILE)),$(ST
 	@sh scripts/test-deps.sh
 	@$(MAKE) --silent --no-print-directory PROFILE=$(PROFILE) $(STAMPS)/console-dev $(STAMPS)/console \
 		|| { echo "the console is not built: its tests are skipped" >&2; [ "$$CI" != true ]; }
+ifeq ($(ARGS),)
+	$(BIN)/python -m coverage erase
+	$(BIN)/python -m coverage run -m pytest $(MEASURED)
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m scripts.coverage_gate
+	$(BIN)/python -m pytest tests/e2e tests/deploy tests/console
+else
 	$(BIN)/python -m pytest $(ARGS)
+endif
 
 containers: $(STAMPS)/$(PROFILE) $(STAMPS)/dev ## Build the images and bring the compose file up (root, Debian)
 	@sh scripts/container-deps.sh
