@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic_core import PydanticUndefined
 
-from gemma_gateway.settings import Settings, Tier
+from gemma_gateway.settings import SECTIONS, Settings, Tier
 
 README = Path(__file__).parent.parent / "README.md"
 BEGIN, END = "<!-- settings -->", "<!-- /settings -->"
@@ -16,9 +16,13 @@ BEGIN, END = "<!-- settings -->", "<!-- /settings -->"
 
 def table() -> str:
     """The two Markdown tables: settings, and the fields of a tier."""
-    rows = ["| Variable | Default | Meaning |", "|---|---|---|"]
-    for name, field in Settings.model_fields.items():
-        rows.append(f"| `GATEWAY_{name.upper()}` | {_default(field)} | {field.description} |")
+    rows = ["| Variable | Section | Default | Meaning |", "|---|---|---|---|"]
+    sections = {name: section for section, part in SECTIONS.items() for name in part.model_fields}
+    for name in [*sections, *(name for name in Settings.model_fields if name not in sections)]:
+        field, section = Settings.model_fields[name], sections.get(name, "")
+        shown = f"`{section}`" if section else ""
+        variable = f"`GATEWAY_{name.upper()}`"
+        rows.append(f"| {variable} | {shown} | {_default(field)} | {field.description} |")
     rows += ["", "A tier, under `tiers:` in the YAML file:", ""]
     rows += ["| Field | Default | Meaning |", "|---|---|---|"]
     for name, field in Tier.model_fields.items():

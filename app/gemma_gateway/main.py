@@ -66,7 +66,7 @@ from gemma_gateway.safety.controls import ControlTokens
 from gemma_gateway.safety.filter import Filter, chain
 from gemma_gateway.safety.policy import Policy
 from gemma_gateway.safety.stage import BreakControlTokens, Judge, Sanitise
-from gemma_gateway.settings import Settings
+from gemma_gateway.settings import EngineSettings, Settings
 from gemma_gateway.storage import Store, embedded
 from gemma_gateway.storage.embedded import EmbeddedStore
 from gemma_gateway.telemetry import tracing
@@ -105,9 +105,9 @@ class Parts:
         self.engine = engine
         self.failed = False
         self.key_file: Path | None = None
-        self.allowed = frozenset(settings.allow_engine_parameters)
+        self.allowed = frozenset(settings.validation.allow_engine_parameters)
         self.metrics = Metrics()
-        self.log = AccessLog() if settings.access_log else None
+        self.log = AccessLog() if settings.telemetry.access_log else None
         self.memory = Memory(engine.memory)
         self.tracer = tracing.from_environment()
         self._store_and_keys(settings)
@@ -115,44 +115,46 @@ class Parts:
         self._operators_view(settings, engine)
 
     def _store_and_keys(self, settings: Settings) -> None:
-        data_dir = settings.data_dir.absolute()
+        data_dir = settings.server.data_dir.absolute()
         further: tuple[str, ...] = ()
-        if not (
-            settings.api_keys or settings.operator_keys or settings.keys or settings.allow_anonymous
-        ):
+        access, store = settings.access, settings.store
+        if not (access.api_keys or access.operator_keys or access.keys or access.allow_anonymous):
             self.key_file = data_dir / "api_key"
             further = (first_key(self.key_file),)
-        self.embedded = None if settings.redis_url else EmbeddedStore(data_dir / "store")
+        self.embedded = None if store.redis_url else EmbeddedStore(data_dir / "store")
         if self.embedded is None:
-            self.store = Store(settings.redis_url, settings.store_timeout)
+            self.store = Store(store.redis_url, store.store_timeout)
         else:
-            given = "store_timeout" in settings.model_fields_set
-            timeout = settings.store_timeout if given else embedded.ANSWER_SECONDS
+            given = "store_timeout" in store.model_fields_set
+            timeout = store.store_timeout if given else embedded.ANSWER_SECONDS
             self.store = Store(self.embedded.url, timeout)
-        prefix = settings.redis_prefix
+        prefix = store.redis_prefix
         table = self.table = KeyTable(self.store, prefix)
-        self.runtime_keys = RuntimeKeys(table, settings)
+        self.runtime_keys = RuntimeKeys(table, settings.limits, access.key_stale_seconds)
         self.keys = KeyRing.from_settings(settings, further, self.runtime_keys)
-        self.limiter = Limiter(self.store, prefix, settings.store_failure)
+        self.limiter = Limiter(self.store, prefix, store.store_failure)
         self.ledger = Ledger(self.store, self.limiter, prefix)
         self.journal = Journal(
             self.store,
             prefix,
-            records_max=settings.records_max,
-            records_seconds=settings.records_days * 86_400,
+            records_max=settings.monitoring.records_max,
+            records_seconds=settings.monitoring.records_days * 86_400,
         )
 
     def _call_path(self, settings: Settings, engine: Engine) -> None:
-        self.policy = Policy.load(settings.policy_file)
+        self.policy = Policy.load(settings.safety.policy_file)
         self.filter = chain(made(FILTERS, self))
-        self.controls = ControlTokens(settings.control_tokens, engine.control_tokens)
+        self.controls = ControlTokens(settings.safety.control_tokens, engine.control_tokens)
         self.heavy = Heavy()
         self.places = Places()
-        self.room = Room(settings.max_in_flight)
+        self.room = Room(settings.limits.max_in_flight)
         self.routing = Routing(engine)
         self.quality = Quality(
-            settings,
+            settings.quality,
+            settings.limits.samples,
             self.store,
+            settings.store.redis_prefix,
+            settings.monitoring.records_days * 86_400,
             self.journal,
             self.policy,
             engine,
@@ -172,7 +174,8 @@ class Parts:
 
     def _operators_view(self, settings: Settings, engine: Engine) -> None:
         self.health = Health(
-            settings,
+            settings.monitoring,
+            settings.store.store_failure == "deny",
             engine,
             lambda: self.store.available,
             lambda: self.store.serves_any,
@@ -185,7 +188,7 @@ class Parts:
         scraped.watch_refused(self.metrics, self.places, self.keys.throttle)
         self.files = OpenFiles()
         scraped.watch_files(self.metrics, self.files)
-        self.alerts = Alerts(settings.alerts, self.store, settings.redis_prefix, self.journal)
+        self.alerts = Alerts(settings.alerts, self.store, settings.store.redis_prefix, self.journal)
         self.alerts.watch(self.metrics)
         self.lag = LoopLag(self.metrics.lag.observe)
         self.auth = Auth(self.keys.identify, Aside().admit)
@@ -200,11 +203,17 @@ class Parts:
             lambda: self.alerts.firing,
         )
         names = Names(self.keys, self.table)
-        prices = Prices(settings.prices, settings.currency)
+        prices = Prices(settings.monitoring.prices, settings.monitoring.currency)
         self.export = Export(self.journal, self.ledger, names, prices)
-        registrar = Registrar(self.table, self.runtime_keys, settings)
+        registrar = Registrar(self.table, self.runtime_keys, settings.limits)
         self.key_admin = KeyAdmin(
-            self.keys, self.table, self.runtime_keys, registrar, self.ledger, prices, settings
+            self.keys,
+            self.table,
+            self.runtime_keys,
+            registrar,
+            self.ledger,
+            prices,
+            settings.limits,
         )
         self.export.sections["alerts"] = self._alert_rows
         self.export.sections["quality"] = self.quality.rows
@@ -249,7 +258,7 @@ STAGES: Factories[Stage] = (
 )
 # How a body becomes a request for an engine.
 STEPS: Factories[Step] = (
-    lambda p: Decode(p.settings.max_json_depth, p.allowed),
+    lambda p: Decode(p.settings.validation.max_json_depth, p.allowed),
     lambda p: Sanitise(),
     lambda p: Validate(p.allowed),
     lambda p: p.routing,
@@ -321,10 +330,10 @@ def assemble(settings: Settings) -> Parts:
         ValueError: two keys are the same, or the policy can't be used.
         gemma_gateway.engines.local.weights.ModelUnavailable: the model can't be had.
     """
-    return Parts(settings, _engine(settings))
+    return Parts(settings, _engine(settings.engine, settings.server.data_dir.absolute()))
 
 
-def _engine(settings: Settings) -> Engine:
+def _engine(settings: EngineSettings, data_dir: Path) -> Engine:
     if settings.upstreams:
         return UpstreamEngine(
             settings.upstreams,
@@ -339,7 +348,9 @@ def _engine(settings: Settings) -> Engine:
             models=settings.upstream_models,
         )
     folder = weights.prepare(
-        settings.model, settings.data_dir.absolute(), lambda line: print(line, flush=True)
+        settings.model,
+        data_dir,
+        lambda line: print(line, flush=True),
     )
     return LocalEngine(
         folder,
@@ -369,10 +380,10 @@ def build(parts: Parts, dialects: Sequence[Dialect] = DIALECTS) -> Edge:
     for router in made(ROUTES, parts):
         app.include_router(router)
     schema.install(app, dialects)
-    watch, bodies = Watch(), Intake(parts.settings.max_body_bytes)
-    timeout = parts.settings.request_timeout
+    watch, bodies = Watch(), Intake(parts.settings.validation.max_body_bytes)
+    timeout = parts.settings.engine.request_timeout
     endpoints = {
         dialect.path: EngineEndpoint(parts.gateway, dialect, watch, bodies, timeout, parts.tracer)
         for dialect in dialects
     }
-    return Edge(app, endpoints, Peers(parts.settings.trusted_proxies), watch, errors)
+    return Edge(app, endpoints, Peers(parts.settings.server.trusted_proxies), watch, errors)

@@ -11,6 +11,7 @@ import pytest
 import yaml
 from scripts import chart_readme
 
+from gemma_gateway.settings import SECTIONS
 from gemma_gateway.storage.cluster import Cluster
 from gemma_gateway.storage.sentinel import Sentinels
 from gemma_gateway.storage.target import Target
@@ -57,6 +58,14 @@ REFUSED: list[tuple[Object, str]] = [
     ({"config": {"alerts": {"webhooks": []}}}, "name a Secret under alertWebhooks"),
     ({"config": {"port": 9000}}, "config.port is set by the chart from other values"),
     ({"config": {"drain_seconds": 9}}, "config.drain_seconds is set by the chart"),
+    # the same within sections
+    (
+        {"config": {"access": {"keys": [{"name": "me", "sha256": "a"}]}}},
+        "'/config/access/keys/0/sha",
+    ),
+    ({"config": {"access": {"api_keys": "k"}}}, "config.api_keys is a secret"),
+    ({"config": {"store": {"redis_url": "redis://h"}}}, "config.redis_url is a secret"),
+    ({"config": {"server": {"port": 9000}}}, "config.port is set by the chart from other values"),
     (
         {"autoscaling": {"enabled": True, "minReplicas": 5, "maxReplicas": 2}},
         "autoscaling.minReplicas is above autoscaling.maxReplicas",
@@ -145,6 +154,26 @@ def test_the_schema_and_the_values_name_the_same_things() -> None:
             compare(f"{at}.{key}", value, known["properties"].get(key, {}))
 
     compare("", yaml.safe_load((chart.CHART / "values.yaml").read_text("utf-8")), schema)
+
+
+def test_the_chart_knows_every_section_of_the_settings() -> None:
+    helpers = (chart.CHART / "templates" / "_helpers.tpl").read_text("utf-8")
+    (names,) = re.findall(r"range \$section := list ([^}]*?) -}}", helpers)
+    assert names.replace('"', "").split() == list(SECTIONS)
+
+
+def test_the_chart_reads_a_setting_within_its_section() -> None:
+    def objects(config: Object) -> list[Object]:
+        ingress = {"enabled": True, "host": "h", "className": "nginx"}
+        policy = {"enabled": True}
+        made = render(merged(BASE, {"config": config, "ingress": ingress, "networkPolicy": policy}))
+        return [o for kind in ("Ingress", "NetworkPolicy") for o in of(made, kind)]
+
+    by_itself = {"request_timeout": 900, "upstream_credentials": "google", "max_body_bytes": 5000}
+    within = {"engine": dict(by_itself), "validation": {"max_body_bytes": 5000}}
+    del within["engine"]["max_body_bytes"]
+    assert objects(within) == objects(by_itself) != objects({})
+    assert objects(within | {"requests_per_hour": 5}) == objects(within)
 
 
 def gateway(values: Object) -> Object:

@@ -56,8 +56,10 @@ class Process:
 
     def __post_init__(self) -> None:
         self.table = KeyTable(self.store, self.prefix)
-        self.runtime = RuntimeKeys(self.table, self.settings, self.clock)
-        self.registrar = Registrar(self.table, self.runtime, self.settings, self.clock)
+        self.runtime = RuntimeKeys(
+            self.table, self.settings.limits, self.settings.access.key_stale_seconds, self.clock
+        )
+        self.registrar = Registrar(self.table, self.runtime, self.settings.limits, self.clock)
         self.ring = KeyRing.from_settings(self.settings, (), self.runtime)
 
     async def who(self, secret: str, address: str = "") -> Principal:

@@ -27,7 +27,7 @@ from gemma_gateway.access.runtime import RuntimeKeys
 from gemma_gateway.access.throttle import BURST, Throttle
 from gemma_gateway.core.call import Principal
 from gemma_gateway.core.errors import Code, GatewayError
-from gemma_gateway.settings import KeyEntry, Settings
+from gemma_gateway.settings import KeyEntry, LimitSettings, Settings
 
 PREFIX = "gg-"
 MAX_HEADER_BYTES = 512  # no key is longer; hashing megabytes for a stranger costs CPU
@@ -114,16 +114,17 @@ class KeyRing:
         Raises:
             ValueError: two entries hold the same key.
         """
-        keys = [_from_entry(entry, settings) for entry in settings.keys]
-        clear = {text: (f"env-{n}", NONE) for n, text in enumerate(settings.api_keys, 1)}
+        access, limits = settings.access, settings.limits
+        keys = [_from_entry(entry, limits) for entry in access.keys]
+        clear = {text: (f"env-{n}", NONE) for n, text in enumerate(access.api_keys, 1)}
         clear |= {text: (f"generated-{n}", OPERATOR) for n, text in enumerate(further, 1)}
         clear |= {
-            text: (f"operator-{n}", OPERATOR) for n, text in enumerate(settings.operator_keys, 1)
+            text: (f"operator-{n}", OPERATOR) for n, text in enumerate(access.operator_keys, 1)
         }
-        keys += [_in_the_clear(text, *who, settings) for text, who in clear.items()]
+        keys += [_in_the_clear(text, *who, limits) for text, who in clear.items()]
         anonymous = None
-        if settings.allow_anonymous:
-            anonymous = Principal(ANONYMOUS_ID, "anonymous", "default", settings.tier("default"))
+        if access.allow_anonymous:
+            anonymous = Principal(ANONYMOUS_ID, "anonymous", "default", limits.tier("default"))
         return cls(keys, anonymous, runtime)
 
     def __len__(self) -> int:
@@ -299,7 +300,7 @@ def _bearer(header: bytes) -> bytes:
     return token.strip()
 
 
-def _from_entry(entry: KeyEntry, settings: Settings) -> Key:
+def _from_entry(entry: KeyEntry, limits: LimitSettings) -> Key:
     expires = entry.expires
     if expires is not None and expires.tzinfo is None:
         expires = expires.replace(tzinfo=UTC)  # a time without a zone is UTC on every machine
@@ -307,7 +308,7 @@ def _from_entry(entry: KeyEntry, settings: Settings) -> Key:
         entry.sha256,
         entry.name,
         entry.tier,
-        settings.tier(entry.tier),
+        limits.tier(entry.tier),
         frozenset(entry.models),
         frozenset(entry.scopes),
     )
@@ -315,7 +316,7 @@ def _from_entry(entry: KeyEntry, settings: Settings) -> Key:
     return Key(bytes.fromhex(entry.sha256), principal, stamp)
 
 
-def _in_the_clear(text: str, name: str, scopes: frozenset[str], settings: Settings) -> Key:
+def _in_the_clear(text: str, name: str, scopes: frozenset[str], limits: LimitSettings) -> Key:
     digest = hashlib.sha256(text.encode()).digest()
-    tier = settings.tier("default")
+    tier = limits.tier("default")
     return Key(digest, Principal(digest.hex(), name, "default", tier, scopes=scopes))

@@ -19,7 +19,7 @@ from gemma_gateway.access.stored import Earlier, StoredKey
 from gemma_gateway.access.table import KeyTable, Row
 from gemma_gateway.core.call import Principal
 from gemma_gateway.core.errors import Code, GatewayError
-from gemma_gateway.settings import Settings
+from gemma_gateway.settings import LimitSettings
 from gemma_gateway.storage import StoreError
 
 ATTEMPTS = 5  # at a change, while others change the same key
@@ -67,7 +67,7 @@ class Registrar:
     Args:
         table: the keys in the store.
         runtime: what this process knows of them.
-        settings: the tiers that there are.
+        limits: the tiers that there are.
         clock: seconds since the epoch.
     """
 
@@ -75,12 +75,12 @@ class Registrar:
         self,
         table: KeyTable,
         runtime: RuntimeKeys,
-        settings: Settings,
+        limits: LimitSettings,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._table = table
         self._runtime = runtime
-        self._tiers = {"default", *settings.tiers}
+        self._tiers = {"default", *limits.tiers}
         self._clock = clock
 
     async def create(self, by: Principal, fields: Fields) -> tuple[StoredKey, str]:

@@ -15,7 +15,7 @@ from gemma_gateway.access.table import LAST, MAX_CHANGES, KeyTable
 from gemma_gateway.core.call import Principal
 from gemma_gateway.core.errors import Code, GatewayError
 from gemma_gateway.core.periodic import Periodic
-from gemma_gateway.settings import Settings, Tier, Window
+from gemma_gateway.settings import LimitSettings, Tier, Window
 from gemma_gateway.storage import StoreError
 
 POLL_SECONDS = 1.0  # between two looks at what has changed: how long a revoked key may still work
@@ -59,7 +59,8 @@ class RuntimeKeys:
 
     Args:
         table: the keys in the store.
-        settings: the tiers; ``key_stale_seconds`` bounds how old an unconfirmed key may get.
+        limits: the tiers.
+        stale_seconds: how old an unconfirmed key may get.
         clock: seconds since the epoch.
 
     Attributes:
@@ -67,11 +68,15 @@ class RuntimeKeys:
     """
 
     def __init__(
-        self, table: KeyTable, settings: Settings, clock: Callable[[], float] = time.time
+        self,
+        table: KeyTable,
+        limits: LimitSettings,
+        stale_seconds: float,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._table = table
-        self._settings = settings
-        self._stale_seconds = settings.key_stale_seconds
+        self._limits = limits
+        self._stale_seconds = stale_seconds
         self._clock = clock
         self._secrets: OrderedDict[bytes, _Secret] = OrderedDict()
         self._digests: dict[str, set[bytes]] = {}  # of each key in _secrets
@@ -247,12 +252,12 @@ class RuntimeKeys:
         what a tier allows beyond them must not come by accident."""
         tier = self._tiers.get(key.tier)
         if tier is None:
-            tier = self._settings.tier(key.tier)
+            tier = self._limits.tier(key.tier)
             self._tiers[key.tier] = tier
         if key.windows:
             windows = tuple(Window(limit=limit, seconds=span) for limit, span in key.windows)
             tier = tier.model_copy(update={"windows": windows})
-        named = key.tier == "default" or key.tier in self._settings.tiers
+        named = key.tier == "default" or key.tier in self._limits.tiers
         return Principal(
             key.id,
             key.name,

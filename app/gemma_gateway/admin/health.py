@@ -11,7 +11,7 @@ from typing import Any
 from gemma_gateway.core.ask import ask
 from gemma_gateway.core.engine import Engine, EngineFailed
 from gemma_gateway.monitoring.memory import Memory
-from gemma_gateway.settings import Settings
+from gemma_gateway.settings import MonitoringSettings
 
 HEALTH_TOKENS = 10
 MAX_ANSWER_BYTES = 2**20
@@ -46,6 +46,8 @@ class Health:
     """Health of one gateway process.
 
     Args:
+        settings: ``health_*``.
+        denies: whether calls are refused while the store is away.
         store_available: whether the limiter's script works on the store.
         store_serves_any: the same for some keys at least.
         memory: what the process and its engine weigh.
@@ -53,13 +55,15 @@ class Health:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: MonitoringSettings,
+        denies: bool,
         engine: Engine,
         store_available: Callable[[], bool],
         store_serves_any: Callable[[], bool],
         memory: Memory,
     ) -> None:
         self._settings = settings
+        self._denies = denies
         self._engine = engine
         self._store_available = store_available
         self._store_serves_any = store_serves_any
@@ -71,8 +75,7 @@ class Health:
 
     async def ready(self) -> bool:
         """Whether new calls should come here: not where each would be refused."""
-        denies = self._settings.store_failure == "deny" and not self._store_serves_any()
-        if self.draining or denies:
+        if self.draining or (self._denies and not self._store_serves_any()):
             return False
         return self._engine.state().ready
 

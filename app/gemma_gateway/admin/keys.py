@@ -15,7 +15,7 @@ from gemma_gateway.core.call import Principal
 from gemma_gateway.core.errors import Code, GatewayError
 from gemma_gateway.limits.ledger import Ledger
 from gemma_gateway.monitoring.prices import Prices
-from gemma_gateway.settings import Settings
+from gemma_gateway.settings import LimitSettings
 from gemma_gateway.storage import StoreError
 
 MAX_PAGE = 200  # keys; the usage of each takes two small look-ups, all sent at once
@@ -31,7 +31,7 @@ class KeyAdmin:
         registrar: changes them.
         ledger: what they have used.
         prices: what that costs.
-        settings: the tiers.
+        limits: the tiers.
         clock: seconds since the epoch.
     """
 
@@ -43,7 +43,7 @@ class KeyAdmin:
         registrar: Registrar,
         ledger: Ledger,
         prices: Prices,
-        settings: Settings,
+        limits: LimitSettings,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._fixed = {key.principal.key_id: key for key in ring.of_settings()}
@@ -52,7 +52,7 @@ class KeyAdmin:
         self._registrar = registrar
         self._ledger = ledger
         self._prices = prices
-        self._tiers = tier_views(settings)
+        self._tiers = tier_views(limits)
         self._clock = clock
 
     async def page(self, limit: int, after: str) -> KeyList:

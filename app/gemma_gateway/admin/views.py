@@ -12,7 +12,7 @@ from gemma_gateway.access.keys import Key
 from gemma_gateway.access.stored import StoredKey
 from gemma_gateway.core.usage_report import Period
 from gemma_gateway.monitoring.prices import Prices
-from gemma_gateway.settings import Settings, Window
+from gemma_gateway.settings import LimitSettings, Window
 
 
 class Spent(BaseModel):
@@ -118,9 +118,9 @@ class KeyList(BaseModel):
     tiers: dict[str, TierView]
 
 
-def tier_views(settings: Settings) -> dict[str, TierView]:
+def tier_views(limits: LimitSettings) -> dict[str, TierView]:
     """All tiers that a key may have."""
-    tiers = {name: settings.tier(name) for name in ("default", *settings.tiers)}
+    tiers = {name: limits.tier(name) for name in ("default", *limits.tiers)}
     return {
         name: TierView(windows=list(tier.windows), max_tokens_cap=tier.max_tokens_cap)
         for name, tier in tiers.items()

@@ -80,7 +80,7 @@ def _settings(file: Path | None) -> Settings:
     settings = config.load(file)
     if wrong := config.told(references.faults(settings), file):
         raise ConfigError(wrong)
-    Policy.load(settings.policy_file)
+    Policy.load(settings.safety.policy_file)
     return settings
 
 

@@ -11,7 +11,7 @@ from datetime import UTC
 from urllib.parse import parse_qsl, urlsplit
 
 from gemma_gateway.engines.local import weights
-from gemma_gateway.settings import Settings
+from gemma_gateway.settings import EngineSettings, Settings
 from gemma_gateway.settings.yamlfile import Place
 from gemma_gateway.storage import Store
 from gemma_gateway.validation.fields import INTERNALS
@@ -33,11 +33,12 @@ QUERY = frozenset(
 
 def faults(settings: Settings) -> Told:
     """With which the gateway can't run."""
-    if settings.redis_url:
-        yield from ((("redis_url",), why) for why in _store(settings.redis_url))
-    if settings.model and not settings.upstreams and not weights.can_be(settings.model):
-        yield ("model",), f"{settings.model!r} is neither a folder nor a hub name"
-    for n, name in enumerate(settings.allow_engine_parameters):
+    if settings.store.redis_url:
+        yield from ((("redis_url",), why) for why in _store(settings.store.redis_url))
+    engine = settings.engine
+    if engine.model and not engine.upstreams and not weights.can_be(engine.model):
+        yield ("model",), f"{engine.model!r} is neither a folder nor a hub name"
+    for n, name in enumerate(settings.validation.allow_engine_parameters):
         if not PARAMETER.fullmatch(name):
             yield ("allow_engine_parameters", n), f"{name!r} is no name of a parameter"
         elif (meant := _meant(name)) is not None:
@@ -47,25 +48,26 @@ def faults(settings: Settings) -> Told:
 
 def doubts(settings: Settings) -> Told:
     """What works, but hardly as its author thinks."""
-    unread = {name for name, _ in parse_qsl(urlsplit(settings.redis_url).query)} - QUERY
+    unread = {name for name, _ in parse_qsl(urlsplit(settings.store.redis_url).query)} - QUERY
     for name in sorted(unread):
         yield ("redis_url",), f"its query parameter {name!r} does nothing"
-    for n, key in enumerate(settings.keys):
+    for n, key in enumerate(settings.access.keys):
         expires = key.expires
         if expires is not None and expires.tzinfo is None:
             expires = expires.replace(tzinfo=UTC)
         if expires is not None and expires.timestamp() <= time.time():
             yield ("keys", n, "expires"), f"{key.name} has expired"
-        served = _served(settings)
+        served = _served(settings.engine)
         for name in key.models if served else ():
             if name not in served:
                 yield ("keys", n, "models"), f"{key.name}: no model {name!r} is served"
-    for name in settings.prices if (served := _served(settings)) else ():
+    for name in settings.monitoring.prices if (served := _served(settings.engine)) else ():
         if name not in served:
             yield ("prices", name), "no model of this name is served"
-    for name, tier in settings.tiers.items():
-        if not 0 < tier.max_in_flight < settings.max_in_flight:
-            why = f"one key may take all {settings.max_in_flight} places of GATEWAY_MAX_IN_FLIGHT"
+    most = settings.limits.max_in_flight
+    for name, tier in settings.limits.tiers.items():
+        if not 0 < tier.max_in_flight < most:
+            why = f"one key may take all {most} places of GATEWAY_MAX_IN_FLIGHT"
             yield ("tiers", name, "max_in_flight"), why
 
 
@@ -94,8 +96,8 @@ def _meant(name: str) -> str | None:
     return close[0] if close else None
 
 
-def _served(settings: Settings) -> frozenset[str]:
+def _served(engine: EngineSettings) -> frozenset[str]:
     """Names of the models that will be served; empty where only the engine knows."""
-    if settings.upstreams or any("lora" in flag for flag in settings.engine_args):
+    if engine.upstreams or any("lora" in flag for flag in engine.engine_args):
         return frozenset()
-    return frozenset({settings.served_model_name or weights.served_name(settings.model)})
+    return frozenset({engine.served_model_name or weights.served_name(engine.model)})

@@ -82,7 +82,7 @@ class Server(uvicorn.Server):
     def _stop(self, number: int) -> None:
         """First the grace for load balancers, if there is one, and the drain; at the second signal
         the end."""
-        grace = self._parts.settings.drain_grace_seconds
+        grace = self._parts.settings.server.drain_grace_seconds
         if self._signalled:
             self._end()
         elif number == signal.SIGTERM and grace:
@@ -99,7 +99,7 @@ class Server(uvicorn.Server):
         if not self.should_exit:
             calls = self._parts.drain()
             log.logger.info("stopping; %d calls in flight may finish", calls)
-            seconds = self._parts.settings.drain_seconds
+            seconds = self._parts.settings.server.drain_seconds
             asyncio.get_running_loop().call_later(seconds, self._end)
             self.should_exit = True
 
@@ -125,10 +125,10 @@ def serve(settings: Settings) -> int:
     Returns:
         Exit status: 0 after an orderly end, 1 when the engine or a part can't start.
     """
-    log.configure(settings.log_level)
+    log.configure(settings.telemetry.log_level)
     for name in config.unknown_variables():
         log.logger.warning("%s names no setting", name)
-    _open_files(settings.max_in_flight)
+    _open_files(settings.limits.max_in_flight)
     try:
         parts = assemble(settings)
         server = _server(settings, parts)
@@ -154,12 +154,12 @@ def _open_files(max_in_flight: int) -> None:
 def _server(settings: Settings, parts: Parts) -> Server:
     edge = build(parts)
     BoundedHttp.errors = edge.errors
-    drain = math.ceil(settings.drain_seconds + FAREWELL_SECONDS)
+    drain = math.ceil(settings.server.drain_seconds + FAREWELL_SECONDS)
     return Server(
         uvicorn.Config(
             edge,
-            host=settings.host,
-            port=settings.port,
+            host=settings.server.host,
+            port=settings.server.port,
             lifespan="off",  # the parts live longer than the server: see _run
             log_config=None,
             access_log=False,
@@ -203,7 +203,7 @@ async def _greet(server: Server, parts: Parts) -> None:
     """Say how to use the gateway once it answers, or why it never will."""
     while not server.started:  # noqa: ASYNC110 - uvicorn offers no event
         await asyncio.sleep(0.05)
-    engine, upstreams = parts.engine, parts.settings.upstreams
+    engine, upstreams = parts.engine, parts.settings.engine.upstreams
     print("Waiting for an upstream ..." if upstreams else "Starting the engine ...", flush=True)
     try:
         await engine.wait_ready(UPSTREAM_PATIENCE if upstreams else START_TIMEOUT)
@@ -223,16 +223,16 @@ def banner(settings: Settings, models: tuple[str, ...], key_file: Path | None) -
     Args:
         key_file: where the first key is kept; None when the operator gave keys.
     """
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    host = f"[{settings.server.host}]" if ":" in settings.server.host else settings.server.host
     host = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host)  # noqa: S104
-    if settings.allow_anonymous:
+    if settings.access.allow_anonymous:
         shell_key, python_key = "none", '"none"'
     elif key_file is None:
         shell_key, python_key = "$GATEWAY_API_KEY", '"YOUR KEY"'
     else:
         shell_key, python_key = f"$(cat {key_file})", f'open("{key_file}").read().strip()'
     return BANNER.format(
-        url=f"http://{host}:{settings.port}",
+        url=f"http://{host}:{settings.server.port}",
         model=models[0] if models else "gemma",
         shell_key=shell_key,
         python_key=python_key,

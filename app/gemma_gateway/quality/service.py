@@ -17,7 +17,7 @@ from gemma_gateway.quality.judge import Judge
 from gemma_gateway.quality.sampler import Sampler
 from gemma_gateway.quality.view import QualityView
 from gemma_gateway.safety.policy import Policy
-from gemma_gateway.settings import Settings
+from gemma_gateway.settings import QualitySettings
 from gemma_gateway.storage import Store
 from gemma_gateway.telemetry.metrics import MOST_MODELS, Metrics
 
@@ -28,8 +28,11 @@ class Quality:
     """Judges a share of the calls where a tier asks for it, and takes feedback everywhere.
 
     Args:
-        settings: ``quality_*``, and ``quality_sample`` of each tier.
+        settings: how answers are judged.
+        samples: whether any tier's answers are judged.
         store: where scores and feedback are kept.
+        prefix: of their keys there.
+        keep_seconds: how long.
         journal: finished calls, for feedback.
         policy: the content policy.
         engine: is asked on the judge's behalf, past the callers' limits.
@@ -42,15 +45,18 @@ class Quality:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: QualitySettings,
+        samples: bool,
         store: Store,
+        prefix: str,
+        keep_seconds: float,
         journal: Journal,
         policy: Policy,
         engine: Engine,
         metrics: Metrics,
         in_flight: Callable[[], int],
     ) -> None:
-        self._book = Book(store, settings.redis_prefix, settings.records_days * 86_400)
+        self._book = Book(store, prefix, keep_seconds)
         self.desk = FeedbackDesk(journal, self._book, self._satisfied)
         self.view = QualityView(self._book)
         self.sampler: Sampler | None = None
@@ -68,7 +74,7 @@ class Quality:
             "Scores and feedback dropped because the store was away for too long.",
             lambda: self._book.lost,
         )
-        if not any(tier.quality_sample for tier in settings.tiers.values()):
+        if not samples:
             return
 
         def busy() -> bool:

@@ -1,18 +1,24 @@
 """What an operator may set, and where it is read from."""
 
+from gemma_gateway.settings.access import AccessSettings, KeyEntry
+from gemma_gateway.settings.alerts import AlertSettings
+from gemma_gateway.settings.engine import EngineSettings
+from gemma_gateway.settings.limits import LimitSettings
+from gemma_gateway.settings.monitoring import MonitoringSettings, Price
+from gemma_gateway.settings.quality import QualitySettings
+from gemma_gateway.settings.safety import CONTROL_TEXT, SafetySettings
+from gemma_gateway.settings.server import LOOPBACK, ServerSettings
 from gemma_gateway.settings.settings import (
-    CONTROL_TEXT,
-    LOOPBACK,
-    MOST_REQUESTS,
-    MOST_TOKENS,
     SECRETS_VARIABLE,
+    SECTIONS,
     Contradiction,
-    KeyEntry,
-    Price,
     Settings,
-    Tier,
-    Window,
+    flat,
 )
+from gemma_gateway.settings.store import StoreSettings
+from gemma_gateway.settings.telemetry import TelemetrySettings
+from gemma_gateway.settings.tier import MOST_REQUESTS, MOST_TOKENS, Tier, Window
+from gemma_gateway.settings.validation import ValidationSettings
 
 __all__ = [
     "CONTROL_TEXT",
@@ -20,10 +26,23 @@ __all__ = [
     "MOST_REQUESTS",
     "MOST_TOKENS",
     "SECRETS_VARIABLE",
+    "SECTIONS",
+    "AccessSettings",
+    "AlertSettings",
     "Contradiction",
+    "EngineSettings",
     "KeyEntry",
+    "LimitSettings",
+    "MonitoringSettings",
     "Price",
+    "QualitySettings",
+    "SafetySettings",
+    "ServerSettings",
     "Settings",
+    "StoreSettings",
+    "TelemetrySettings",
     "Tier",
+    "ValidationSettings",
     "Window",
+    "flat",
 ]

@@ -11,14 +11,14 @@ from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     SecretStr,
     StringConstraints,
     model_validator,
 )
+
+from gemma_gateway.settings.fields import Strict
 
 Severity = Literal["low", "medium", "high"]
 SEVERITIES: tuple[Severity, ...] = ("low", "medium", "high")  # rising
@@ -50,11 +50,7 @@ DEFAULT_RULES: dict[str, dict[str, Any]] = {
 }
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Rule(_Strict):
+class Rule(Strict):
     """One alert rule; see ``alerts.kinds`` for what each kind measures."""
 
     kind: KindName = Field(description="What is measured; a default rule's name is its kind")
@@ -107,7 +103,7 @@ def _webhook_url(url: SecretStr) -> SecretStr:
     return url
 
 
-class Webhook(_Strict):
+class Webhook(Strict):
     """Where notifications go."""
 
     name: Name = Field(description="What the API, metrics and logs call it")
@@ -123,7 +119,7 @@ class Webhook(_Strict):
     min_severity: Severity = Field("low", description="Least severity that is sent")
 
 
-class AlertSettings(_Strict):
+class AlertSettings(Strict):
     """When the gateway tells its operator that something is wrong, and how."""
 
     rules: Annotated[dict[Name, Rule], BeforeValidator(_over_defaults)] = Field(

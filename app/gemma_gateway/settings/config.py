@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 from pydantic_settings.exceptions import SettingsError
 
-from gemma_gateway.settings import SECRETS_VARIABLE, Settings
+from gemma_gateway.settings import SECRETS_VARIABLE, SECTIONS, Settings
 from gemma_gateway.settings.yamlfile import ConfigError, Place, YamlFile, faults, field
 
 DEFAULT_FILE = Path("gateway.yaml")
@@ -55,8 +56,7 @@ def told(faults: Iterable[tuple[Place, str]], file: Path | None = None) -> str:
 
 def unknown_variables() -> list[str]:
     """GATEWAY_ variables and secret files that name no setting: most likely misspelt."""
-    known = {f"GATEWAY_{name.upper()}" for name in Settings.model_fields}
-    return sorted(name for name in _names() if name.partition("__")[0].upper() not in known)
+    return sorted(name for name in _names() if not _known(name))
 
 
 def _check_secrets() -> None:
@@ -73,21 +73,73 @@ def _find() -> YamlFile | None:
 
 
 def _told(faults: Iterable[tuple[Place, str]], found: YamlFile | None) -> str:
-    return "\n".join(f"{_where(place, found)}: {why}" for place, why in faults)
+    return "\n".join(_fault(place, why, found) for place, why in faults)
+
+
+def _fault(place: Place, why: str, found: YamlFile | None) -> str:
+    """A fault in one line; what :func:`settings.flat` left in a section is one, too."""
+    section, dot, name = str(place[0]).partition(".") if place else ("", "", "")
+    written = dot and _line(place, found)  # store.redis_url: as a name by itself
+    if section not in SECTIONS or written:
+        return f"{_where(place, found)}: {why}"
+    if not dot:
+        return f"{_where(place, found)}: a section is a mapping of settings"
+    place = (section, name, *place[1:])
+    for here, there in (
+        (_variable(place), _variable((name,))),
+        (_line(place, found), _line((name,), found)),
+    ):
+        if here and there:
+            return f"{here}: not the same as {there}"
+    return f"{_where(place, found)}: {why}"
 
 
 def _where(place: Place, found: YamlFile | None) -> str:
-    variables = ["__".join(["gateway", *map(str, place[:n])]) for n in range(len(place), 0, -1)]
-    given = {name.lower().replace("gateway_", "gateway__", 1): name for name in _names()}
-    for variable in variables:
-        if variable.lower() in given:
-            return f"environment: {given[variable.lower()].upper()}"
-    line = found.line(place) if found is not None else None
-    if found is not None and line is not None:
-        return f"{found.file}:{line}: {field(place)}"
+    """The place of a setting as it was written: by itself or within its section."""
+    spellings = [place]
+    if place:
+        spellings += [
+            (name, *place) for name, part in SECTIONS.items() if place[0] in part.model_fields
+        ]
+    for given in (*map(_variable, spellings), *(_line(each, found) for each in spellings)):
+        if given:
+            return given
     if place:
         return f"environment: GATEWAY_{'__'.join(str(part) for part in place).upper()}"
     return str(found.file) if found else "environment"
+
+
+def _variable(place: Place) -> str | None:
+    """The variable or secret file that gives a place, or what is around it."""
+    given = {name.lower().replace("gateway_", "gateway__", 1): name for name in _names()}
+    for n in range(len(place), _depth(place) - 1, -1):
+        name = given.get("__".join(["gateway", *map(str, place[:n])]).lower())
+        if name is not None:
+            return f"environment: {name.upper()}"
+    return None
+
+
+def _line(place: Place, found: YamlFile | None) -> str | None:
+    """The line of a file that gives a place, or what is around it."""
+    inner: Any = found.values if found is not None else None
+    for name in map(str, place[: _depth(place)]):
+        names = {str(key): value for key, value in inner.items()} if isinstance(inner, dict) else {}
+        if name not in names:
+            return None
+        inner = names[name]
+    line = found.line(place) if found is not None and place else None
+    return None if found is None or line is None else f"{found.file}:{line}: {field(place)}"
+
+
+def _depth(place: Place) -> int:
+    """How many names lead to a setting."""
+    return 2 if len(place) > 1 and place[0] in SECTIONS else 1
+
+
+def _known(name: str) -> bool:
+    first, *rest = name.lower().removeprefix("gateway_").split("__")
+    within = SECTIONS[first].model_fields if first in SECTIONS else {}
+    return first in Settings.model_fields or bool(rest and rest[0] in within)
 
 
 def _names() -> set[str]:

@@ -7,12 +7,13 @@
 {{- if not (or $v.inProcess $v.engines) -}}
 {{- fail "nothing answers calls: list at least one entry under engines, or set inProcess to true" -}}
 {{- end -}}
-{{- $keys := or $v.config.keys (include "gg.apiKeys" .) (include "gg.operatorKeys" .) -}}
+{{- $config := include "gg.config" . | fromYaml -}}
+{{- $keys := or $config.keys (include "gg.apiKeys" .) (include "gg.operatorKeys" .) -}}
 {{- if not $keys -}}
 {{- fail "no API keys: every replica would invent its own; list hashed keys under config.keys (gemma-gateway key new --name me prints one) or set apiKeys.existingSecret" -}}
 {{- end -}}
 {{- range $name := list "api_keys" "operator_keys" "redis_url" "upstream_api_key" -}}
-{{- if hasKey $v.config $name -}}
+{{- if hasKey $config $name -}}
 {{- fail (printf "config.%s is a secret and config goes into a ConfigMap: name a Secret instead" $name) -}}
 {{- end -}}
 {{- end -}}
@@ -20,7 +21,7 @@
 {{- fail "config.alerts.webhooks holds secrets and config goes into a ConfigMap: name a Secret under alertWebhooks" -}}
 {{- end -}}
 {{- range $name := list "host" "port" "data_dir" "drain_seconds" "upstreams" "policy_file" "allow_anonymous" -}}
-{{- if hasKey $v.config $name -}}
+{{- if hasKey $config $name -}}
 {{- fail (printf "config.%s is set by the chart from other values: remove it from config" $name) -}}
 {{- end -}}
 {{- end -}}

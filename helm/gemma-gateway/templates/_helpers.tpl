@@ -111,9 +111,21 @@ capabilities: {drop: [ALL]}
 {{- end }}
 {{- end }}
 
+{{- /* config as YAML, with each setting by itself: it may also stand within its section. */ -}}
+{{- define "gg.config" -}}
+{{- $config := .Values.config -}}
+{{- range $section := list "server" "access" "limits" "store" "validation" "safety" "engine" "monitoring" "telemetry" "quality" -}}
+{{- $inner := get $config $section -}}
+{{- if kindIs "map" $inner -}}
+{{- $config = merge (omit $config $section) $inner -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $config -}}
+{{- end }}
+
 {{- /* Seconds after which a balancer gives up: later than the gateway, which tells clients why. */ -}}
 {{- define "gg.balancerTimeout" -}}
-{{ add (.Values.config.request_timeout | default 600 | float64 | ceil | int) 30 }}
+{{ add ((include "gg.config" . | fromYaml).request_timeout | default 600 | float64 | ceil | int) 30 }}
 {{- end }}
 
 {{- /* An engine's entry over the defaults, as YAML. Call with (list $ entry). */ -}}

@@ -11,7 +11,7 @@ from gemma_gateway.cli import references
 from gemma_gateway.cli.caller import KEY_VARIABLE
 from gemma_gateway.cli.doctor.finding import Finding, Findings, ok, problem, warning
 from gemma_gateway.safety.policy import Policy
-from gemma_gateway.settings import Settings, config
+from gemma_gateway.settings import SECTIONS, Settings, config
 from gemma_gateway.settings.yamlfile import ConfigError
 from gemma_gateway.telemetry import tracing
 
@@ -60,17 +60,19 @@ def _fault(line: str) -> Finding:
     return problem("settings", line, advice)
 
 
-def _similar(name: str, prefix: str = "") -> str:
-    close = difflib.get_close_matches(name.lower(), Settings.model_fields, n=1)
-    return (
-        f"do you mean {prefix.upper() + close[0].upper() if prefix else close[0]}?" if close else ""
-    )
+def _similar(name: str, prefix: str = "", joint: str = ".") -> str:
+    known = [*Settings.model_fields, *SECTIONS]
+    known += [
+        f"{section}{joint}{n}" for section, part in SECTIONS.items() for n in part.model_fields
+    ]
+    close = difflib.get_close_matches(name.lower(), known, n=1)
+    return f"do you mean {prefix + close[0].upper() if prefix else close[0]}?" if close else ""
 
 
 def _unknown_variables(settings: Settings) -> Findings:
     for name in config.unknown_variables():
         if name == KEY_VARIABLE:
-            if not settings.api_keys:
+            if not settings.access.api_keys:
                 yield warning(
                     "settings",
                     f"{name} is set: it is the key that bench, top and export call with, and lets "
@@ -78,7 +80,7 @@ def _unknown_variables(settings: Settings) -> Findings:
                     "to serve a key, set GATEWAY_API_KEYS (with an S)",
                 )
             continue
-        known = _similar(name.upper().removeprefix("GATEWAY_"), "GATEWAY_")
+        known = _similar(name.upper().removeprefix("GATEWAY_"), "GATEWAY_", "__")
         yield warning("settings", f"{name} names no setting", known or "unset it")
 
 
@@ -94,31 +96,33 @@ def _references(settings: Settings, file: Path | None) -> Findings:
 
 def _policy(settings: Settings) -> Findings:
     try:
-        Policy.load(settings.policy_file)
+        Policy.load(settings.safety.policy_file)
     except ConfigError as error:
         for line in str(error).splitlines():
             yield problem("policy", line, "correct this line of the term policy")
         return
-    named = str(settings.policy_file) if settings.policy_file else "the built-in four terms"
+    file = settings.safety.policy_file
+    named = str(file) if file else "the built-in four terms"
     yield ok("policy", f"usable ({named})")
 
 
 def _keys(settings: Settings) -> Findings:
-    clear = [*settings.api_keys, *settings.operator_keys]
-    if not clear and not settings.keys:
-        if settings.allow_anonymous:
+    access = settings.access
+    clear = [*access.api_keys, *access.operator_keys]
+    if not clear and not access.keys:
+        if access.allow_anonymous:
             yield ok("keys", "none: anybody on this machine may call (GATEWAY_ALLOW_ANONYMOUS)")
         else:
-            yield ok("keys", f"none given: one is made in {settings.data_dir / 'api_key'}")
+            yield ok("keys", f"none given: one is made in {settings.server.data_dir / 'api_key'}")
         return
-    yield ok("keys", f"{len(clear) + len(settings.keys)} in the settings")
+    yield ok("keys", f"{len(clear) + len(access.keys)} in the settings")
     if short := sum(len(key) < SHORT_KEY for key in clear):
         yield warning(
             "keys",
             f"{short} of them shorter than {SHORT_KEY} characters: such a key may be guessed",
             "make keys with 'gemma-gateway key new'",
         )
-    if not settings.operator_keys and not any("operator" in e.scopes for e in settings.keys):
+    if not access.operator_keys and not any("operator" in e.scopes for e in access.keys):
         yield warning(
             "keys",
             "none has operator scope: nobody can read /v1/monitoring or manage keys",
@@ -129,10 +133,9 @@ def _keys(settings: Settings) -> Findings:
 def _extras(settings: Settings) -> Findings:
     """Settings that need packages beyond the core install."""
     wanted = []
-    if settings.upstream_credentials == "google" and not _installed("google.auth"):
+    if settings.engine.upstream_credentials == "google" and not _installed("google.auth"):
         wanted.append(("google", "GATEWAY_UPSTREAM_CREDENTIALS=google"))
-    samples = any(tier.quality_sample for tier in settings.tiers.values())
-    if samples and not _installed("sentence_transformers"):
+    if settings.limits.samples and not _installed("sentence_transformers"):
         wanted.append(("quality", "quality_sample"))
     if tracing.wanted(os.environ) and not _installed("opentelemetry.sdk"):
         wanted.append(("otel", "OTEL_EXPORTER_OTLP_ENDPOINT"))

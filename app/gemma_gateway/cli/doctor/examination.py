@@ -26,5 +26,5 @@ def examine(config_file: Path | None) -> Findings:
     yield from configuration.look(settings, config_file)
     yield from files.look(settings, config_file)
     yield from machine.look(settings)
-    yield from store.look(settings)
-    yield from upstreams.look(settings) if settings.upstreams else engine.look(settings)
+    yield from store.look(settings.store)
+    yield from upstreams.look(settings) if settings.engine.upstreams else engine.look(settings)

@@ -11,7 +11,7 @@ from typing import Any
 from gemma_gateway.access import keys
 from gemma_gateway.cli.doctor.finding import Findings, ok, problem, warning
 from gemma_gateway.console.site import Site
-from gemma_gateway.settings import SECRETS_VARIABLE, Settings, config
+from gemma_gateway.settings import SECRETS_VARIABLE, Settings, config, flat
 from gemma_gateway.settings.yamlfile import YamlFile
 
 LEAST_FREE = 512 * 2**20  # bytes for logs and the embedded store
@@ -23,8 +23,8 @@ def look(settings: Settings, config_file: Path | None) -> Findings:
     yield from _data_dir(settings)
     yield from _key_file(settings)
     yield from _config_file(settings, config_file)
-    if settings.policy_file is not None:
-        yield from _written_by_others(settings.policy_file, "policy")
+    if settings.safety.policy_file is not None:
+        yield from _written_by_others(settings.safety.policy_file, "policy")
     yield from _secrets()
     if Site.installed().page is None:
         yield warning(
@@ -35,7 +35,7 @@ def look(settings: Settings, config_file: Path | None) -> Findings:
 
 
 def _data_dir(settings: Settings) -> Findings:
-    folder = settings.data_dir.absolute()
+    folder = settings.server.data_dir.absolute()
     there = folder
     while not there.exists():
         there = there.parent
@@ -58,7 +58,7 @@ def _data_dir(settings: Settings) -> Findings:
         )
     else:
         yield ok("files", f"{folder} {'can be written' if there == folder else 'will be made'}")
-    bundled = not settings.upstreams and not settings.model
+    bundled = not settings.engine.upstreams and not settings.engine.model
     need = BUNDLED_NEEDS if bundled and not (folder / "models").exists() else LEAST_FREE
     free = shutil.disk_usage(there).free
     if free < need:
@@ -70,9 +70,9 @@ def _data_dir(settings: Settings) -> Findings:
 
 
 def _key_file(settings: Settings) -> Findings:
-    path = settings.data_dir / "api_key"
-    given = settings.api_keys or settings.operator_keys or settings.keys
-    if given or settings.allow_anonymous or not path.exists():
+    path = settings.server.data_dir / "api_key"
+    given = settings.access.api_keys or settings.access.operator_keys or settings.access.keys
+    if given or settings.access.allow_anonymous or not path.exists():
         return
     try:
         keys.first_key(path)
@@ -105,7 +105,7 @@ def _config_file(settings: Settings, given: Path | None) -> Findings:
 
 def _secrets_in(values: Any) -> list[str]:
     """Names of the settings in a file that hold a secret."""
-    given: dict[str, Any] = values if isinstance(values, dict) else {}
+    given = flat(values) if isinstance(values, dict) else {}
     names = [name for name in ("api_keys", "operator_keys", "upstream_api_key") if given.get(name)]
     if "@" in str(given.get("redis_url", "")):
         names.append("redis_url")

@@ -40,7 +40,7 @@ def skew(check: str, whose: str, seconds: float) -> Findings:
 
 
 def _port(settings: Settings) -> Finding:
-    host, port = settings.host, settings.port
+    host, port = settings.server.host, settings.server.port
     where = f"{host}:{port}"
     if port == 0:
         return ok("port", "0: the system chooses a free one")
@@ -94,11 +94,11 @@ def _taken(error: OSError, where: str, host: str, port: int) -> Finding:
 
 
 def _descriptors(settings: Settings) -> Finding:
-    allowed, need = openfiles.allowed(), openfiles.needed(settings.max_in_flight)
+    allowed, need = openfiles.allowed(), openfiles.needed(settings.limits.max_in_flight)
     if allowed < need:
         return warning(
             "open files",
-            f"{allowed} allowed; {settings.max_in_flight} calls in flight need about {need}",
+            f"{allowed} allowed; {settings.limits.max_in_flight} calls in flight need about {need}",
             f"raise it ('ulimit -n {need}'; systemd: LimitNOFILE={need}), or lower "
             "GATEWAY_MAX_IN_FLIGHT",
         )

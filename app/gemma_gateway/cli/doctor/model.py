@@ -9,16 +9,16 @@ from pathlib import Path
 
 from gemma_gateway.cli.doctor.finding import Finding, ok, problem
 from gemma_gateway.engines.local import convert, weights
-from gemma_gateway.settings import Settings
+from gemma_gateway.settings import EngineSettings
 
 BUNDLED_BYTES = 536 * 2**20
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
-def look(settings: Settings) -> tuple[float, Finding]:
+def look(settings: EngineSettings, data_dir: Path) -> tuple[float, Finding]:
     """Bytes of the weights, as far as they are here, and what was found."""
     if not settings.model:
-        return BUNDLED_BYTES, _bundled(settings.data_dir / "models" / weights.BUNDLED_NAME)
+        return BUNDLED_BYTES, _bundled(data_dir / "models" / weights.BUNDLED_NAME)
     folder = Path(settings.model).expanduser()
     if folder.is_dir():
         return _folder(folder)

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from gemma_gateway.cli.doctor.finding import Finding, Findings, ok, problem, warning
 from gemma_gateway.cli.doctor.machine import skew
 from gemma_gateway.limits.script import trial
-from gemma_gateway.settings import Settings
+from gemma_gateway.settings import StoreSettings
 from gemma_gateway.storage import ReplyError, Store, StoreError, embedded
 
 TIMEOUT = 3.0  # seconds; longer than a call would wait, so that slowness is told from absence
@@ -47,10 +47,10 @@ ADVICE = (
 _ERRNO = re.compile(r"\[Errno (\d+)\] Connect call failed.*")
 
 
-def look(settings: Settings) -> Findings:
+def look(settings: StoreSettings) -> Findings:
     """The store that the settings name, or the embedded one."""
     if not settings.redis_url:
-        yield from _embedded(settings)
+        yield from _embedded()
         return
     yield from asyncio.run(_collect(settings, settings.redis_url))
 
@@ -61,7 +61,7 @@ def shown(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
-def _embedded(settings: Settings) -> Findings:
+def _embedded() -> Findings:
     try:
         binary = embedded.binary()
     except RuntimeError as error:
@@ -74,7 +74,7 @@ def _embedded(settings: Settings) -> Findings:
     )
 
 
-async def _collect(settings: Settings, url: str) -> list[Finding]:
+async def _collect(settings: StoreSettings, url: str) -> list[Finding]:
     try:
         store = Store(url, TIMEOUT)
     except ValueError as error:
@@ -101,7 +101,7 @@ def _away(where: str, why: str) -> Finding:
     return problem("redis", f"{where}: {told}", advice)
 
 
-async def _examine(settings: Settings, store: Store, where: str) -> AsyncIterator[Finding]:
+async def _examine(settings: StoreSettings, store: Store, where: str) -> AsyncIterator[Finding]:
     times = []
     for _ in range(PINGS):
         began = time.perf_counter()
@@ -131,7 +131,7 @@ async def _examine(settings: Settings, store: Store, where: str) -> AsyncIterato
         yield finding
 
 
-async def _writes(settings: Settings, store: Store, where: str) -> AsyncIterator[Finding]:
+async def _writes(settings: StoreSettings, store: Store, where: str) -> AsyncIterator[Finding]:
     try:
         await store.run(trial(settings.redis_prefix)(0))
     except StoreError as error:

@@ -11,7 +11,7 @@ from gemma_gateway.cli.doctor.finding import Finding, Findings, ok, problem, war
 from gemma_gateway.cli.doctor.machine import skew
 from gemma_gateway.cli.fetch import Reply, Unreached, get
 from gemma_gateway.engines.upstream.discovery import split
-from gemma_gateway.settings import LOOPBACK, Settings
+from gemma_gateway.settings import LOOPBACK, EngineSettings, Settings
 
 AT_ONCE = 16
 NO_LIST = frozenset({404, 405, 501})  # a server without /v1/models: it lives all the same
@@ -19,7 +19,7 @@ NO_LIST = frozenset({404, 405, 501})  # a server without /v1/models: it lives al
 
 def look(settings: Settings) -> Findings:
     """Every server of ``GATEWAY_UPSTREAMS``, each address of a ``dns+`` name by itself."""
-    fixed, names = split(settings.upstreams)
+    fixed, names = split(settings.engine.upstreams)
     urls = list(fixed)
     for name in names:
         addresses = sorted(asyncio.run(name.addresses()))
@@ -40,16 +40,16 @@ def look(settings: Settings) -> Findings:
         )
     others = [url for url in urls if url not in itself]
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        for findings in pool.map(lambda url: _ask(settings, url), others):
+        for findings in pool.map(lambda url: _ask(settings.engine, url), others):
             yield from findings
 
 
 def _is_itself(settings: Settings, url: str) -> bool:
     parts = urlsplit(url)
-    return parts.hostname in LOOPBACK and parts.port == settings.port != 0
+    return parts.hostname in LOOPBACK and parts.port == settings.server.port != 0
 
 
-def _ask(settings: Settings, url: str) -> list[Finding]:
+def _ask(settings: EngineSettings, url: str) -> list[Finding]:
     began = time.time()
     try:
         reply = get(f"{url}/models", settings.upstream_api_key, settings.connect_timeout + 5)
@@ -68,7 +68,7 @@ def _ask(settings: Settings, url: str) -> list[Finding]:
     return found
 
 
-def _judged(settings: Settings, url: str, reply: Reply, seconds: float) -> Finding:
+def _judged(settings: EngineSettings, url: str, reply: Reply, seconds: float) -> Finding:
     took = f"in {seconds * 1000:.0f} ms"
     if reply.status == 200:
         return _served(url, reply, took)

@@ -1,0 +1,77 @@
+"""The ``engine`` section: the model in this process, or the servers that have it."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field
+
+from gemma_gateway.settings.fields import Commas, Seconds, Strict
+
+# Vertex AI's have no /v1 at the end, but the number of an endpoint (or ``openapi``).
+_BASE_PATH = re.compile(r"(/\S*?)?(/v1|/endpoints/[\w-]+)/?")
+
+
+def _base_urls(urls: tuple[str, ...]) -> tuple[str, ...]:
+    """The text of a fault shows neither a login nor a query: both may hold a key."""
+    for url in urls:
+        try:
+            parts = urlsplit(url.removeprefix("dns+"))
+            well = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+            well = well and url.isprintable() and " " not in url
+        except ValueError:  # not a port, not an IPv6 address
+            raise ValueError("a URL whose host or port can't be read") from None
+        if "@" in parts.netloc:
+            raise ValueError(
+                "user and password in a URL are not sent: use GATEWAY_UPSTREAM_API_KEY instead"
+            )
+        if not well or parts.query or parts.fragment or not _BASE_PATH.fullmatch(parts.path):
+            shown = url.partition("?")[0]
+            raise ValueError(f"{shown!r} is not a base URL such as http://127.0.0.1:11434/v1")
+    return tuple(url.rstrip("/") for url in urls)
+
+
+class EngineSettings(Strict):
+    """The model in this process, or the servers that have it."""
+
+    model: str = Field(
+        "",
+        description=(
+            "Model to serve in process: a folder, a hub name; empty: the bundled Gemma 3 270M"
+        ),
+    )
+    served_model_name: str = Field("", description="Name that clients use; empty: the model's own")
+    max_model_len: int = Field(0, ge=0, description="Context length, tokens; 0: chosen by device")
+    engine_args: Commas = Field(
+        (), description=("Further vLLM server flags, comma-separated, such as --enable-lora")
+    )
+    upstreams: Annotated[Commas, AfterValidator(_base_urls)] = Field(
+        (),
+        description=(
+            "Base URLs of OpenAI-compatible servers, ending in /v1; dns+http://: one for each "
+            "address of the name; empty: engine in process"
+        ),
+    )
+    upstream_models: Commas = Field(
+        (), description="Names of the models of upstreams that list none, such as Vertex AI's"
+    )
+    upstream_api_key: str = Field("", repr=False, description="Bearer key sent to the upstreams")
+    upstream_credentials: Literal["key", "google"] = Field(
+        "key",
+        description=(
+            "google: instead of that key, access tokens of this machine's Google identity "
+            "(Vertex AI; extra google)"
+        ),
+    )
+    connect_timeout: Seconds = Field(2.0, gt=0, description="Upstream connect time-out, seconds")
+    idle_timeout: Seconds = Field(
+        60.0, gt=0, description=("Longest silence of an engine before or between bytes, seconds")
+    )
+    request_timeout: Seconds = Field(600.0, gt=0, description="Longest whole call, seconds")
+    health_interval: Seconds = Field(2.0, gt=0, description="Active upstream check, seconds apart")
+    eject_after: int = Field(3, ge=1, description="Failures in a row that eject an upstream")
+    eject_seconds: Seconds = Field(
+        5.0, gt=0, description="Ejection before a half-open try, seconds"
+    )
