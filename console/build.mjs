@@ -14,7 +14,9 @@ import { brotliCompressSync, constants, gzipSync } from "node:zlib";
 import { build } from "esbuild";
 
 const HERE = dirname(fileURLToPath(import.meta.url));
-const TARGET = resolve(process.argv[2] ?? join(HERE, "..", "app", "gemma_gateway", "console", "static"));
+const TARGET = resolve(
+  process.argv[2] ?? join(HERE, "..", "app", "gemma_gateway", "console", "static"),
+);
 const DRAFT = `${TARGET}.new`;
 // Bytes of everything that a page loads, compressed.
 const LIMITS = { "index.html": 300_000, "docs.html": 600_000 };
