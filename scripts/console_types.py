@@ -7,15 +7,16 @@ import json
 import sys
 import textwrap
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from tests.road import Road
 
-FILE = Path(__file__).parent.parent / "console" / "src" / "api" / "types.ts"
+from scripts.generated import ROOT, put
+
+FILE = ROOT / "console" / "src" / "api" / "types.ts"
 HEAD = """\
 // What the gateway's own routes take and answer. Times are ISO 8601 in UTC; durations are seconds.
-// Generated from its OpenAPI document: don't edit, run 'python -m scripts.console_types'.
+// Generated from its OpenAPI document: don't edit it, run 'make generated'.
 """
 WIDTH = 100
 
@@ -120,17 +121,5 @@ def _comment(schema: Schema, indent: str) -> list[str]:
     return [f"{indent}/**", *wrapped, f"{indent} */"]
 
 
-def main() -> int:
-    """Write or check the file."""
-    wanted = text()
-    if "--check" in sys.argv:
-        stale = FILE.read_text("utf-8") != wanted
-        if stale:
-            print("the console's types are stale: run 'python -m scripts.console_types'")
-        return int(stale)
-    FILE.write_text(wanted, "utf-8")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(put(FILE, text()))

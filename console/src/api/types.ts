@@ -1,5 +1,5 @@
 // What the gateway's own routes take and answer. Times are ISO 8601 in UTC; durations are seconds.
-// Generated from its OpenAPI document: don't edit, run 'python -m scripts.console_types'.
+// Generated from its OpenAPI document: don't edit it, run 'make generated'.
 
 /** One alert. */
 export interface AlertView {
@@ -44,29 +44,54 @@ export interface AlertsReport {
 export interface CallView {
   /** End of the call */
   time: string;
+  /** The engine's id of it; the answer's own id ends with it */
   id: string;
+  /** The header x-request-id */
   request_id: string;
-  /** First 8 digits */
+  /** First 8 digits of the key's id */
   key_id: string;
+  /** Of the caller */
   tier: string;
+  /** Path, such as /v1/chat/completions */
   route: string;
+  /** A served model's name, or other */
   model: string;
+  /** A stream was asked for */
   stream: boolean;
+  /** HTTP status; 499: the client left; of a stream that broke off, the one that its error has */
   status: number;
+  /** ok, client_closed, or an error code */
   outcome: string;
+  /** Seconds from the request's head to the last byte */
   response_time: number;
+  /** Seconds; null: nothing was streamed */
   time_to_first_token: number | null;
+  /** Seconds that it waited inside the engine; null: the engine doesn't tell */
   queue_time: number | null;
+  /** Of the prompt */
   input_tokens: number;
+  /** Generated */
   output_tokens: number;
+  /** Of the prompt, found in the engine's prefix cache */
   cached_tokens: number;
+  /** Of the output */
   reasoning_tokens: number;
+  /** The engine was cut off and told no count: tokens are estimated */
   usage_estimated: boolean;
+  /**
+   * The engine's own word, such as stop or end_turn; content_filter: the policy cut the answer;
+   * empty: it didn't end
+   */
   finish_reason: string;
+  /** Characters of the messages' texts */
   input_length: number;
+  /** host:port of the server that took it last; local: the engine in process; empty: none did */
   upstream: string;
+  /** MB, resident memory of the gateway and an engine in process */
   memory_mb: number;
+  /** MB, used memory of the GPUs of an engine in process; 0 without one */
   gpu_memory_mb: number;
+  /** Output tokens over the response time */
   tokens_per_second: number;
   /**
    * Whose doing it was that there is no whole answer: caller, policy, engine or gateway; else empty
@@ -327,12 +352,17 @@ export interface QualityReport {
 export interface QualityRow {
   /** End of the call, or, where it was not judged, of the feedback */
   time: string;
+  /** The engine's id of it; the answer's own id ends with it */
   id: string;
+  /** The header x-request-id */
   request_id: string;
-  /** First 8 digits */
+  /** First 8 digits of the key's id */
   key_id: string;
+  /** Of the caller */
   tier: string;
+  /** Path, such as /v1/chat/completions */
   route: string;
+  /** A served model's name, or other */
   model: string;
   relevance_score: number | null;
   coherence_score: number | null;
