@@ -28,7 +28,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve console quality test containers drills lint types bench clean
+.PHONY: help setup serve console quality test containers drills generated lint types bench clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,6 +67,12 @@ drills: $(STAMPS)/core $(STAMPS)/dev ## Break a whole fleet on a network of name
 	@sh scripts/test-deps.sh
 	@sh scripts/network-deps.sh
 	$(BIN)/python -m pytest tests/network $(ARGS)
+
+generated: $(STAMPS)/core $(STAMPS)/dev ## Write what is made of other files: tables, the console's types
+	$(BIN)/python -m scripts.settings_table
+	$(BIN)/python -m scripts.chart_readme
+	$(BIN)/python -m scripts.record_table
+	$(BIN)/python -m scripts.console_types
 
 lint: $(STAMPS)/core $(STAMPS)/dev $(STAMPS)/console-dev ## Style (ruff, biome) and the import contract
 	$(BIN)/ruff check .

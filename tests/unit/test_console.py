@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from fastapi import FastAPI
+from scripts import console_types
 from starlette.types import Message, Scope
 
 from gemma_gateway.api.errors import ErrorBodies
@@ -86,3 +87,7 @@ def test_the_smallest_form_that_a_client_takes(tmp_path: Path, accept: str, chos
 def test_a_copy_that_is_missing_is_never_named(tmp_path: Path) -> None:
     (tmp_path / "a.css").write_text("a {}")
     assert Asset.read(tmp_path / "a.css").encoded("br, gzip") == ("identity", b"a {}")
+
+
+def test_the_consoles_types_are_those_of_the_openapi_document() -> None:
+    assert console_types.FILE.read_text() == console_types.text()

@@ -8,19 +8,21 @@ import json
 import random
 from collections.abc import AsyncIterator
 from decimal import Decimal
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import pytest
+from scripts import record_table
 
 from gemma_gateway.core.call import Call
 from gemma_gateway.core.errors import Code
 from gemma_gateway.core.outcomes import UNSPENT, class_of, fault_of, status_of
-from gemma_gateway.core.record import Record
+from gemma_gateway.core.record import FinishedCall, Record
 from gemma_gateway.core.stage import End
 from gemma_gateway.core.usage import Usage
 from gemma_gateway.monitoring import document, moments
 from gemma_gateway.monitoring.capture import record_of
+from gemma_gateway.monitoring.columns import model_of, shown
 from gemma_gateway.monitoring.histogram import BUCKETS, LEAST, bucket, quantile
 from gemma_gateway.monitoring.memory import Memory, own
 from gemma_gateway.monitoring.prices import Prices
@@ -28,6 +30,7 @@ from gemma_gateway.monitoring.rollups import Sums
 from gemma_gateway.monitoring.series import totals
 from gemma_gateway.monitoring.summary import percentile, summarise
 from gemma_gateway.monitoring.usage import UsageSheet
+from gemma_gateway.monitoring.views import CallView
 from gemma_gateway.settings import Price
 from gemma_gateway.wire.openai.chat import Chat
 from tests.records import record
@@ -146,6 +149,38 @@ def test_two_versions_read_each_others_records() -> None:
     older = msgspec.msgpack.encode(fields[:11])
     assert msgspec.msgpack.decode(newer, type=Record) == record(output_tokens=5)
     assert msgspec.msgpack.decode(older, type=Record).output_tokens == 0
+
+
+class Wider(Record, frozen=True, array_like=True, gc=False):
+    retries: Annotated[int, msgspec.Meta(description="Tries before the last one")] = 0
+
+
+def test_a_view_follows_from_what_is_kept() -> None:
+    kept = Wider(**msgspec.structs.asdict(record(queue_time=0.5)), retries=2)
+    model = model_of(Wider)
+    assert list(model.model_fields) == list(Wider.__struct_fields__)
+    assert model.model_fields["retries"].description == "Tries before the last one"
+    told = model(**shown(msgspec.structs.asdict(kept))).model_dump()
+    assert (told["retries"], told["queue_time"]) == (2, 0.5)
+    assert (told["time"], told["key_id"]) == ("2023-11-14T22:13:20.000Z", "aaaaaaaa")
+
+
+def test_the_api_describes_every_field_of_a_call() -> None:
+    assert set(Record.__struct_fields__) < set(CallView.model_fields)
+    for view in (CallView, model_of(FinishedCall)):
+        assert all(field.description for field in view.model_fields.values())
+
+
+def test_the_table_of_a_records_fields_is_current() -> None:
+    assert record_table.FILE.read_text() == record_table.text()
+
+
+def test_the_order_of_what_is_stored_stays() -> None:
+    assert " ".join(Record.__struct_fields__).startswith(
+        "time id request_id key_id tier route model stream status outcome response_time"
+        " time_to_first_token queue_time input_tokens output_tokens cached_tokens reasoning_tokens"
+        " usage_estimated finish_reason input_length upstream memory_mb gpu_memory_mb"
+    )
 
 
 # ---- sums

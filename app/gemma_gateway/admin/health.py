@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Literal
+
+from pydantic import BaseModel, Field
 
 from gemma_gateway.core.ask import ask
 from gemma_gateway.core.engine import Engine, EngineFailed
@@ -17,25 +18,19 @@ HEALTH_TOKENS = 10
 MAX_ANSWER_BYTES = 2**20
 
 
-@dataclass(slots=True)
-class Report:
-    """System 4's health fields.
+class HealthReport(BaseModel):
+    """How the service is, as a short generation found it."""
 
-    Args:
-        response_time: seconds of the test generation.
-        memory_usage: resident memory of this process and its engine, in MB.
-    """
-
-    status: str = "healthy"  # healthy | degraded | unhealthy
+    status: Literal["healthy", "degraded", "unhealthy"] = "healthy"
     model_loaded: bool = False
     multimodal_enabled: bool = False
-    response_time: float = 0.0
-    memory_usage: float = 0.0
+    response_time: float = Field(0.0, description="seconds of the test generation")
+    memory_usage: float = Field(0.0, description="MB, of this process and its engine")
     models: tuple[str, ...] = ()
-    store: str = "available"  # available | away
-    errors: list[str] = field(default_factory=list)
+    store: Literal["available", "away"] = "available"
+    errors: list[str] = []
 
-    def worsen(self, status: str, error: str) -> None:
+    def worsen(self, status: Literal["degraded", "unhealthy"], error: str) -> None:
         """Lower the status to ``status`` unless it is worse already."""
         if status == "unhealthy" or self.status == "healthy":
             self.status = status
@@ -69,7 +64,7 @@ class Health:
         self._store_serves_any = store_serves_any
         self._memory = memory
         self._lock = asyncio.Lock()
-        self._report: Report | None = None
+        self._report: HealthReport | None = None
         self._expires = 0.0
         self.draining = False
 
@@ -79,22 +74,22 @@ class Health:
             return False
         return self._engine.state().ready
 
-    async def report(self) -> dict[str, Any]:
+    async def report(self) -> HealthReport:
         """The report; a generation is made at most once in ``health_cache_seconds``, the rest is
         as it is now."""
         async with self._lock:
             if self._report is None or time.monotonic() >= self._expires:
                 self._report = await self._examine()
                 self._expires = time.monotonic() + self._settings.health_cache_seconds
-            report = replace(self._report, errors=[*self._report.errors])
+            report = self._report.model_copy(deep=True)
         if not self._store_available():
             report.store = "away"
             report.worsen("degraded", "the limit store is away, or refuses the limiter's script")
-        return asdict(report)
+        return report
 
-    async def _examine(self) -> Report:
+    async def _examine(self) -> HealthReport:
         state = self._engine.state()
-        report = Report(
+        report = HealthReport(
             model_loaded=state.ready, multimodal_enabled=state.multimodal, models=state.models
         )
         report.memory_usage = self._memory.resident_mb
@@ -104,7 +99,7 @@ class Health:
             await self._generate(report, state.models)
         return report
 
-    async def _generate(self, report: Report, models: tuple[str, ...]) -> None:
+    async def _generate(self, report: HealthReport, models: tuple[str, ...]) -> None:
         body = {
             "model": models[0] if models else "",
             "messages": [{"role": "user", "content": "Hello"}],

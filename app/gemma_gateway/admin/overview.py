@@ -12,11 +12,12 @@ from gemma_gateway.core.engine import Engine
 from gemma_gateway.core.outcomes import fault_of
 from gemma_gateway.core.record import Record
 from gemma_gateway.limits.room import Room
+from gemma_gateway.monitoring.columns import shown
 from gemma_gateway.monitoring.journal import Journal
 from gemma_gateway.monitoring.memory import Memory
 from gemma_gateway.monitoring.moments import iso
 from gemma_gateway.monitoring.series import Plots
-from gemma_gateway.monitoring.summary import ID_CHARS, Group, summarise
+from gemma_gateway.monitoring.summary import Group, summarise
 from gemma_gateway.monitoring.views import (
     Calls,
     CallView,
@@ -144,9 +145,8 @@ class Overview:
 
 
 def _view(record: Record) -> CallView:
-    row = msgspec.structs.asdict(record)
-    row["time"] = iso(record.time)
-    row["key_id"] = record.key_id[:ID_CHARS]
     return CallView(
-        **row, tokens_per_second=record.tokens_per_second, fault=fault_of(record.outcome)
+        **shown(msgspec.structs.asdict(record)),
+        tokens_per_second=record.tokens_per_second,
+        fault=fault_of(record.outcome),
     )

@@ -2,67 +2,89 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Any
+
 import msgspec
+from msgspec import Meta
 
 
-class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class FinishedCall(msgspec.Struct, frozen=True):
+    """Which call it was, and whose: the columns that everything kept of a call begins with.
+
+    A field's description goes from here to the API's document, docs/monitoring.md and the console's
+    types. No field can be added here: records are arrays, see ``Record``.
+    """
+
+    time: Annotated[float, Meta(description="End of the call, seconds since the epoch")]
+    id: Annotated[str, Meta(description="The engine's id of it; the answer's own id ends with it")]
+    request_id: Annotated[str, Meta(description="The header x-request-id")]
+    key_id: Annotated[str, Meta(description="Id of the caller's key")]
+    tier: Annotated[str, Meta(description="Of the caller")]
+    route: Annotated[str, Meta(description="Path, such as /v1/chat/completions")]
+    model: Annotated[str, Meta(description="A served model's name, or other")]
+
+    def columns(self) -> dict[str, Any]:
+        """These columns alone, by name."""
+        return {name: getattr(self, name) for name in FinishedCall.__struct_fields__}
+
+
+class Record(FinishedCall, frozen=True, array_like=True, gc=False):
     """One call to a generating route, once it is over. Never content, never a secret.
 
     It is written as an array: new fields go to the end, with a default, so that gateways of two
     versions read each other's records during a rollout.
-
-    Args:
-        time: end of the call, seconds since the epoch.
-        id: the engine's id of the call; the answer's own ``id`` ends with it.
-        request_id: ``x-request-id``.
-        key_id: of the caller.
-        tier: of the caller.
-        route: path, such as ``/v1/chat/completions``.
-        model: a served model's name, or ``other``.
-        stream: whether a stream was asked for.
-        status: HTTP status; 499 when the client left, and for a stream that broke off the status
-            that its error has.
-        outcome: ``ok``, ``client_closed``, or a name of ``core.errors.Code``.
-        response_time: seconds from the request's head to the last byte.
-        time_to_first_token: seconds; None where nothing was streamed.
-        queue_time: seconds that the call waited inside the engine; None where it isn't told.
-        input_tokens: of the prompt.
-        output_tokens: generated.
-        cached_tokens: of the prompt, found in the engine's prefix cache.
-        reasoning_tokens: of the output.
-        usage_estimated: the engine told no count.
-        finish_reason: as the engine's protocol says it, ``content_filter`` where the policy cut the
-            answer; empty when it didn't end.
-        input_length: characters of the messages' texts.
-        upstream: ``host:port`` of the server that took it last; ``local`` for the engine in
-            process; empty when none did.
-        memory_mb: resident memory of the gateway and an engine in process, MB.
-        gpu_memory_mb: used memory of the GPUs of an engine in process, MB; 0 without one.
     """
 
-    time: float
-    id: str
-    request_id: str
-    key_id: str
-    tier: str
-    route: str
-    model: str
-    stream: bool
-    status: int
-    outcome: str
-    response_time: float
-    time_to_first_token: float | None = None
-    queue_time: float | None = None
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cached_tokens: int = 0
-    reasoning_tokens: int = 0
-    usage_estimated: bool = False
-    finish_reason: str = ""
-    input_length: int = 0
-    upstream: str = ""
-    memory_mb: float = 0.0
-    gpu_memory_mb: float = 0.0
+    stream: Annotated[bool, Meta(description="A stream was asked for")]
+    status: Annotated[
+        int,
+        Meta(
+            description="HTTP status; 499: the client left; of a stream that broke off, the one "
+            "that its error has"
+        ),
+    ]
+    outcome: Annotated[str, Meta(description="ok, client_closed, or an error code")]
+    response_time: Annotated[
+        float, Meta(description="Seconds from the request's head to the last byte")
+    ]
+    time_to_first_token: Annotated[
+        float | None, Meta(description="Seconds; null: nothing was streamed")
+    ] = None
+    queue_time: Annotated[
+        float | None,
+        Meta(description="Seconds that it waited inside the engine; null: the engine doesn't tell"),
+    ] = None
+    input_tokens: Annotated[int, Meta(description="Of the prompt")] = 0
+    output_tokens: Annotated[int, Meta(description="Generated")] = 0
+    cached_tokens: Annotated[
+        int, Meta(description="Of the prompt, found in the engine's prefix cache")
+    ] = 0
+    reasoning_tokens: Annotated[int, Meta(description="Of the output")] = 0
+    usage_estimated: Annotated[
+        bool, Meta(description="The engine was cut off and told no count: tokens are estimated")
+    ] = False
+    finish_reason: Annotated[
+        str,
+        Meta(
+            description="The engine's own word, such as stop or end_turn; content_filter: the "
+            "policy cut the answer; empty: it didn't end"
+        ),
+    ] = ""
+    input_length: Annotated[int, Meta(description="Characters of the messages' texts")] = 0
+    upstream: Annotated[
+        str,
+        Meta(
+            description="host:port of the server that took it last; local: the engine in process; "
+            "empty: none did"
+        ),
+    ] = ""
+    memory_mb: Annotated[
+        float, Meta(description="MB, resident memory of the gateway and an engine in process")
+    ] = 0.0
+    gpu_memory_mb: Annotated[
+        float,
+        Meta(description="MB, used memory of the GPUs of an engine in process; 0 without one"),
+    ] = 0.0
 
     @property
     def success(self) -> bool:

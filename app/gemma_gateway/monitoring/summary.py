@@ -9,11 +9,11 @@ from typing import Literal
 
 from gemma_gateway.core.outcomes import CLIENT_CLOSED, FAILED, OK, REFUSED, class_of
 from gemma_gateway.core.record import Record
+from gemma_gateway.monitoring.columns import ID_CHARS
 from gemma_gateway.monitoring.views import Summary
 
 Group = Literal["model", "key", "route", "tier", "upstream"]
 AT_ONCE = 500  # records worked on before calls of the road get a turn
-ID_CHARS = 8  # of a key's id that are shown
 
 GROUPS: dict[Group, Callable[[Record], str]] = {
     "model": lambda record: record.model,

@@ -6,6 +6,9 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from gemma_gateway.core.record import Record
+from gemma_gateway.monitoring.columns import model_of
+
 SECONDS_OK = "seconds, of successful calls"
 
 
@@ -97,33 +100,10 @@ class Series(Degradable):
     by_outcome: dict[str, int]
 
 
-class CallView(BaseModel):
+class CallView(model_of(Record)):  # type: ignore[misc]  # its base is made at run time
     """One finished call, without its content."""
 
-    time: str = Field(description="End of the call")
-    id: str
-    request_id: str
-    key_id: str = Field(description="First 8 digits")
-    tier: str
-    route: str
-    model: str
-    stream: bool
-    status: int
-    outcome: str
-    response_time: float
-    time_to_first_token: float | None
-    queue_time: float | None
-    input_tokens: int
-    output_tokens: int
-    cached_tokens: int
-    reasoning_tokens: int
-    usage_estimated: bool
-    finish_reason: str
-    input_length: int
-    upstream: str
-    memory_mb: float
-    gpu_memory_mb: float
-    tokens_per_second: float
+    tokens_per_second: float = Field(description="Output tokens over the response time")
     fault: str = Field(
         description="Whose doing it was that there is no whole answer: caller, policy, engine or "
         "gateway; else empty"

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from gemma_gateway.core.record import FinishedCall
 from gemma_gateway.quality.scores import Scores
 from gemma_gateway.storage import Batch, Script, Store, StoreError, WriteBehind, lua, prepare
 
@@ -21,52 +22,24 @@ PAGE = 500  # entries that are read at once, so that calls of the road get in be
 SKEW = 5.0  # seconds by which clocks of gateways and store may differ, and a score may come late
 
 
-class Rating(msgspec.Struct, frozen=True):
+class Rating(FinishedCall, frozen=True):
     """The scores of one call. Never content.
 
     Args:
-        time: end of the call, seconds since the epoch.
-        id: the engine's id of the call.
-        request_id: ``x-request-id``.
-        key_id: of the caller.
-        tier: of the caller.
-        route: path, such as ``/v1/chat/completions``.
-        model: a served model's name.
         scores: what the judge found.
     """
 
-    time: float
-    id: str
-    request_id: str
-    key_id: str
-    tier: str
-    route: str
-    model: str
     scores: Scores
 
 
-class Feedback(msgspec.Struct, frozen=True):
-    """What a caller said of an answer.
+class Feedback(FinishedCall, frozen=True):
+    """What a caller said of an answer; ``time`` is when it was said.
 
     Args:
-        time: when, seconds since the epoch.
-        id: the engine's id of the call.
-        request_id: ``x-request-id`` of the call.
-        key_id: of the caller.
-        tier: of the caller.
-        route: of the call.
-        model: of the call.
         score: 0 (bad) to 1 (good).
         comment: in the caller's words, for operators; may be empty.
     """
 
-    time: float
-    id: str
-    request_id: str
-    key_id: str
-    tier: str
-    route: str
-    model: str
     score: float
     comment: str = ""
 

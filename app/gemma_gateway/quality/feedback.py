@@ -66,17 +66,8 @@ class FeedbackDesk:
         record = await self._find(principal.key_id, response_id)
         if record is None:
             raise GatewayError(Code.RESPONSE_NOT_FOUND, param="response_id")
-        feedback = Feedback(
-            time=self._clock(),
-            id=record.id,
-            request_id=record.request_id,
-            key_id=record.key_id,
-            tier=record.tier,
-            route=record.route,
-            model=record.model,
-            score=score,
-            comment=comment,
-        )
+        columns = record.columns() | {"time": self._clock()}
+        feedback = Feedback(**columns, score=score, comment=comment)
         self._book.hear(feedback)
         self._observe(record.model, score)
         return feedback

@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 from pydantic import BaseModel, Field
 
+from gemma_gateway.core.record import FinishedCall
+from gemma_gateway.monitoring.columns import model_of, shown
 from gemma_gateway.monitoring.moments import iso
 from gemma_gateway.quality.book import Book, Feedback, Rating
 from gemma_gateway.quality.scores import Scores, mean
@@ -28,16 +30,10 @@ class QualitySummary(BaseModel):
     overall_score: float | None = Field(description="Mean of the averages that there are")
 
 
-class QualityRow(BaseModel):
+class QualityRow(model_of(FinishedCall)):  # type: ignore[misc]  # its base is made at run time
     """One call; a score is null where it can't be had, and ``reasons`` says why."""
 
     time: str = Field(description="End of the call, or, where it was not judged, of the feedback")
-    id: str
-    request_id: str
-    key_id: str = Field(description="First 8 digits")
-    tier: str
-    route: str
-    model: str
     relevance_score: float | None
     coherence_score: float | None
     safety_score: float | None
@@ -116,16 +112,7 @@ Row = tuple[Rating, Feedback | None]
 
 def _unrated(said: Feedback) -> Rating:
     """A call that was not judged, as far as its feedback tells of it."""
-    return Rating(
-        time=said.time,
-        id=said.id,
-        request_id=said.request_id,
-        key_id=said.key_id,
-        tier=said.tier,
-        route=said.route,
-        model=said.model,
-        scores=Scores(),
-    )
+    return Rating(**said.columns(), scores=Scores())
 
 
 def _summary(rows: list[Row]) -> QualitySummary:
@@ -150,13 +137,7 @@ def _row(rating: Rating, said: Feedback | None) -> QualityRow:
     satisfaction = None if said is None else said.score
     found = (scores.relevance, scores.coherence, scores.safety, scores.accuracy, satisfaction)
     return QualityRow(
-        time=iso(rating.time),
-        id=rating.id,
-        request_id=rating.request_id,
-        key_id=rating.key_id[:8],
-        tier=rating.tier,
-        route=rating.route,
-        model=rating.model,
+        **shown(rating.columns()),
         relevance_score=scores.relevance,
         coherence_score=scores.coherence,
         safety_score=scores.safety,

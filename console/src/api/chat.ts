@@ -3,7 +3,32 @@
 import { EventSourceParserStream } from "eventsource-parser/stream";
 import { reachable, send } from "./client";
 import { ApiError, Away } from "./errors";
-import type { ChatChunk, ChatRequest } from "./types";
+import type { OpenAIError } from "./types";
+
+export interface ChatMessage {
+  role: "system" | "user" | "assistant";
+  content: string;
+}
+
+/** What the console asks; the engine takes more. */
+export interface ChatRequest {
+  model: string;
+  messages: ChatMessage[];
+  temperature: number;
+  top_p: number;
+  max_tokens: number;
+  stream: true;
+  stream_options: { include_usage: true };
+}
+
+/** One event of the answer, or the error that ends it. */
+export interface ChatChunk extends Partial<OpenAIError> {
+  choices?: {
+    delta: { content?: string | null; reasoning?: string | null };
+    finish_reason: string | null;
+  }[];
+  usage?: { prompt_tokens: number; completion_tokens: number } | null;
+}
 
 /** The events of one answer.
  *

@@ -2,7 +2,7 @@
 
 import { signal } from "@preact/signals";
 import { ApiError, Away } from "./errors";
-import type { ErrorBody } from "./types";
+import type { OpenAIError } from "./types";
 
 const TIMEOUT = 15_000; // ms until a short request counts as unanswered
 
@@ -62,9 +62,9 @@ export async function ask<T>(path: string, options: Options = {}): Promise<T> {
 
 async function failure(response: Response): Promise<Error> {
   const wait = Number.parseInt(response.headers.get("retry-after") ?? "", 10);
-  let said: ErrorBody["error"];
+  let said: OpenAIError["error"];
   try {
-    said = ((await response.json()) as ErrorBody).error;
+    said = ((await response.json()) as OpenAIError).error;
     if (typeof said.code !== "string") throw new TypeError("not an error of the gateway's");
   } catch {
     // A proxy answers in the gateway's place: it can't reach it, or takes offence itself.

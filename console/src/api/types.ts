@@ -1,93 +1,320 @@
-// What the gateway's routes take and answer. Times are ISO 8601 in UTC; durations are seconds.
+// What the gateway's own routes take and answer. Times are ISO 8601 in UTC; durations are seconds.
+// Generated from its OpenAPI document: don't edit it, run 'make generated'.
 
-export type Scope = "operator";
-
-export interface Period {
-  calls: number;
-  total_tokens: number;
-}
-
-export interface Spend extends Period {
-  /** null: no model that was used has a price. */
-  cost: number | null;
-}
-
-export interface Window {
-  limit: number;
-  seconds: number;
-}
-
-/** A key as its owner and operators see it: never the secret. */
-export interface KeyView {
+/** One alert. */
+export interface AlertView {
+  /** Of this alert alone; the rule's next one has another id */
   id: string;
-  name: string;
+  rule: string;
+  /** What the rule measures */
+  type:
+    | "response_time"
+    | "memory"
+    | "token_rate"
+    | "success_rate"
+    | "no_success"
+    | "upstream_errors"
+    | "limited"
+    | "filtered"
+    | "queue_time"
+    | "store_away";
+  severity: "low" | "medium" | "high";
+  state: "firing" | "resolved";
+  message: string;
+  /** Last one that was out of bounds; shares go from 0 to 1 */
+  value: number;
+  threshold: number;
+  /** upstream: the server that it is about */
+  labels: Record<string, string>;
+  started_at: string;
+  resolved_at: string | null;
+  silenced_until: string | null;
+}
+
+/** All alerts and rules. */
+export interface AlertsReport {
+  /** Firing ones, then those that are over, latest first */
+  data: AlertView[];
+  rules: RuleView[];
+  /** Redis is away: what this gateway saw last, and nothing that is over */
+  degraded: boolean;
+}
+
+/** One finished call, without its content. */
+export interface CallView {
+  /** End of the call */
+  time: string;
+  /** The engine's id of it; the answer's own id ends with it */
+  id: string;
+  /** The header x-request-id */
+  request_id: string;
+  /** First 8 digits of the key's id */
+  key_id: string;
+  /** Of the caller */
   tier: string;
+  /** Path, such as /v1/chat/completions */
+  route: string;
+  /** A served model's name, or other */
+  model: string;
+  /** A stream was asked for */
+  stream: boolean;
+  /** HTTP status; 499: the client left; of a stream that broke off, the one that its error has */
+  status: number;
+  /** ok, client_closed, or an error code */
+  outcome: string;
+  /** Seconds from the request's head to the last byte */
+  response_time: number;
+  /** Seconds; null: nothing was streamed */
+  time_to_first_token: number | null;
+  /** Seconds that it waited inside the engine; null: the engine doesn't tell */
+  queue_time: number | null;
+  /** Of the prompt */
+  input_tokens: number;
+  /** Generated */
+  output_tokens: number;
+  /** Of the prompt, found in the engine's prefix cache */
+  cached_tokens: number;
+  /** Of the output */
+  reasoning_tokens: number;
+  /** The engine was cut off and told no count: tokens are estimated */
+  usage_estimated: boolean;
+  /**
+   * The engine's own word, such as stop or end_turn; content_filter: the policy cut the answer;
+   * empty: it didn't end
+   */
+  finish_reason: string;
+  /** Characters of the messages' texts */
+  input_length: number;
+  /** host:port of the server that took it last; local: the engine in process; empty: none did */
+  upstream: string;
+  /** MB, resident memory of the gateway and an engine in process */
+  memory_mb: number;
+  /** MB, used memory of the GPUs of an engine in process; 0 without one */
+  gpu_memory_mb: number;
+  /** Output tokens over the response time */
+  tokens_per_second: number;
+  /**
+   * Whose doing it was that there is no whole answer: caller, policy, engine or gateway; else empty
+   */
+  fault: string;
+}
+
+/** A live log: newest first. Ask again with ``after`` for what has come since. */
+export interface Calls {
+  /** The store is away: only what this process itself has seen */
+  degraded: boolean;
+  data: CallView[];
+  /** Empty while the store is away: ask again without it */
+  cursor: string;
+}
+
+/** A notification that was given up. */
+export interface DeadLetterView {
+  /** Of the notification: the receiver's x-gateway-delivery */
+  id: string;
+  /** Name of the webhook */
+  webhook: string;
+  attempts: number;
+  /** Why the last attempt failed */
+  error: string;
+  time: string;
+  alert: AlertView;
+}
+
+/** Notifications that were given up, latest first. */
+export interface DeadLetters {
+  data: DeadLetterView[];
+}
+
+export interface EngineState {
+  kind: "local" | "upstream";
+  ready: boolean;
+}
+
+/** A score or a thumb for one of the caller's own answers. Said again, it replaces the first. */
+export interface FeedbackRequest {
+  /** x-request-id of the answer, or the id in its body */
+  response_id: string;
+  /** 0: bad, 1: good */
+  score?: number | null;
+  /** Instead of score: 1 or 0 */
+  thumb?: "up" | "down" | null;
+  /** For the operators */
+  comment?: string;
+}
+
+/** Feedback as it was kept. */
+export interface FeedbackView {
+  /** The id that the gateway knows the answer by */
+  response_id: string;
+  model: string;
+  score: number;
+}
+
+/** How the service is, as a short generation found it. */
+export interface HealthReport {
+  status: "healthy" | "degraded" | "unhealthy";
+  model_loaded: boolean;
+  multimodal_enabled: boolean;
+  /** seconds of the test generation */
+  response_time: number;
+  /** MB, of this process and its engine */
+  memory_usage: number;
   models: string[];
-  scopes: Scope[];
-  created: string | null;
-  expires: string | null;
-  source: "settings" | "store";
-  windows: Window[] | null;
-  state: "active" | "expired" | "revoked";
-  /** null: the store is away. */
-  usage: { today: Spend; all_time: Spend } | null;
+  store: "available" | "away";
+  errors: string[];
 }
 
-/** The answer that shows a secret, once. */
-export interface NewKey extends KeyView {
-  key: string;
+/** What to set of a key; what isn't named stays. */
+export interface KeyChange {
+  /** For people; need not be unique */
+  name?: string;
+  /** A tier of the settings */
+  tier?: string;
+  /** Models that it may use; empty: all */
+  models?: string[];
+  scopes?: "operator"[];
+  /** ISO 8601 (without a zone: UTC) or seconds since the epoch; null: never */
+  expires?: string | null;
+  /** Limits of its own; null: its tier's */
+  windows?: Window[] | null;
 }
 
-export interface TierView {
-  windows: Window[];
-  max_tokens_cap: number;
-}
-
+/** A page of keys: those of the settings, then those made at run time, newest first. */
 export interface KeyList {
   data: KeyView[];
-  /** `after` of the next page; null: this is the last. */
+  /** ``after`` of the next page; null: this is the last */
   cursor: string | null;
   tiers: Record<string, TierView>;
 }
 
-export interface KeyDraft {
+/** What a key has used. */
+export interface KeyUsage {
+  /** Since midnight UTC */
+  today: Spent;
+  all_time: Spent;
+}
+
+/** A key, without its secret. */
+export interface KeyView {
+  /** 64 hex digits; it stays when the key gets a new secret */
+  id: string;
   name: string;
   tier: string;
+  /** Models that it may use; empty: all */
   models: string[];
-  scopes: Scope[];
+  /** operator: it may see and change what is others' */
+  scopes: string[];
+  /** null: a key of the settings */
+  created: string | null;
+  /** null: never */
   expires: string | null;
+  /** settings: change it there */
+  source: "settings" | "store";
+  /** Limits of its own; null: its tier's */
   windows: Window[] | null;
+  state: "active" | "expired" | "revoked";
+  /** null: the store is away */
+  usage: KeyUsage | null;
 }
 
+/** A key and its new secret. */
+export interface KeyWithSecret {
+  /** 64 hex digits; it stays when the key gets a new secret */
+  id: string;
+  name: string;
+  tier: string;
+  /** Models that it may use; empty: all */
+  models: string[];
+  /** operator: it may see and change what is others' */
+  scopes: string[];
+  /** null: a key of the settings */
+  created: string | null;
+  /** null: never */
+  expires: string | null;
+  /** settings: change it there */
+  source: "settings" | "store";
+  /** Limits of its own; null: its tier's */
+  windows: Window[] | null;
+  state: "active" | "expired" | "revoked";
+  /** null: the store is away */
+  usage: KeyUsage | null;
+  /** The secret: shown this once, and kept nowhere */
+  key: string;
+}
+
+/** The models that a key may use. */
 export interface ModelList {
-  data: { id: string }[];
+  object: "list";
+  data: ModelView[];
+  has_more: boolean;
+  first_id: string | null;
+  last_id: string | null;
 }
 
-export interface Tokens extends Period {
+/** One model. */
+export interface ModelView {
+  id: string;
+  object: "model";
+  type: "model";
+  display_name: string;
+  created: number;
+  owned_by: string;
+}
+
+/** A key to be made. */
+export interface NewKey {
+  /** For people; need not be unique */
+  name: string;
+  /** A tier of the settings */
+  tier?: string;
+  /** Models that it may use; empty: all */
+  models?: string[];
+  scopes?: "operator"[];
+  /** ISO 8601 (without a zone: UTC) or seconds since the epoch; null: never */
+  expires?: string | null;
+  /** Limits of its own; null: its tier's */
+  windows?: Window[] | null;
+}
+
+/** Error body of the OpenAI routes. */
+export interface OpenAIError {
+  error: OpenAIErrorDetail;
+}
+
+export interface OpenAIErrorDetail {
+  message: string;
+  type: string;
+  param: string | null;
+  code: string;
+}
+
+/** A summary, whole and by group. */
+export interface Performance {
+  /** The store is away: only what this process itself has seen */
+  degraded: boolean;
+  /** First record's time, or the start asked */
+  from: string | null;
+  to: string | null;
+  /** No call of the range has left the window of records, or was over the bound */
+  complete: boolean;
+  summary: Summary;
+  groups: Record<string, Summary>;
+}
+
+/** The same over a stretch of time, and by model. */
+export interface Period {
+  calls: number;
   prompt_tokens: number;
   completion_tokens: number;
   cached_tokens: number;
+  /** prompt_tokens + completion_tokens */
+  total_tokens: number;
+  models: Record<string, Tokens>;
 }
 
-export interface OwnUsage {
-  requests_last_hour: number;
-  remaining_requests: number;
-  reset_time: string | null;
-  windows: { limit: number; seconds: number; remaining: number; reset_seconds: number }[];
-  today: Tokens & { models: Record<string, Tokens> };
-  all_time: Tokens & { models: Record<string, Tokens> };
-  degraded: boolean;
-}
-
-/** p50, p95 and p99 in seconds; null where nothing was measured. */
-export interface Percentiles {
-  p50: number | null;
-  p95: number | null;
-  p99: number | null;
-}
-
+/** One stretch of time. */
 export interface Point {
-  time: string;
   requests: number;
   ok: number;
   failed: number;
@@ -97,21 +324,102 @@ export interface Point {
   filtered: number;
   input_tokens: number;
   output_tokens: number;
-  response_time: Percentiles;
-  time_to_first_token: Percentiles;
+  /** Its beginning; the last one is still going on */
+  time: string;
+  response_time: Quantiles;
+  time_to_first_token: Quantiles;
 }
 
-export type Range = "1h" | "6h" | "24h" | "7d";
-
-export interface Totals {
-  requests: number;
-  ok: number;
-  failed: number;
-  output_tokens: number;
+/** What an orchestrator asks for; the HTTP status says the same. */
+export interface Probe {
+  status: "alive" | "ready" | "not ready";
 }
 
+/** Summaries and the newest calls. */
+export interface QualityReport {
+  /** Earliest call, or the start asked for */
+  from: string | null;
+  to: string | null;
+  summary: QualitySummary;
+  models: Record<string, QualitySummary>;
+  /** Newest first, 1000 at most */
+  data: QualityRow[];
+  /** The store is away: only what this process itself has seen */
+  degraded: boolean;
+}
+
+/** One call; a score is null where it can't be had, and ``reasons`` says why. */
+export interface QualityRow {
+  /** End of the call, or, where it was not judged, of the feedback */
+  time: string;
+  /** The engine's id of it; the answer's own id ends with it */
+  id: string;
+  /** The header x-request-id */
+  request_id: string;
+  /** First 8 digits of the key's id */
+  key_id: string;
+  /** Of the caller */
+  tier: string;
+  /** Path, such as /v1/chat/completions */
+  route: string;
+  /** A served model's name, or other */
+  model: string;
+  relevance_score: number | null;
+  coherence_score: number | null;
+  safety_score: number | null;
+  factual_accuracy: number | null;
+  /** reference, context, consistency, or empty */
+  accuracy_by: string;
+  user_satisfaction: number | null;
+  /** Mean of the scores that there are */
+  overall_score: number | null;
+  reasons: Record<string, string>;
+  /** The caller's own words, or empty */
+  comment: string;
+}
+
+/** Averages from 0 (bad) to 1 (good), each over the calls that have the score. */
+export interface QualitySummary {
+  /** Calls whose answer was judged */
+  evaluated: number;
+  /** Calls that their caller said something about */
+  feedback: number;
+  average_relevance_score: number | null;
+  average_coherence_score: number | null;
+  average_safety_score: number | null;
+  average_factual_accuracy: number | null;
+  average_user_satisfaction: number | null;
+  /** Mean of the averages that there are */
+  overall_score: number | null;
+}
+
+/** Seconds; null when there was no successful call. */
+export interface Quantiles {
+  p50: number | null;
+  p95: number | null;
+  p99: number | null;
+}
+
+/** How a key gets its new secret. */
+export interface Rotation {
+  /** How long the old secret goes on working; 30 days at most */
+  grace_seconds?: number;
+}
+
+/** One rule of the settings. */
+export interface RuleView {
+  name: string;
+  severity: "low" | "medium" | "high";
+  /** When it is out of bounds, in words */
+  expression: string;
+  state: "off" | "inactive" | "pending" | "firing";
+}
+
+/** What plots are drawn from. */
 export interface Series {
-  range: Range;
+  /** The store is away: only what this process itself has seen */
+  degraded: boolean;
+  range: "1h" | "6h" | "24h" | "7d";
   step_seconds: number;
   points: Point[];
   by_model: Record<string, Totals>;
@@ -119,111 +427,174 @@ export interface Series {
   by_outcome: Record<string, number>;
 }
 
-export interface Summary {
-  total: number;
-  successful: number;
-  failed: number;
-  refused: number;
-  client_closed: number;
-  success_rate: number | null;
-  error_rate: number | null;
-  average_response_time: number | null;
-  p95_response_time: number | null;
-  average_time_to_first_token: number | null;
-  p95_time_to_first_token: number | null;
-  average_tokens_per_second: number | null;
-  total_tokens: number;
-}
-
-export interface Performance {
-  summary: Summary;
-}
-
-export interface State {
-  status: string;
-  version: string;
-  models: string[];
-  store: { status: "available" | "away"; failures: number; outages: number };
-  engine: { kind: "local" | "upstream"; ready: boolean };
-  upstreams: { upstream: string; available: boolean; in_flight: number }[];
-  in_flight: number;
-  in_flight_limit: number;
-  memory_mb: number;
-  event_loop_lag_seconds: number | null;
-  alerts_firing: number;
-}
-
-export interface Alert {
-  id: string;
+/** A rule that webhooks shall hear nothing of for a while. */
+export interface SilenceRequest {
+  /** Name of a rule; GET /v1/monitoring/alerts */
   rule: string;
-  severity: string;
-  state: "firing" | "resolved";
-  message: string;
-  value: number;
-  threshold: number;
-  labels: Record<string, string>;
-  started_at: string;
-  resolved_at: string | null;
-  silenced_until: string | null;
+  /** From now on; 30 days at most */
+  seconds: number;
+  /** Why, for other operators */
+  comment?: string;
 }
 
-export interface Rule {
-  name: string;
-  severity: string;
-  expression: string;
-  state: "off" | "inactive" | "pending" | "firing";
-}
-
-export interface Silence {
+/** A silence. */
+export interface SilenceView {
   id: string;
   rule: string;
   comment: string;
+  /** Name of the operator's key */
   created_by: string;
   created_at: string;
   ends_at: string;
 }
 
-export interface Alerts {
-  data: Alert[];
-  rules: Rule[];
+/** All silences that have not ended. */
+export interface Silences {
+  data: SilenceView[];
 }
 
-/** One finished call, without content. */
-export interface CallRecord {
-  time: string;
-  id: string;
-  request_id: string;
-  key_id: string;
-  tier: string;
-  route: string;
-  model: string;
-  stream: boolean;
-  status: number;
-  outcome: string;
-  response_time: number;
-  time_to_first_token: number | null;
-  queue_time: number | null;
+/** What a key has used over a stretch of time. */
+export interface Spent {
+  calls: number;
+  total_tokens: number;
+  /** In ``currency`` of the settings; null: no model that it used has a price */
+  cost: number | null;
+}
+
+/** How this gateway process is, now. */
+export interface State {
+  status: "healthy" | "degraded" | "unhealthy";
+  version: string;
+  models: string[];
+  store: StoreState;
+  engine: EngineState;
+  upstreams: UpstreamView[];
+  in_flight: number;
+  in_flight_limit: number;
+  memory_mb: number;
+  /** The longest of the last five seconds */
+  event_loop_lag_seconds: number;
+  /** Since the start */
+  records_lost: number;
+  alerts_firing: number;
+}
+
+export interface StoreState {
+  status: "available" | "away";
+  /** Commands without an answer since the start */
+  failures: number;
+  /** Times that it went away since the start */
+  outages: number;
+}
+
+/**
+ * Figures over some calls. Averages and percentiles of times are of successful calls: a refusal is
+ * quick and a time-out long, and neither tells how long an answer takes.
+ */
+export interface Summary {
+  total: number;
+  successful: number;
+  /** The service's fault: status 500 and above */
+  failed: number;
+  /** The caller's: limits, filters, bad requests */
+  refused: number;
+  client_closed: number;
+  /** successful / (successful + failed) */
+  success_rate: number | null;
+  /** failed / total */
+  error_rate: number | null;
+  /** seconds, of successful calls */
+  average_response_time: number | null;
+  /** seconds, of successful calls */
+  p95_response_time: number | null;
+  /** seconds, of successful calls that streamed */
+  average_time_to_first_token: number | null;
+  /** seconds, of successful calls that streamed */
+  p95_time_to_first_token: number | null;
+  /** seconds, of calls whose engine tells it */
+  average_queue_time: number | null;
+  average_memory_mb: number | null;
+  average_gpu_memory_mb: number | null;
+  /** Mean over successful calls of output tokens a second */
+  average_tokens_per_second: number | null;
   input_tokens: number;
   output_tokens: number;
   cached_tokens: number;
   reasoning_tokens: number;
-  usage_estimated: boolean;
-  finish_reason: string;
-  input_length: number;
+  total_tokens: number;
+}
+
+/** What the keys of a tier may use. */
+export interface TierView {
+  windows: Window[];
+  max_tokens_cap: number;
+}
+
+/** Calls and tokens that the engines really read and wrote. */
+export interface Tokens {
+  calls: number;
+  prompt_tokens: number;
+  completion_tokens: number;
+  cached_tokens: number;
+  /** prompt_tokens + completion_tokens */
+  total_tokens: number;
+}
+
+/** Calls and tokens; limited and filtered calls are among the refused ones. */
+export interface Totals {
+  requests: number;
+  ok: number;
+  failed: number;
+  refused: number;
+  client_closed: number;
+  limited: number;
+  filtered: number;
+  input_tokens: number;
+  output_tokens: number;
+}
+
+export interface UpstreamView {
   upstream: string;
-  memory_mb: number;
-  gpu_memory_mb: number;
+  available: boolean;
+  in_flight: number;
 }
 
-/** Newest first. */
-export interface CallPage {
-  data: CallRecord[];
-  /** Empty while the store is away. */
-  cursor: string;
+/** By key, day and model. */
+export interface Usage {
+  /** The store is away: only what this process itself has seen */
+  degraded: boolean;
+  currency: string;
+  data: UsageRow[];
+  totals: UsageTotals;
+  unpriced_models: string[];
 }
 
+/** What a key has used and may still use. */
+export interface UsageReport {
+  requests_last_hour: number;
+  /** Of the tightest window */
+  remaining_requests: number;
+  /**
+   * When the oldest request in the tightest window expires: ISO 8601, UTC; null when nothing is
+   * counted
+   */
+  reset_time: string | null;
+  windows: WindowUsage[];
+  /** Its calls in flight in the process that answers */
+  in_flight: number;
+  /** How many there may be; 0: no limit of the tier */
+  max_in_flight: number;
+  /** Since midnight UTC */
+  today: Period;
+  all_time: Period;
+  /** The store is away: this process's own counts, not those of the others */
+  degraded: boolean;
+}
+
+/** What one key used of one model on one day (UTC). */
 export interface UsageRow {
   key_id: string;
+  /** Empty for a key that is not known any more */
   name: string;
   model: string;
   day: string;
@@ -231,41 +602,31 @@ export interface UsageRow {
   input_tokens: number;
   output_tokens: number;
   cached_tokens: number;
-  /** null: the model has no price. */
+  /** Null for a model without a price */
   cost: number | null;
 }
 
-export interface UsageTable {
-  currency: string;
-  data: UsageRow[];
-  totals: { calls: number; input_tokens: number; output_tokens: number; cost: number | null };
-  unpriced_models: string[];
+export interface UsageTotals {
+  calls: number;
+  input_tokens: number;
+  output_tokens: number;
+  /** Of the input tokens: from the prefix cache */
+  cached_tokens: number;
+  /** Sum of the rows that have one */
+  cost: number | null;
 }
 
-export interface ErrorBody {
-  error: { message: string; code: string; param: string | null };
+/** A sliding window: at most ``limit`` requests in any ``seconds`` long stretch of time. */
+export interface Window {
+  limit: number;
+  seconds: number;
 }
 
-export interface ChatMessage {
-  role: "system" | "user" | "assistant";
-  content: string;
-}
-
-export interface ChatRequest {
-  model: string;
-  messages: ChatMessage[];
-  temperature: number;
-  top_p: number;
-  max_tokens: number;
-  stream: true;
-  stream_options: { include_usage: true };
-}
-
-/** One event of a streamed chat answer, or the error that ends it. */
-export interface ChatChunk extends Partial<ErrorBody> {
-  choices?: {
-    delta: { content?: string | null; reasoning?: string | null };
-    finish_reason: string | null;
-  }[];
-  usage?: { prompt_tokens: number; completion_tokens: number } | null;
+/** One limit of the caller's tier. */
+export interface WindowUsage {
+  limit: number;
+  seconds: number;
+  remaining: number;
+  /** Until its oldest request leaves; 0 when empty */
+  reset_seconds: number;
 }

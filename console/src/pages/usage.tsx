@@ -1,6 +1,6 @@
 import type { JSX } from "preact";
 import { ask } from "../api/client";
-import type { KeyView, OwnUsage, Tokens } from "../api/types";
+import type { KeyView, Tokens, UsageReport, WindowUsage } from "../api/types";
 import { compact, count, date, duration, stretch } from "../lib/format";
 import { usePoll } from "../lib/poll";
 import { self } from "../state/session";
@@ -12,7 +12,7 @@ import { TableFrame } from "../ui/table-frame";
 
 /** What the signed-in key has used and may still use. */
 export function UsagePage(): JSX.Element {
-  const usage = usePoll((signal) => ask<OwnUsage>("/v1/usage", { signal }), 4, []);
+  const usage = usePoll((signal) => ask<UsageReport>("/v1/usage", { signal }), 4, []);
   const key = self.value;
   const now = usage.data;
   return (
@@ -57,7 +57,7 @@ function about(key: KeyView): string {
   return `Key ${key.name}, tier ${key.tier}, ${models}${until}. Days are UTC's.`;
 }
 
-function Meter(window: OwnUsage["windows"][number]): JSX.Element {
+function Meter(window: WindowUsage): JSX.Element {
   const used = window.limit - window.remaining;
   return (
     <li>

@@ -3,7 +3,7 @@
 
 import { computed, effect, signal } from "@preact/signals";
 import { ask, reachable } from "../api/client";
-import type { OwnUsage, State } from "../api/types";
+import type { State, UsageReport } from "../api/types";
 import { isOperator, noticeRefusal, self } from "./session";
 
 const CALM = 5_000; // ms between two looks
@@ -36,7 +36,7 @@ async function look(): Promise<void> {
       state.value = await ask<State>("/v1/monitoring/state");
       storeAway.value = state.value.store.status !== "available";
     } else {
-      storeAway.value = (await ask<OwnUsage>("/v1/usage")).degraded;
+      storeAway.value = (await ask<UsageReport>("/v1/usage")).degraded;
     }
   } catch (error) {
     noticeRefusal(error);

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import APIRouter, Depends, Response
-from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 
-from gemma_gateway.admin.health import Health
+from gemma_gateway.admin.health import Health, HealthReport
 from gemma_gateway.admin.own import Own
 from gemma_gateway.api.auth import Auth
 from gemma_gateway.core.call import Principal
@@ -19,6 +19,43 @@ from gemma_gateway.core.usage_report import UsageReport
 STARTED = int(time.time())
 
 
+class ModelView(BaseModel):
+    """One model."""
+
+    id: str
+    object: Literal["model"] = "model"
+    type: Literal["model"] = "model"
+    display_name: str
+    created: int
+    owned_by: str
+
+    @classmethod
+    def of(cls, name: str) -> ModelView:
+        """The view of a served model."""
+        return cls(id=name, display_name=name, created=STARTED, owned_by="google")
+
+
+class ModelList(BaseModel):
+    """The models that a key may use."""
+
+    object: Literal["list"] = "list"
+    data: list[ModelView]
+    has_more: bool
+    first_id: str | None
+    last_id: str | None
+
+
+class Probe(BaseModel):
+    """What an orchestrator asks for; the HTTP status says the same."""
+
+    status: Literal["alive", "ready", "not ready"]
+
+
+def _failing(model: type[BaseModel], text: str) -> dict[int | str, dict[str, Any]]:
+    """The answer with status 503 of a route, which has the same shape as its good one."""
+    return {503: {"model": model, "description": text}}
+
+
 def router(auth: Auth, own: Own, health: Health, metrics: Callable[[], bytes]) -> APIRouter:
     """Routes over the gateway's own state; ``metrics`` renders them."""
     routes = APIRouter()
@@ -26,23 +63,22 @@ def router(auth: Auth, own: Own, health: Health, metrics: Callable[[], bytes]) -
     caller = auth.any_caller
 
     @routes.get("/v1/models", tags=["models"])
-    async def list_models(principal: Principal = Depends(caller)) -> dict[str, Any]:
+    async def list_models(principal: Principal = Depends(caller)) -> ModelList:
         """Models that this key may use, in a shape that OpenAI and Anthropic clients both read."""
-        data = [_model(name) for name in own.models(principal)]
-        return {
-            "object": "list",
-            "data": data,
-            "has_more": False,
-            "first_id": data[0]["id"] if data else None,
-            "last_id": data[-1]["id"] if data else None,
-        }
+        names = own.models(principal)
+        return ModelList(
+            data=[ModelView.of(name) for name in names],
+            has_more=False,
+            first_id=names[0] if names else None,
+            last_id=names[-1] if names else None,
+        )
 
     @routes.get("/v1/models/{model:path}", tags=["models"])
-    async def retrieve_model(model: str, principal: Principal = Depends(caller)) -> dict[str, Any]:
+    async def retrieve_model(model: str, principal: Principal = Depends(caller)) -> ModelView:
         """One model."""
         if model not in own.models(principal):
             raise GatewayError(Code.MODEL_NOT_FOUND, param="model")
-        return _model(model)
+        return ModelView.of(model)
 
     @routes.get("/v1/usage", tags=["usage"])
     async def usage(principal: Principal = Depends(caller)) -> UsageReport:
@@ -50,22 +86,27 @@ def router(auth: Auth, own: Own, health: Health, metrics: Callable[[], bytes]) -
         return await own.usage(principal)
 
     @routes.get("/health/live", tags=["health"])
-    async def live() -> dict[str, str]:
+    async def live() -> Probe:
         """The process runs and its event loop turns."""
-        return {"status": "alive"}
+        return Probe(status="alive")
 
-    @routes.get("/health/ready", tags=["health"])
-    async def ready() -> JSONResponse:
+    @routes.get(
+        "/health/ready", tags=["health"], responses=_failing(Probe, "No new calls should come here")
+    )
+    async def ready(response: Response) -> Probe:
         """200 when new calls should come here, else 503."""
         if await health.ready():
-            return JSONResponse({"status": "ready"})
-        return JSONResponse({"status": "not ready"}, 503)
+            return Probe(status="ready")
+        response.status_code = 503
+        return Probe(status="not ready")
 
-    @routes.get("/health", tags=["health"])
-    async def whole_health() -> JSONResponse:
+    @routes.get("/health", tags=["health"], responses=_failing(HealthReport, "Unhealthy"))
+    async def whole_health(response: Response) -> HealthReport:
         """A real 10-token generation, cached for some seconds, with the state of the parts."""
         report = await health.report()
-        return JSONResponse(report, 503 if report["status"] == "unhealthy" else 200)
+        if report.status == "unhealthy":
+            response.status_code = 503
+        return report
 
     @routes.get("/metrics", tags=["metrics"], response_class=Response)
     async def all_metrics() -> Response:
@@ -73,14 +114,3 @@ def router(auth: Auth, own: Own, health: Health, metrics: Callable[[], bytes]) -
         return Response(metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     return routes
-
-
-def _model(name: str) -> dict[str, Any]:
-    return {
-        "id": name,
-        "object": "model",
-        "type": "model",
-        "display_name": name,
-        "created": STARTED,
-        "owned_by": "google",
-    }

@@ -1,10 +1,9 @@
 import type { JSX } from "preact";
-import type { CallRecord } from "../../api/types";
+import type { CallView } from "../../api/types";
 import { count, decimal, duration, moment, UNKNOWN } from "../../lib/format";
 
 /** All that is known of a call. */
-export function Details({ call }: { call: CallRecord }): JSX.Element {
-  const rate = call.response_time > 0 ? call.output_tokens / call.response_time : 0;
+export function Details({ call }: { call: CallView }): JSX.Element {
   const facts: [string, string][] = [
     ["Ended", moment(call.time)],
     ["Status", `${call.status} ${call.outcome}`],
@@ -15,7 +14,7 @@ export function Details({ call }: { call: CallRecord }): JSX.Element {
     ["Finish reason", call.finish_reason || UNKNOWN],
     ["Answered by", call.upstream || UNKNOWN],
     ["Waited in the engine", duration(call.queue_time)],
-    ["Tokens per second", rate > 0 ? decimal(rate) : UNKNOWN],
+    ["Tokens per second", call.tokens_per_second ? decimal(call.tokens_per_second) : UNKNOWN],
     ["Cached tokens", count(call.cached_tokens)],
     ["Reasoning tokens", count(call.reasoning_tokens)],
     ["Characters in", count(call.input_length)],

@@ -1,7 +1,7 @@
 // The live log: the newest calls, kept up by a cursor.
 
 import { ask } from "../../api/client";
-import type { CallPage, CallRecord } from "../../api/types";
+import type { Calls, CallView } from "../../api/types";
 
 const KEPT = 500; // calls that the page holds
 const PAGE = 200; // calls in one answer
@@ -9,7 +9,7 @@ const MOST_PAGES = 5; // answers read in one turn; what lies before them is pass
 
 /** What was read so far: newest first, and where to read on. */
 export interface Feed {
-  calls: readonly CallRecord[];
+  calls: readonly CallView[];
   cursor: string;
 }
 
@@ -21,13 +21,13 @@ export const EMPTY: Feed = { calls: [], cursor: "" };
  */
 export async function readOn(feed: Feed, signal: AbortSignal): Promise<Feed> {
   if (feed.cursor === "") {
-    const newest = await ask<CallPage>(`/v1/monitoring/calls?limit=${PAGE}`, { signal });
+    const newest = await ask<Calls>(`/v1/monitoring/calls?limit=${PAGE}`, { signal });
     return { calls: newest.data, cursor: newest.cursor };
   }
   let { calls, cursor } = feed;
   for (let turn = 0; turn < MOST_PAGES; turn++) {
     const path = `/v1/monitoring/calls?limit=${PAGE}&after=${encodeURIComponent(cursor)}`;
-    const next = await ask<CallPage>(path, { signal });
+    const next = await ask<Calls>(path, { signal });
     calls = [...next.data, ...calls].slice(0, KEPT);
     cursor = next.cursor;
     if (next.data.length < PAGE || cursor === "") break;
@@ -38,14 +38,14 @@ export async function readOn(feed: Feed, signal: AbortSignal): Promise<Feed> {
 export type Kind = "all" | "ok" | "refused" | "failed";
 
 /** What a call's outcome amounts to. */
-export function kind(call: CallRecord): "ok" | "refused" | "failed" | "left" {
+export function kind(call: CallView): "ok" | "refused" | "failed" | "left" {
   if (call.outcome === "ok") return "ok";
   if (call.outcome === "client_closed") return "left";
   return call.status >= 500 ? "failed" : "refused";
 }
 
 /** The calls that fit: by kind, and by words that their names contain. */
-export function matching(calls: readonly CallRecord[], wanted: Kind, text: string): CallRecord[] {
+export function matching(calls: readonly CallView[], wanted: Kind, text: string): CallView[] {
   const words = text.toLowerCase().split(/\s+/).filter(Boolean);
   return calls.filter((call) => {
     if (wanted !== "all" && kind(call) !== wanted) return false;

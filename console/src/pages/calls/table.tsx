@@ -1,7 +1,7 @@
 import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
 import { Fragment } from "preact";
-import type { CallRecord } from "../../api/types";
+import type { CallView } from "../../api/types";
 import { clock, count, duration, shortId, UNKNOWN, words } from "../../lib/format";
 import { Columns } from "../../ui/columns";
 import { Icon } from "../../ui/icons";
@@ -13,7 +13,7 @@ const TONES = { ok: "good", refused: "warn", failed: "bad", left: "idle" } as co
 const SHOWN = 200; // rows drawn at once
 
 interface Props {
-  calls: CallRecord[];
+  calls: CallView[];
   /** Whether calls are hidden by the filter. */
   filtered: boolean;
 }
@@ -51,7 +51,7 @@ export function CallTable({ calls, filtered }: Props): JSX.Element {
   );
 }
 
-function Row(props: { call: CallRecord; open: boolean; onToggle: () => void }): JSX.Element {
+function Row(props: { call: CallView; open: boolean; onToggle: () => void }): JSX.Element {
   const { call, open, onToggle } = props;
   return (
     <Fragment>

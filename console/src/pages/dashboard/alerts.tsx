@@ -1,6 +1,6 @@
 import type { JSX } from "preact";
 import { ask } from "../../api/client";
-import type { Alert, Alerts, Rule, Silence } from "../../api/types";
+import type { AlertsReport, AlertView, RuleView, SilenceView } from "../../api/types";
 import { useAction } from "../../lib/action";
 import { ago, moment, words } from "../../lib/format";
 import { usePoll } from "../../lib/poll";
@@ -16,7 +16,13 @@ const SILENCES = [
 const PAST = 8; // resolved alerts that are listed
 
 /** What is wrong now, to stand above everything else. */
-export function Firing({ alerts, changed }: { alerts: Alerts; changed: () => void }): JSX.Element {
+export function Firing({
+  alerts,
+  changed,
+}: {
+  alerts: AlertsReport;
+  changed: () => void;
+}): JSX.Element {
   const firing = alerts.data.filter((alert) => alert.state === "firing");
   return (
     <ul class="alert-list firing" aria-label="Firing alerts">
@@ -28,7 +34,7 @@ export function Firing({ alerts, changed }: { alerts: Alerts; changed: () => voi
 }
 
 /** What fired before, and every rule in plain words. */
-export function AlertHistory({ alerts }: { alerts: Alerts }): JSX.Element {
+export function AlertHistory({ alerts }: { alerts: AlertsReport }): JSX.Element {
   const past = alerts.data.filter((alert) => alert.state === "resolved").slice(0, PAST);
   const fires = alerts.data.some((alert) => alert.state === "firing");
   return (
@@ -49,7 +55,7 @@ export function AlertHistory({ alerts }: { alerts: Alerts }): JSX.Element {
   );
 }
 
-function AlertItem({ alert, changed }: { alert: Alert; changed?: () => void }): JSX.Element {
+function AlertItem({ alert, changed }: { alert: AlertView; changed?: () => void }): JSX.Element {
   const firing = alert.state === "firing";
   const labels = Object.entries(alert.labels).map(([name, value]) => `${name} ${value}`);
   return (
@@ -115,7 +121,7 @@ function SilenceMenu({ rule, changed }: { rule: string; changed: () => void }): 
 function Silences({ fires }: { fires: string }): JSX.Element | null {
   const ending = useAction();
   const read = usePoll(
-    (signal) => ask<{ data: Silence[] }>("/v1/monitoring/alerts/silences", { signal }),
+    (signal) => ask<{ data: SilenceView[] }>("/v1/monitoring/alerts/silences", { signal }),
     30,
     [fires],
   );
@@ -157,7 +163,7 @@ function Silences({ fires }: { fires: string }): JSX.Element | null {
   );
 }
 
-function Rules({ rules }: { rules: Rule[] }): JSX.Element {
+function Rules({ rules }: { rules: RuleView[] }): JSX.Element {
   return (
     <details class="rules">
       <summary>All {rules.length} rules</summary>

@@ -1,7 +1,7 @@
 import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
 import { ask } from "../../api/client";
-import type { Alerts, Performance, Range, Series } from "../../api/types";
+import type { AlertsReport, Performance, Series } from "../../api/types";
 import { usePoll } from "../../lib/poll";
 import { ErrorNotice } from "../../ui/notice";
 import { PageHead } from "../../ui/page-head";
@@ -11,6 +11,8 @@ import { Breakdown } from "./breakdown";
 import { Headline } from "./headline";
 import { Parts } from "./parts";
 import { Plots } from "./plots";
+
+type Range = Series["range"];
 
 const RANGES = [
   ["1h", "1 hour"],
@@ -41,7 +43,7 @@ export function DashboardPage(): JSX.Element {
     [chosen],
   );
 
-  const alerts = usePoll((signal) => ask<Alerts>("/v1/monitoring/alerts", { signal }), 5, []);
+  const alerts = usePoll((signal) => ask<AlertsReport>("/v1/monitoring/alerts", { signal }), 5, []);
 
   return (
     <>

@@ -1,5 +1,5 @@
 import type { JSX } from "preact";
-import type { Percentiles, Point, Series } from "../../api/types";
+import type { Point, Quantiles, Series } from "../../api/types";
 import { compact, count, duration } from "../../lib/format";
 import { type Line, Plot } from "../../ui/plot";
 
@@ -95,7 +95,7 @@ function percent(value: number | null | undefined): string {
   return value === null || value === undefined ? "–" : `${Math.round(value * 1000) / 10}%`;
 }
 
-function percentiles(points: Point[], of: (point: Point) => Percentiles): Line[] {
+function percentiles(points: Point[], of: (point: Point) => Quantiles): Line[] {
   return PERCENTILES.map(([name, tone, dash]) => ({
     label: name,
     tone,
@@ -112,7 +112,7 @@ function totals(lines: Line[]): string {
   return `In the whole range ${parts.join(", ")}.`;
 }
 
-function highest(points: Point[], of: (point: Point) => Percentiles): string {
+function highest(points: Point[], of: (point: Point) => Quantiles): string {
   const values = points.map((point) => of(point).p95).filter((value) => value !== null);
   return values.length === 0
     ? "Nothing was measured."

@@ -2,7 +2,7 @@ import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
 import { useId } from "preact/hooks";
 import { ask } from "../../api/client";
-import type { KeyDraft, KeyView, NewKey, TierView, Window } from "../../api/types";
+import type { KeyChange, KeyView, KeyWithSecret, TierView, Window } from "../../api/types";
 import { useAction } from "../../lib/action";
 import { count, stretch } from "../../lib/format";
 import { Dialog } from "../../ui/dialog";
@@ -15,8 +15,11 @@ interface Props {
   /** The key to edit; none: a new one. */
   subject?: KeyView;
   onClose: () => void;
-  onDone: (made?: NewKey) => void;
+  onDone: (made?: KeyWithSecret) => void;
 }
+
+/** What may be set of a key. */
+type KeyDraft = Pick<KeyView, keyof KeyChange & keyof KeyView>;
 
 function initial(subject: KeyView | undefined, tiers: Props["tiers"]): KeyDraft {
   if (subject) {
@@ -43,7 +46,7 @@ export function KeyForm({ tiers, models, subject, onClose, onDone }: Props): JSX
       await ask(`/v1/keys/${subject.id}`, { method: "PATCH", body });
       onDone();
     } else {
-      onDone(await ask<NewKey>("/v1/keys", { method: "POST", body }));
+      onDone(await ask<KeyWithSecret>("/v1/keys", { method: "POST", body }));
     }
   }
 

@@ -1,7 +1,7 @@
 import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
 import { ask } from "../../api/client";
-import type { KeyList, KeyView, ModelList, NewKey } from "../../api/types";
+import type { KeyList, KeyView, KeyWithSecret, ModelList } from "../../api/types";
 import { usePoll } from "../../lib/poll";
 import { Icon } from "../../ui/icons";
 import { ErrorNotice } from "../../ui/notice";
@@ -16,7 +16,7 @@ import { KeyTable } from "./table";
 type Open =
   | { kind: "create" }
   | { kind: "edit" | "rotate" | "revoke"; key: KeyView }
-  | { kind: "secret"; made: NewKey };
+  | { kind: "secret"; made: KeyWithSecret };
 
 export function KeysPage(): JSX.Element {
   const pages = useSignal(1);
@@ -28,7 +28,7 @@ export function KeysPage(): JSX.Element {
     open.value = null;
   }
 
-  function changed(made?: NewKey): void {
+  function changed(made?: KeyWithSecret): void {
     open.value = made ? { kind: "secret", made } : null;
     keys.again();
   }

@@ -1,7 +1,7 @@
 import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
 import { ask } from "../../api/client";
-import type { KeyView, NewKey } from "../../api/types";
+import type { KeyView, KeyWithSecret } from "../../api/types";
 import { useAction } from "../../lib/action";
 import { Dialog } from "../../ui/dialog";
 import { ErrorNotice } from "../../ui/notice";
@@ -16,7 +16,7 @@ const GRACES = [
 interface Props {
   subject: KeyView;
   onClose: () => void;
-  onDone: (made: NewKey) => void;
+  onDone: (made: KeyWithSecret) => void;
 }
 
 /** A new secret for the same key; the old one goes on for a while, so that nobody is cut off. */
@@ -26,7 +26,7 @@ export function RotateDialog({ subject, onClose, onDone }: Props): JSX.Element {
 
   async function rotate(): Promise<void> {
     const body = { grace_seconds: grace.peek() };
-    onDone(await ask<NewKey>(`/v1/keys/${subject.id}/rotate`, { method: "POST", body }));
+    onDone(await ask<KeyWithSecret>(`/v1/keys/${subject.id}/rotate`, { method: "POST", body }));
   }
 
   return (

@@ -1,5 +1,5 @@
 import type { JSX } from "preact";
-import type { NewKey } from "../../api/types";
+import type { KeyWithSecret } from "../../api/types";
 import { CopyButton } from "../../ui/copy-button";
 import { Dialog } from "../../ui/dialog";
 
@@ -8,7 +8,7 @@ export function SecretDialog({
   made,
   onClose,
 }: {
-  made: NewKey;
+  made: KeyWithSecret;
   onClose: () => void;
 }): JSX.Element {
   return (

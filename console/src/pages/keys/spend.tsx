@@ -1,7 +1,7 @@
 import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
 import { ask, send } from "../../api/client";
-import type { UsageRow, UsageTable } from "../../api/types";
+import type { Usage, UsageRow } from "../../api/types";
 import { useAction } from "../../lib/action";
 import { compact, count, money, shortId, UNKNOWN } from "../../lib/format";
 import { usePoll } from "../../lib/poll";
@@ -32,7 +32,7 @@ export function SpendSection(): JSX.Element {
   const days = useSignal<Days>("7");
   const download = useAction();
   const usage = usePoll(
-    (signal) => ask<UsageTable>(`/v1/monitoring/usage?days=${days.value}`, { signal }),
+    (signal) => ask<Usage>(`/v1/monitoring/usage?days=${days.value}`, { signal }),
     10,
     [days.value],
   );
@@ -102,7 +102,7 @@ function grouped(rows: UsageRow[], by: (row: UsageRow) => string): Map<string, S
   return found;
 }
 
-function SpendPlot({ table, days }: { table: UsageTable; days: number }): JSX.Element {
+function SpendPlot({ table, days }: { table: Usage; days: number }): JSX.Element {
   const priced = table.totals.cost !== null;
   const value = (sums: Sums | undefined): number =>
     sums === undefined ? 0 : priced ? sums.cost : sums.input_tokens + sums.output_tokens;
@@ -147,7 +147,7 @@ function lastDays(days: number): string[] {
   );
 }
 
-function SpendTable({ table }: { table: UsageTable }): JSX.Element {
+function SpendTable({ table }: { table: Usage }): JSX.Element {
   const rows = [...grouped(table.data, (row) => `${row.key_id}/${row.model}`)].map(
     ([place, sums]) => {
       const first = table.data.find((row) => `${row.key_id}/${row.model}` === place);

@@ -1,9 +1,8 @@
 // The conversation of this tab: kept in memory while one looks at other pages, and nowhere else.
 
 import { batch, effect, type Signal, signal } from "@preact/signals";
-import { chat } from "../../api/chat";
+import { type ChatMessage, type ChatRequest, chat } from "../../api/chat";
 import { ApiError, Away, aborted } from "../../api/errors";
-import type { ChatMessage, ChatRequest } from "../../api/types";
 import { noticeRefusal, self } from "../../state/session";
 
 /** How an answer stands, and what it took. Times are seconds. */

@@ -1,7 +1,7 @@
 // The same call from elsewhere. The key is named by a variable, never written out.
 
+import type { ChatRequest } from "../../api/chat";
 import { BASE } from "../../api/client";
-import type { ChatRequest } from "../../api/types";
 
 export type Language = "curl" | "python" | "javascript";
 
