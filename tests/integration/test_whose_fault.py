@@ -166,10 +166,16 @@ async def test_the_sdks_do_not_sleep_through_a_long_wait(engine: Engine, tmp_pat
     with Gateway(tmp_path, upstreams=engine.url + "/v1", requests_per_hour=1) as gateway:
         await post(gateway, "chat", ask("chat", "echo: hi"))
         text: Any = [{"role": "user", "content": "hi"}]
-        async with openai.AsyncOpenAI(base_url=gateway.url + "/v1", api_key=KEY) as client:
+        async with (
+            asyncio.timeout(300),  # it would sleep for an hour
+            openai.AsyncOpenAI(base_url=gateway.url + "/v1", api_key=KEY) as client,
+        ):
             with pytest.raises(openai.RateLimitError):
                 await client.chat.completions.create(model="", messages=text)
-        async with anthropic.AsyncAnthropic(base_url=gateway.url, api_key=KEY) as other:
+        async with (
+            asyncio.timeout(300),
+            anthropic.AsyncAnthropic(base_url=gateway.url, api_key=KEY) as other,
+        ):
             with pytest.raises(anthropic.RateLimitError):
                 await other.messages.create(model="gemma-3-270m", max_tokens=9, messages=text)
         metrics = await get(gateway, "/metrics")

@@ -60,6 +60,7 @@ class RequestWindows:
             raise GatewayError(
                 Code.RATE_LIMIT_EXCEEDED,
                 f"Rate limit exceeded; try again in {headers.get('retry-after', '1')} seconds.",
+                headers=dict(headers),  # the error knows by them whether a retry is worth it
             )
         call.notes[Admission] = admission
 
