@@ -128,6 +128,7 @@ class Gateway:
             return await self._delivery.deliver(call, client, reply)
         finally:
             answer.upstream, answer.queue_time = request.tally.server, request.tally.queue_time()
+            asked.data = b""  # whoever keeps the call a while has the body already
             if reply is not None:
                 await reply.abort()
             if answer.usage is None and call.dialect.charged:
