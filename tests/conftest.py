@@ -28,8 +28,9 @@ def pytest_configure() -> None:
     """Ctrl-C is tested, too: a runner in the background hands on that it is ignored."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     # An engine in this process sets PYTHONSAFEPATH, which children would inherit.
-    root = str(Path(__file__).parents[1] / "app")
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
+    root = Path(__file__).parents[1]
+    paths = (str(root), str(root / "app"), os.environ.get("PYTHONPATH"))
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
 
 
 def absent(what: str) -> NoReturn:

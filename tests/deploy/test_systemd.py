@@ -126,7 +126,7 @@ def test_gateway_runs_as_the_sandbox_would_have_it(tmp_path: Path, engine: Engin
     confined = ["setpriv", "--no-new-privs", "--bounding-set=-all", "--inh-caps=-all"]
     confined += [sys.executable, "-c", start]
     gateway = Gateway(tmp_path, upstreams=engine.url + "/v1")
-    gateway._command = confined
+    gateway._command = ["-c", f"import os; os.execvp('setpriv', {confined!r})"]
     with gateway:
         status = Path(f"/proc/{gateway.pid}/status").read_text()
         assert re.search(r"^NoNewPrivs:\t1$", status, re.M)
