@@ -491,7 +491,7 @@ async def test_the_store_away_is_told_once_by_all_and_its_end_too(
 
 
 async def away(gateway: Gateway) -> bool:
-    """Whether a gateway says by itself that the store is away."""
+    """Whether a gateway says by itself that the store is unavailable."""
     status, report = await api(gateway)
     rules = {rule["name"]: rule["state"] for rule in report["rules"]}
     found = [(a["rule"], a["state"]) for a in report["data"]]

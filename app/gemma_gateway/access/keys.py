@@ -277,7 +277,7 @@ def _read_private(path: Path) -> str:
         mode = stat.S_IMODE(os.fstat(file).st_mode)
         if os.name == "posix" and mode & 0o077:
             raise PermissionError(
-                f"{path} holds an API key but others may open it (mode {mode:04o}): "
+                f"{path} holds an API key but others can open it (mode {mode:04o}): "
                 f"run chmod 600 {path}, or delete it for a new key"
             )
         key = content.read(MAX_HEADER_BYTES).strip()

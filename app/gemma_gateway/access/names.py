@@ -25,7 +25,7 @@ class Names:
         """Names by id, without those of keys that are not known any more.
 
         Raises:
-            StoreError: the store is away.
+            StoreError: the store is unavailable.
         """
         found = {key_id: self._fixed[key_id] for key_id in key_ids if key_id in self._fixed}
         others = [key_id for key_id in key_ids if key_id not in found]

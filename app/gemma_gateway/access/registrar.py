@@ -27,7 +27,7 @@ PAUSES = (0.1, 0.4)  # seconds before the store is asked again: an operator wait
 MAX_EARLIER = 8  # replaced secrets that may work at the same time
 TELL_SECONDS = 30 * 86_400  # how long a secret that is over is told so; then it is nobody's
 REVOKED_SECONDS = 40 * 86_400  # how long a revoked key is listed, as long as its days' usage
-UNSURE = "The key store doesn't answer. Whether the change was made can't be said; look again."
+UNSURE = "The key store doesn't answer. The change may or may not have been made: check the list."
 
 T = TypeVar("T")
 audit = logging.getLogger("gateway.audit")
@@ -192,7 +192,7 @@ class Registrar:
             if made.key == row.key or await self._written(made, row):
                 self._runtime.forget(key_id)
                 return made.key
-        raise GatewayError(Code.KEY_CONFLICT, "Others are changing this key; try again.")
+        raise GatewayError(Code.KEY_CONFLICT, "Someone else is changing this key; try again.")
 
     async def _written(self, made: Edit, row: Row) -> bool:
         return await _asked(
@@ -207,7 +207,9 @@ class Registrar:
         if key.expires is None or (before is not None and key.expires == before.expires):
             return
         if key.expires <= self._clock():
-            raise GatewayError(Code.VALIDATION_ERROR, "This is not in the future.", param="expires")
+            raise GatewayError(
+                Code.VALIDATION_ERROR, "This time isn't in the future.", param="expires"
+            )
 
     @staticmethod
     def _tell(what: str, by: Principal, key: StoredKey, **more: object) -> None:

@@ -54,8 +54,8 @@ class RuntimeKeys:
     ``POLL_SECONDS``, and changes that were made while it was away are told when it is back. So a
     known key costs no round trip, and every gateway hears of a revoked one within two seconds.
 
-    While the store is away, known keys go on working for ``stale_seconds``; of unknown ones it
-    can't be said whether they are valid, and their callers are told so.
+    While the store is unavailable, known keys go on working for ``stale_seconds``; of unknown ones
+    it can't be said whether they are valid, and their callers are told so.
 
     Args:
         table: the keys in the store.
@@ -86,7 +86,7 @@ class RuntimeKeys:
         self._tiers: dict[str, Tier] = {}
         self._seen: int | None = None  # number of the last change that was taken in
         self._confirmed = time.monotonic()  # when the store last told of changes
-        failure = "following the changes of keys failed"
+        failure = "could not follow key changes"
         self._following = Periodic(self._keep_up, POLL_SECONDS, failure)
         self.lookups = 0
 
@@ -176,7 +176,7 @@ class RuntimeKeys:
         """Take in what has changed since the last time.
 
         Raises:
-            StoreError: the store is away.
+            StoreError: the store is unavailable.
         """
         more = True
         while more:
@@ -198,7 +198,7 @@ class RuntimeKeys:
             await self._reread()
         except StoreError:
             if self._secrets and self.unconfirmed > self._stale_seconds:
-                log.warning("run-time keys forgotten: unconfirmed for too long")
+                log.warning("forgot the run-time keys: unconfirmed for too long")
                 self._forget_all()
 
     async def _reread(self) -> None:

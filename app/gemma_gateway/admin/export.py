@@ -30,7 +30,7 @@ Source = Callable[[], AsyncIterator[Any]]
 class Export:
     """Writes what is kept, a page of the store at a time: no size of it matters for the memory.
 
-    While the store is away this process's own part is written, and marked as ``degraded``.
+    While the store is unavailable this process's own part is written, and marked as ``degraded``.
 
     Args:
         journal: records and sums.
@@ -146,7 +146,8 @@ class _Seen:
     async def all_of(
         self, rows: AsyncIterator[Any], instead: AsyncIterator[Any]
     ) -> AsyncIterator[Any]:
-        """The rows, as far as they come; ``instead`` where the store is away from the start."""
+        """The rows, as far as they come; ``instead`` where the store is unavailable from the
+        start."""
         begun = False
         try:
             async for row in rows:

@@ -84,7 +84,7 @@ class KeyAdmin:
         return KeyList(data=data, cursor=data[-1].id if more else None, tiers=self._tiers)
 
     async def own(self, principal: Principal) -> KeyView:
-        """The key that a caller calls with; its usage isn't told while the store is away.
+        """The key that a caller calls with; its usage isn't told while the store is unavailable.
 
         Raises:
             GatewayError: KEY_STORE_UNAVAILABLE, where this process hardly knows the key itself.

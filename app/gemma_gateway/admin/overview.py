@@ -126,7 +126,7 @@ class Overview:
             version=__version__,
             models=list(engine.models()),
             store=StoreState(
-                status="available" if store.available else "away",
+                status="available" if store.available else "unavailable",
                 failures=store.failures,
                 outages=store.outages,
             ),

@@ -38,7 +38,7 @@ def watch(
     )
     show(
         "gateway_store_outages_total",
-        "Times that the limiter's script stopped to work on Redis.",
+        "Times the limiter's script stopped working on Redis.",
         lambda: store.outages,
     )
     show(
@@ -48,7 +48,7 @@ def watch(
     )
     show(
         "gateway_records_lost_total",
-        "Records of calls dropped because the store was away for too long.",
+        "Records of calls dropped because the store was unavailable for too long.",
         lambda: journal.lost,
     )
     show(
@@ -81,12 +81,12 @@ def watch_keys(metrics: Metrics, keys: RuntimeKeys) -> None:
     metrics.watch("gateway_keys_known", "Secrets known in this process.", lambda: len(keys))
     metrics.watch(
         "gateway_key_lookups_total",
-        "Secrets that calls had to ask the store for.",
+        "Secrets that calls had to look up in the store.",
         lambda: keys.lookups,
     )
     metrics.watch(
         "gateway_keys_unconfirmed_seconds",
-        "Since the store last told of changed keys; usually one or two.",
+        "Seconds since the store last reported changed keys; usually one or two.",
         lambda: keys.unconfirmed,
     )
 

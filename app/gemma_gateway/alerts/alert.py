@@ -27,7 +27,7 @@ class Alert(msgspec.Struct, frozen=True, omit_defaults=True):
         value: last one that was out of bounds, in the kind's unit.
         threshold: of the rule.
         message: what is wrong, as a sentence.
-        upstream: the server that it is about; empty: none.
+        upstream: the server it is about; empty: none.
         started: when it fired, seconds since the epoch; 0: not yet.
         good_since: since when it is within bounds again, seconds since the epoch; 0: it isn't.
         resolved: when it was over, seconds since the epoch; 0: not yet.

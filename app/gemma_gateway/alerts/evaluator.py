@@ -40,7 +40,7 @@ class Evaluator:
         self._cursor = ""
 
     async def follow(self) -> bool:
-        """Read the calls since the last time; False while the store is away."""
+        """Read the calls since the last time; False while the store is unavailable."""
         if not self._cursor:
             found = await self._journal.look(BACKLOG)
             if found.degraded:

@@ -44,7 +44,7 @@ class Kind:
         """When the rule is out of bounds."""
         text = f"{self._subject(rule, ' one engine server')} {self._bound(rule)}"
         if rule.seconds is not None:
-            text += f" ({rule.calls} calls at least)"
+            text += f" (at least {rule.calls} calls)"
         return f"{text}, for {rule.for_seconds:g} s" if rule.for_seconds else text
 
     def message(self, rule: Rule, upstream: str, value: float) -> str:
@@ -116,7 +116,7 @@ KINDS: dict[KindName, Kind] = {
     ),
     # Measured by alerts.outage in each process: where there is no store, there are no records.
     "store_away": Kind(
-        "time that Redis has not served this gateway", "",
+        "time since Redis last served this gateway", "",
         "s", "above", lambda r: False, lambda r: None,
     ),
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""The one alert that can't be kept in the store: that the store is away, or refuses.
+"""The one alert that can't be kept in the store: that the store is unavailable, or refuses.
 
 Each process looks by itself. What it tells has an id that all processes make alike, from the
 generation that they read from the store before, so that a receiver knows repetitions. The process

@@ -98,5 +98,5 @@ class Postman:
             seconds = pause(self._settings.retry_seconds, failed.attempts)
             return "retry", text(failed), int(seconds * 1000)
         self.results["dead"] += 1
-        log.warning("gave up telling webhook %s of %s: %s", delivery.webhook, delivery.id, error)
+        log.warning("gave up notifying webhook %s of %s: %s", delivery.webhook, delivery.id, error)
         return "dead", text(DeadLetter(failed, error, time.time())), MOST_DEAD

@@ -153,7 +153,7 @@ class Alerts:
         """Have what is known here shown among the metrics."""
         metrics.watch_each(
             "gateway_alerts_firing",
-            "Alerts that fire now; every gateway shows those of all.",
+            "Alerts firing now; every gateway shows those of all gateways.",
             "severity",
             self._by_severity,
         )

@@ -88,7 +88,7 @@ class Server(uvicorn.Server):
         elif number == signal.SIGTERM and grace:
             self._parts.leave()
             BoundedHttp.leaving = True
-            log.logger.info("not ready; new calls are taken for another %g s", grace)
+            log.logger.info("not ready; new calls are accepted for another %g s", grace)
             asyncio.get_running_loop().call_later(grace, self._drain)
         else:
             self._drain()
@@ -127,7 +127,7 @@ def serve(settings: Settings) -> int:
     """
     log.configure(settings.telemetry.log_level)
     for name in config.unknown_variables():
-        log.logger.warning("%s names no setting", name)
+        log.logger.warning("%s is not a known setting", name)
     _open_files(settings.limits.max_in_flight)
     try:
         parts = assemble(settings)

@@ -170,8 +170,8 @@ class Rollups:
             end: seconds since the epoch; the stretch that holds it is the last one.
 
         Returns:
-            With each stretch, whether the store was away, so that only what this process has not
-            written yet is in it.
+            With each stretch, whether the store was unavailable, so that only what this process has
+            not written yet is in it.
         """
         starts = range(int(start) // step * step, int(end) + 1, step)
         for at in range(0, len(starts), PAGE):

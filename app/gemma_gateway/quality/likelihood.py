@@ -17,7 +17,7 @@ from gemma_gateway.quality.asker import Asker, Refused
 from gemma_gateway.quality.item import MAX_ANSWER, MAX_CONTEXT, MAX_QUESTION, Item, Unscored
 from gemma_gateway.quality.scores import squash
 
-NOT_TOLD = "the engine tells no likelihoods of a prompt"
+NOT_TOLD = "the engine reports no likelihoods of a prompt"
 CLOSED = "a gateway refused it: the tier of its key needs prompt_logprobs_tokens (8192)"
 TOO_SHORT = "the answer is too short to be judged"
 MIN_WORDS = 5

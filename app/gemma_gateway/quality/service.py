@@ -71,7 +71,7 @@ class Quality:
         )
         metrics.watch(
             "gateway_quality_lost_total",
-            "Scores and feedback dropped because the store was away for too long.",
+            "Scores and feedback dropped because the store was unavailable for too long.",
             lambda: self._book.lost,
         )
         if not samples:

@@ -213,7 +213,7 @@ class Link(asyncio.Protocol):
         try:
             while (reply := reader.gets()) is not False:
                 if not waiting:
-                    raise StoreError("an answer that nobody asked for")
+                    raise StoreError("an unexpected answer")
                 future = waiting.popleft()
                 self._answered += 1
                 if future.done():  # its caller has left, or was told that it is late

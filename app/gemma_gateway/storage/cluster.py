@@ -276,7 +276,7 @@ def _ranges(reply: Any, asked: str) -> Ranges:
             for first, last, master, *_ in reply
         ]
     except (TypeError, ValueError, AttributeError, IndexError) as error:
-        raise StoreError("that is no map of slots") from error
+        raise StoreError("not a map of slots") from error
     if not ranges:
         raise StoreError(f"{asked} knows no slots")
     return ranges

@@ -56,7 +56,7 @@ class Endpoint:
         self._opened = 0.0  # when the link was, loop time
         self._waiting_ends = 0.0  # of commands that wait for a new one, loop time
         self._settled = asyncio.Event()  # there is a link, or nobody is to wait for one
-        self._trouble = StoreError("away")  # why there is no link
+        self._trouble = StoreError("no connection")  # why there is no link
         self.link: Link | None = None
         self.tried = asyncio.Event()
         self.losses = 0

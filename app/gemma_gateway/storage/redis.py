@@ -191,6 +191,6 @@ def _servers(url: str, timeout: float, patience: float) -> Servers:
         case ("redis" | "rediss", "sentinel"):
             return Endpoint(Sentinels.parse(url, scheme).open, timeout, patience)
     raise ValueError(
-        "store URL: it begins with redis://, rediss://, unix://, or with redis or rediss and "
+        "store URL: it must begin with redis://, rediss://, unix://, or with redis or rediss and "
         "+cluster:// or +sentinel://"
     )

@@ -46,7 +46,7 @@ class Sentinels:
         parts = Several.parse(url)
         name, _, database = parts.path.partition("/")
         if not name or not (database or "0").isdecimal():
-            raise ValueError("store URL: after the sentinels come /name-of-the-master/database")
+            raise ValueError("store URL: /name-of-the-master/database must follow the sentinels")
         query = dict(parse_qsl(parts.query))
         user, password = query.pop("sentinel_username", ""), query.pop("sentinel_password", "")
         login = f"{quote(user, safe='')}:{quote(password, safe='')}@" if password else ""
@@ -98,7 +98,7 @@ class Sentinels:
         try:
             role = (await link.send(ROLE))[0]
             if role != b"master":
-                raise StoreError(f"{address} is no master")
+                raise StoreError(f"{address} is not a master")
             if link.lost:
                 raise StoreError(link.lost)
         except (StoreError, asyncio.CancelledError):

@@ -51,7 +51,7 @@ class Target:
             known: dict[str, Any] = dict(parse_url(url))
         except ValueError:
             raise ValueError(
-                "store URL: its port is no number, or its password has characters that must be "
+                "store URL: its port is not a number, or its password has characters that must be "
                 "percent-encoded"
             ) from None
         greeting = []

@@ -106,5 +106,5 @@ class Vigil:
 
     def _away(self) -> None:
         self.outages += 1
-        what = "away" if self._refusing is None else "refuses"
+        what = "unavailable" if self._refusing is None else "refuses"
         log.warning("store %s: %s", what, self.last_error)

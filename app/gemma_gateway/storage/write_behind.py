@@ -36,8 +36,8 @@ class WriteBehind(ABC, Generic[T]):
     """Writes to the store what its subclass gathers, twice a second, so that no call waits for it.
 
     A batch whose answer got lost is sent again before anything newer. How much is kept while the
-    store is away is up to the subclass. What has not been written when the process is killed is
-    lost: at most half a second.
+    store is unavailable is up to the subclass. What has not been written when the process is killed
+    is lost: at most half a second.
 
     Args:
         store: where it is written.
@@ -60,7 +60,7 @@ class WriteBehind(ABC, Generic[T]):
         await self._flushes.start()
 
     async def stop(self) -> None:
-        """Write what is left. Idempotent; returns at once when the store is away."""
+        """Write what is left. Idempotent; returns at once when the store is unavailable."""
         await self._flushes.stop()
         await self.flush()
 
@@ -68,7 +68,7 @@ class WriteBehind(ABC, Generic[T]):
         """Write everything now.
 
         Returns:
-            Whether all of it was written; False at once when the store is away.
+            Whether all of it was written; False at once when the store is unavailable.
         """
         return await self._write(self._batches())
 

@@ -85,6 +85,6 @@ def header(ignored: list[str]) -> str:
 
 def _refuse(dialect: Dialect, name: str, value: Any) -> None:
     if name in INTERNALS:
-        raise invalid(f"{name} is an engine internal that this server does not take.", name)
+        raise invalid(f"{name} is an engine internal that this server does not accept.", name)
     if dialect.max_tokens and (words := advice(dialect, name, value)):
         raise invalid(f"{name} is not a field of this route: {words}.", name)

@@ -87,7 +87,7 @@ def _check_template(variables: Any, allow: frozenset[str]) -> None:
         if f"{_TEMPLATE}.{name}" in allow:
             continue
         if name not in _SWITCHES:
-            raise invalid(f"{_TEMPLATE} takes {', '.join(sorted(_SWITCHES))}.", _TEMPLATE)
+            raise invalid(f"{_TEMPLATE} accepts {', '.join(sorted(_SWITCHES))}.", _TEMPLATE)
         word = value.__class__ is str and _WORD.fullmatch(value)
         if not (word or value is None or value.__class__ in (bool, int)):
             raise invalid(

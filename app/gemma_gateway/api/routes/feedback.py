@@ -57,7 +57,7 @@ class FeedbackRequest(BaseModel):
 class FeedbackView(BaseModel):
     """Feedback as it was kept."""
 
-    response_id: str = Field(description="The id that the gateway knows the answer by")
+    response_id: str = Field(description="The gateway's own id for the answer")
     model: str
     score: float
 
@@ -74,7 +74,7 @@ def router(auth: Auth, desk: FeedbackDesk) -> APIRouter:
             404,
             413,
             503,
-            s404="No such answer of this key's, or it is too old",
+            s404="This key has no such answer, or it is too old",
             s503="Too many look-ups of old answers; see Retry-After",
         ),
         openapi_extra=takes(FeedbackRequest),
