@@ -17,8 +17,8 @@ from gemma_gateway.core.dialect import ALL, Event, Message
 from gemma_gateway.core.errors import Code, GatewayError
 from gemma_gateway.safety.output import OutputGuard
 from gemma_gateway.safety.policy import Policy
+from gemma_gateway.wire.logprobs import ChatLogprobs
 from gemma_gateway.wire.openai.chat import Chat
-from gemma_gateway.wire.trails import TokenTrail
 
 CHAT = Chat()
 HEAD = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 17, "model": "gemma"}
@@ -382,15 +382,15 @@ def test_logprobs_run_along_the_text() -> None:
     event = stream.read(
         chunk({"content": "ab"}, logprobs={"content": [token("a", "x"), token("b", "y")]})
     )
-    trail = event.slots[0].trail
-    assert isinstance(trail, TokenTrail)
-    sides = list(trail.side_texts())
+    logprobs = event.slots[0].logprobs
+    assert isinstance(logprobs, ChatLogprobs)
+    sides = list(logprobs.side_texts())
     assert [text for text, _ in sides] == ["a", "x", "b", "y"]
     sides[1][1]()
-    entries = trail.take()
+    entries = logprobs.take()
     assert [text for text, _ in entries] == ["a", "b"]
     event.slots[0].put("b")
-    trail.give(entries[1:])
+    logprobs.give(entries[1:])
     choice = docs(stream.write(event))[0]["choices"][0]
     assert choice["delta"] == {"content": "b"}
     assert [entry["token"] for entry in choice["logprobs"]["content"]] == ["b"]
@@ -401,7 +401,7 @@ def test_logprobs_without_a_text_get_one_to_be_held_with() -> None:
     stream = CHAT.stream(False)
     event = stream.read(chunk({}, logprobs={"content": [token("x")]}))
     assert texts(event) == {CONTENT: ""}
-    assert event.slots[0].trail is not None
+    assert event.slots[0].logprobs is not None
 
 
 def test_logprobs_of_several_texts_are_dropped() -> None:
@@ -481,9 +481,9 @@ def test_odd_events_are_read_or_called_errors(choices: Any, delta: Any, logprobs
         if quick is not None:
             assert [(s.channel, s.text) for s in event.slots if s.text] == [quick]
         for slot in event.slots:
-            if slot.trail is not None:
-                list(slot.trail.side_texts())
-                slot.trail.give(slot.trail.take())
+            if slot.logprobs is not None:
+                list(slot.logprobs.side_texts())
+                slot.logprobs.give(slot.logprobs.take())
             slot.put("")
         if not event.error:
             assert docs(stream.write(event))
@@ -566,10 +566,10 @@ def test_prompt_logprobs_alternatives_are_side_texts() -> None:
         None,
         {"5": {"logprob": -9.0, "decoded_token": "said"}, "6": {"decoded_token": "other"}},
     ]
-    trail = CHAT.answer(doc)[0].trail
-    assert trail is not None
-    assert [text for text, _ in trail.side_texts()] == ["said", "other"]
-    list(trail.side_texts())[1][1]()
+    logprobs = CHAT.answer(doc)[0].logprobs
+    assert logprobs is not None
+    assert [text for text, _ in logprobs.side_texts()] == ["said", "other"]
+    list(logprobs.side_texts())[1][1]()
     assert list(doc["prompt_logprobs"][1]) == ["5"]
 
 

@@ -8,8 +8,8 @@ import orjson
 import pytest
 
 from gemma_gateway.core.errors import Code, GatewayError
+from gemma_gateway.wire.logprobs import CompletionLogprobs
 from gemma_gateway.wire.openai.completions import Completions
-from gemma_gateway.wire.trails import ArrayTrail
 
 COMPLETIONS = Completions()
 HEAD = {"id": "cmpl-1", "object": "text_completion", "created": 17, "model": "gemma"}
@@ -90,13 +90,13 @@ def test_parallel_arrays_are_taken_and_given_row_by_row() -> None:
     stream = COMPLETIONS.stream(False)
     event = stream.read(LOGPROBS)
     (slot,) = event.slots
-    assert isinstance(slot.trail, ArrayTrail)
-    assert [text for text, _ in slot.trail.side_texts()] == [" the", " a"]
-    list(slot.trail.side_texts())[1][1]()
-    entries = slot.trail.take()
+    assert isinstance(slot.logprobs, CompletionLogprobs)
+    assert [text for text, _ in slot.logprobs.side_texts()] == [" the", " a"]
+    list(slot.logprobs.side_texts())[1][1]()
+    entries = slot.logprobs.take()
     assert [text for text, _ in entries] == [" the", " capital"]
     slot.put(" the")
-    slot.trail.give(entries[:1])
+    slot.logprobs.give(entries[:1])
     choice = orjson.loads(stream.write(event)[6:])["choices"][0]
     assert choice["text"] == " the"
     assert choice["logprobs"] == {
@@ -139,8 +139,14 @@ def test_refuse_cuts_text_and_arrays() -> None:
     ]
     doc = {**HEAD, "choices": choices, "usage": {"prompt_tokens": 6, "completion_tokens": 5}}
     first, second = COMPLETIONS.answer(doc)
-    assert first.trail is not None
-    assert [text for text, _ in first.trail.side_texts()] == ["a", "other", " bad", "other", "side"]
+    assert first.logprobs is not None
+    assert [text for text, _ in first.logprobs.side_texts()] == [
+        "a",
+        "other",
+        " bad",
+        "other",
+        "side",
+    ]
     second.put("a ")
     COMPLETIONS.refuse(doc, second)
     assert choices[0]["text"] == "a bad"

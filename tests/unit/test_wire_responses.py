@@ -268,14 +268,14 @@ def test_quick_and_read_agree_on_every_delta() -> None:
 def test_logprobs_come_with_the_text_they_could_betray() -> None:
     stream = ResponsesStream()
     read = [stream.read(raw) for raw in events("responses_stream_logprobs")]
-    trails = [slot.trail for event in read for slot in event.slots]
-    assert trails
-    assert all(trails)
+    logprobs = [slot.logprobs for event in read for slot in event.slots]
+    assert logprobs
+    assert all(logprobs)
     part_done, item_done, completed = read[-3:]
     for event in (part_done, item_done, completed):
         (slot,) = event.slots
-        assert slot.trail is not None
-        alternatives = dict(slot.trail.side_texts())
+        assert slot.logprobs is not None
+        alternatives = dict(slot.logprobs.side_texts())
         assert "Colour" in alternatives
         alternatives["Colour"]()
         assert b'"Colour"' not in stream.write(event)

@@ -31,14 +31,14 @@ class Slot:
         where: path for error messages, such as ``messages.0.content.1.text``.
         channel: texts of one channel are one text for the reader: its parts are concatenated
             (stream deltas of the same choice and field). None: it stands alone.
-        trail: lists that run along the text, one entry a token (logprobs), see ``Trail``.
+        logprobs: lists that run along the text, one entry a token, see ``Logprobs``.
     """
 
     container: Any
     key: Any
     where: Where = ""
     channel: Hashable = None
-    trail: Trail | None = None
+    logprobs: Logprobs | None = None
 
     @property
     def text(self) -> str:
@@ -61,7 +61,7 @@ class Reading(Slot):
     __slots__ = ()
 
 
-class Trail(Protocol):
+class Logprobs(Protocol):
     """Token-wise lists beside a text (logprobs): they must not tell what the text doesn't say."""
 
     def take(self) -> list[tuple[str | bytes, Any]]:

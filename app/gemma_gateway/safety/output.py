@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 
 from gemma_gateway.core.dialect import ALL, AnswerStream, Dialect, Event, Json, Slot
 from gemma_gateway.core.usage import Usage
+from gemma_gateway.safety.channel import ChannelState, Held
 from gemma_gateway.safety.filter import Filter
-from gemma_gateway.safety.lane import Held, Lane
+from gemma_gateway.safety.logprobs import LogprobGuard, drop_alternatives, judge_logprobs
 from gemma_gateway.safety.terms import Match
-from gemma_gateway.safety.trail import Tokens, drop_alternatives, judge_trail
 from gemma_gateway.wire.large_json import LARGE_BYTES
 
 MAX_EVENT_BYTES = 8 * 1024 * 1024
@@ -40,7 +40,7 @@ class OutputGuard:
         self._filter = judge
         self._flagging = judge.flagging
         self._stream = stream
-        self._lanes: dict[Hashable, Lane] = {}
+        self._channels: dict[Hashable, ChannelState] = {}
         self.rest = bytearray()
         self._returns = False  # the engine ends lines with CR LF
         self._flags: set[str] = set()
@@ -55,7 +55,7 @@ class OutputGuard:
     @property
     def flags(self) -> set[str]:
         """Flag-only categories that the answer matches so far."""
-        return self._flags.union(*(self._flagged(lane) for lane in self._lanes.values()))
+        return self._flags.union(*(self._flagged(state) for state in self._channels.values()))
 
     def feed(self, data: bytes) -> bytes:
         """Judge the next bytes of the engine, cut anywhere; returns what to forward now.
@@ -96,7 +96,7 @@ class OutputGuard:
     def close(self) -> bytes:
         """The engine's bytes have ended; returns what was still held, or the answer's refusal."""
         out: list[bytes] = []
-        for channel in list(self._lanes):
+        for channel in list(self._channels):
             if self.blocked is not None or self.failed:
                 break
             if tail := self._close(channel)[0]:
@@ -127,16 +127,16 @@ class OutputGuard:
         if quick is None:
             return self._judge(raw, None)
         channel, text = quick
-        lane = self._lanes.get(channel) or self._open(channel)
+        state = self._channels.get(channel) or self._open(channel)
         if self._flagging:
-            lane.said.append(text)
+            state.said.append(text)
         self.events_with_text += 1
-        released = lane.scanner.push(text)
+        released = state.scanner.push(text)
         return raw if released == text else self._judge(raw, released)
 
-    def _open(self, channel: Hashable) -> Lane:
-        lane = self._lanes[channel] = Lane(self._filter)
-        return lane
+    def _open(self, channel: Hashable) -> ChannelState:
+        state = self._channels[channel] = ChannelState(self._filter)
+        return state
 
     def _judge(self, raw: bytes, released: str | None) -> bytes:
         """Judge an event with all that is in it.
@@ -176,21 +176,21 @@ class OutputGuard:
 
     def _follow(self, slot: Slot, released: str | None) -> bool:
         """Pass one piece of text through its channel; whether the event changed."""
-        lane = self._lanes.get(slot.channel) or self._open(slot.channel)
+        state = self._channels.get(slot.channel) or self._open(slot.channel)
         text = slot.text
         if released is None:
-            released = lane.scanner.push(text)
+            released = state.scanner.push(text)
             if self._flagging:
-                lane.said.append(text)
-        self.blocked = lane.scanner.match
-        self.held.note(lane)
+                state.said.append(text)
+        self.blocked = state.scanner.match
+        self.held.note(state)
         changed = released != text
         if changed:
             slot.put(released)
-        if slot.trail is not None:
-            changed |= drop_alternatives(self._filter, slot.trail)
-            lane.tokens = lane.tokens or Tokens(self._filter)
-            changed |= lane.tokens.follow(slot.trail)
+        if slot.logprobs is not None:
+            changed |= drop_alternatives(self._filter, slot.logprobs)
+            state.tokens = state.tokens or LogprobGuard(self._filter)
+            changed |= state.tokens.follow(slot.logprobs)
         return changed
 
     def _closing(self, event: Event) -> tuple[bytes, bool]:
@@ -205,8 +205,8 @@ class OutputGuard:
                 changed = True
             elif tail:
                 before.append(self._say(channel, tail))
-            if tokens is not None and slot is not None and slot.trail is not None:
-                changed |= tokens.end(slot.trail)
+            if tokens is not None and slot is not None and slot.logprobs is not None:
+                changed |= tokens.end(slot.logprobs)
             if self.blocked is not None:
                 break
         return b"".join(before), changed
@@ -215,20 +215,20 @@ class OutputGuard:
         if closes is None:
             return []
         if closes is ALL:
-            return list(self._lanes)
-        return [channel for channel in closes if channel in self._lanes]
+            return list(self._channels)
+        return [channel for channel in closes if channel in self._channels]
 
-    def _close(self, channel: Hashable) -> tuple[str, Tokens | None]:
+    def _close(self, channel: Hashable) -> tuple[str, LogprobGuard | None]:
         """Forget a channel: (its held text unless that is a match, its logprob entries)."""
-        lane = self._lanes.pop(channel)
-        self._flags |= self._flagged(lane)
-        tail = lane.scanner.close()
-        self.held.note(lane)
-        self.blocked = lane.scanner.match
-        return tail, lane.tokens
+        state = self._channels.pop(channel)
+        self._flags |= self._flagged(state)
+        tail = state.scanner.close()
+        self.held.note(state)
+        self.blocked = state.scanner.match
+        return tail, state.tokens
 
-    def _flagged(self, lane: Lane) -> set[str]:
-        return self._filter.flags("".join(lane.said)) if lane.said else set()
+    def _flagged(self, state: ChannelState) -> set[str]:
+        return self._filter.flags("".join(state.said)) if state.said else set()
 
     def _refuse(self, event: Event, place: int) -> bytes:
         """The clean part of the event in which a match was decided, then the dialect's ending.
@@ -238,8 +238,8 @@ class OutputGuard:
         """
         for slot in event.slots[place + 1 :]:
             slot.put("")
-            if slot.trail is not None:
-                slot.trail.give([])
+            if slot.logprobs is not None:
+                slot.logprobs.give([])
         said_again = any(self._filter.find(s.text) is not None for s in event.repeats)
         if event.closes is None and not event.last and not said_again:
             return self._stream.write(event) + self._stream.refusal()
@@ -269,8 +269,8 @@ def judge_answer(judge: Filter, dialect: Dialect, doc: Json) -> Verdict:
     channels = _by_channel(dialect.answer(doc))
     for slots in channels.values():
         for slot in slots:
-            if slot.trail is not None:
-                verdict.changed |= judge_trail(judge, slot.trail)
+            if slot.logprobs is not None:
+                verdict.changed |= judge_logprobs(judge, slot.logprobs)
         if judge.flagging:
             verdict.flags |= judge.flags("".join(slot.text for slot in slots))
     for channel in list(channels):

@@ -10,8 +10,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Hashable
 from typing import Any
 
-from gemma_gateway.core.dialect import ALL, Event, Json, Slot, Trail
+from gemma_gateway.core.dialect import ALL, Event, Json, Logprobs, Slot
 from gemma_gateway.core.errors import Code, GatewayError
+from gemma_gateway.wire.logprobs import (
+    ChatLogprobs,
+    CompletionLogprobs,
+    UnreadLogprobs,
+    choice_logprobs,
+    cut,
+)
 from gemma_gateway.wire.openai.errors import error_object
 from gemma_gateway.wire.openai.openai import (
     DONE,
@@ -22,7 +29,6 @@ from gemma_gateway.wire.openai.openai import (
     read_usage,
     short_name,
 )
-from gemma_gateway.wire.trails import ArrayTrail, TokenTrail, UnreadTrail, choice_trail, cut
 
 # What stands in a choice beside its texts. ``stop_reason`` is one of the client's own stop
 # strings, which were checked on their way in.
@@ -39,7 +45,7 @@ THOUGHT = frozenset({"reasoning", "reasoning_content", "thinking"})
 def choice_slots(choice: Json, place: int, where: str, prompt: Any = None) -> list[Slot]:
     """Every text of a choice, in the order in which a model writes them: thoughts, text, calls.
 
-    Logprobs run along all generated tokens. Beside one text they become its trail. Beside several
+    Logprobs run along all generated tokens. Beside one text they belong to it. Beside several
     nobody can tell which token belongs where: see ``_apart``.
 
     Args:
@@ -57,21 +63,21 @@ def choice_slots(choice: Json, place: int, where: str, prompt: Any = None) -> li
     if not texts:  # tokens without a text yet: half a character, a parser's markup
         texts = [_empty_text(choice, place, where)]
         slots = [*slots, *texts]
-    trail = choice_trail(choice, prompt)
+    logprobs = choice_logprobs(choice, prompt)
     if len(texts) == 1:
-        texts[0].trail = trail
+        texts[0].logprobs = logprobs
     else:
-        slots.append(_apart(choice, place, where, trail))
+        slots.append(_apart(choice, place, where, logprobs))
     return slots
 
 
-def _apart(choice: Json, place: int, where: str, trail: Trail) -> Slot:
-    """A slot without text for the trail of several texts: what the tokens of a whole answer spell
-    is judged for itself. In an event of a stream it can't be, as the tokens before it went along
-    with other texts."""
+def _apart(choice: Json, place: int, where: str, logprobs: Logprobs) -> Slot:
+    """A slot without text for the logprobs of several texts: what the tokens of a whole answer
+    spell is judged for itself. In an event of a stream it can't be, as the tokens before it went
+    along with other texts."""
     if isinstance(choice.get("delta"), dict) and choice.get("logprobs"):
-        trail = UnreadTrail(choice, choice.get("prompt_logprobs"))
-    return Slot([""], 0, f"{where}.logprobs", (place, "logprobs"), trail)
+        logprobs = UnreadLogprobs(choice, choice.get("prompt_logprobs"))
+    return Slot([""], 0, f"{where}.logprobs", (place, "logprobs"), logprobs)
 
 
 def _order(slot: Slot) -> int:
@@ -122,8 +128,8 @@ def refuse_choice(doc: Json, slot: Slot) -> None:
             if _call(part.channel) == call:
                 part.put("")
     _drop_empty_calls(choice.get("message"))
-    if isinstance(slot.trail, TokenTrail | ArrayTrail) and not call:
-        cut(slot.trail, slot.text)
+    if isinstance(slot.logprobs, ChatLogprobs | CompletionLogprobs) and not call:
+        cut(slot.logprobs, slot.text)
     elif choice.get("logprobs"):
         choice["logprobs"] = None
     for name in (*TOKEN_FIELDS, "stop_reason"):

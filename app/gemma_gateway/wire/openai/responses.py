@@ -9,6 +9,7 @@ from pydantic import Field
 from gemma_gateway.core.dialect import Json, Media, Message, Slot
 from gemma_gateway.core.errors import Code
 from gemma_gateway.core.usage import Usage
+from gemma_gateway.wire.logprobs import ChatLogprobs, cut
 from gemma_gateway.wire.openai import openai
 from gemma_gateway.wire.openai.errors import OpenAIDialect
 from gemma_gateway.wire.openai.request import SAMPLING_FIELDS, Sampling
@@ -16,7 +17,6 @@ from gemma_gateway.wire.openai.responses_events import read_finish, read_usage, 
 from gemma_gateway.wire.openai.responses_stream import ResponsesStream
 from gemma_gateway.wire.place import place
 from gemma_gateway.wire.request import Text
-from gemma_gateway.wire.trails import TokenTrail, cut
 from gemma_gateway.wire.walk import Table, asides, content_texts, other_texts, part_texts
 
 # Fields that would make the call depend on something that this gateway neither sees nor keeps.
@@ -140,8 +140,8 @@ class Responses(OpenAIDialect):
             del item[holder][int(number) + 1 :]
             if holder == "summary" and item.get("content"):
                 item["content"] = []
-            if isinstance(slot.trail, TokenTrail):
-                cut(slot.trail, slot.text)
+            if isinstance(slot.logprobs, ChatLogprobs):
+                cut(slot.logprobs, slot.text)
             if slot.container.get("annotations"):
                 slot.container["annotations"] = []
             item["status"] = "incomplete"

@@ -11,8 +11,8 @@ from typing import Any
 
 from gemma_gateway.core.dialect import Json, Slot
 from gemma_gateway.core.usage import Usage
+from gemma_gateway.wire.logprobs import text_logprobs
 from gemma_gateway.wire.openai import openai
-from gemma_gateway.wire.trails import text_trail
 
 # Keys whose strings name things or are opaque: nothing that a reader takes for the model's words.
 SKIP = openai.NAMES | {
@@ -20,7 +20,7 @@ SKIP = openai.NAMES | {
     "status",
     "object",
     "model",
-    "token",  # logprobs: checked beside their text, see TokenTrail
+    "token",  # logprobs: checked beside their text, see ChatLogprobs
     "encrypted_content",
     "obfuscation",
     "result",  # generated images, base64
@@ -71,7 +71,7 @@ def texts(node: Any, where: str) -> list[Slot]:
     slots = openai.leaves(node, where, SKIP) if isinstance(node, dict | list) else []
     for slot in slots:
         if slot.key in ("text", "refusal"):
-            slot.trail = text_trail(slot.container)
+            slot.logprobs = text_logprobs(slot.container)
     return slots
 
 

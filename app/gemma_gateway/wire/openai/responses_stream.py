@@ -14,6 +14,7 @@ import msgspec
 
 from gemma_gateway.core.dialect import ALL, Event, Json, Slot
 from gemma_gateway.core.errors import GatewayError
+from gemma_gateway.wire.logprobs import text_logprobs
 from gemma_gateway.wire.openai import openai
 from gemma_gateway.wire.openai.errors import error_object
 from gemma_gateway.wire.openai.responses_events import (
@@ -31,7 +32,6 @@ from gemma_gateway.wire.openai.responses_events import (
     texts,
 )
 from gemma_gateway.wire.openai.responses_sent import Sent
-from gemma_gateway.wire.trails import text_trail
 
 
 class _Delta(msgspec.Struct, gc=False):
@@ -176,8 +176,8 @@ class ResponsesStream:
             return
         item, part = place(doc)
         if isinstance(delta, str):
-            trail = text_trail(doc)
-            event.slots.append(Slot(doc, "delta", kind, (item, part, kind), trail))
+            logprobs = text_logprobs(doc)
+            event.slots.append(Slot(doc, "delta", kind, (item, part, kind), logprobs))
             self._sent.open((item, part, kind), doc, kind)
         elif isinstance(delta, dict):
             for key, value in delta.items():  # shell output: {stdout, stderr}
@@ -237,7 +237,7 @@ def _say_again(event: Event, node: Any, where: str) -> None:
     the alternatives beside them must not tell what the text doesn't."""
     closes: list[Hashable] = []
     for slot in texts(node, where):
-        if slot.trail is None:
+        if slot.logprobs is None:
             if slot.text:
                 event.repeats.append(slot)
         else:
