@@ -14,7 +14,7 @@ import pytest_asyncio
 from aiohttp import web
 from pydantic import BaseModel
 
-from gemma_gateway.core.dialect import Dialect, Message, Slot
+from gemma_gateway.core.dialect import Dialect, Message, TextPart
 from gemma_gateway.core.errors import Code, Family, GatewayError
 from gemma_gateway.core.usage import Usage
 from gemma_gateway.main import DIALECTS, Parts, assemble, build
@@ -55,7 +55,8 @@ class Vectors(Dialect):
         if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
             raise GatewayError(Code.VALIDATION_ERROR, "texts must be strings.", param="texts")
         return [
-            Message(f"texts.{i}", "user", [Slot(texts, i, f"texts.{i}")]) for i in range(len(texts))
+            Message(f"texts.{i}", "user", [TextPart(texts, i, f"texts.{i}")])
+            for i in range(len(texts))
         ]
 
     def usage(self, doc: Json) -> Usage | None:

@@ -91,7 +91,7 @@ def test_media_are_parts_of_their_message(kind: str) -> None:
     (message,) = [m for m in dialect.messages(around(part(RED))) if m.counts]
     (found,) = message.media
     assert (found.data, place(found.where)) == (RED, where)
-    assert [slot.text for slot in message.slots] == ["Which?"]
+    assert [text_part.text for text_part in message.texts] == ["Which?"]
 
 
 @EACH
