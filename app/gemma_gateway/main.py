@@ -22,8 +22,8 @@ from gemma_gateway.admin.health import Health
 from gemma_gateway.admin.keys import KeyAdmin
 from gemma_gateway.admin.overview import Overview
 from gemma_gateway.admin.own import Own
-from gemma_gateway.alerts.book import MOST_HISTORY
 from gemma_gateway.alerts.service import Alerts
+from gemma_gateway.alerts.store import MOST_HISTORY
 from gemma_gateway.api import schema
 from gemma_gateway.api.auth import Auth
 from gemma_gateway.api.edge import Edge

@@ -329,7 +329,7 @@ def test_long_names_stay_within_what_kubernetes_takes() -> None:
         )
 
 
-KINDS = ("vllm", "inferencePool", "ray", "leaderWorkerSet")
+RULE_TYPES = ("vllm", "inferencePool", "ray", "leaderWorkerSet")
 CACHES: dict[str, Object] = {
     "pvc": {"type": "pvc", "storageClass": "fast"},
     "emptyDir": {"type": "emptyDir"},
@@ -340,7 +340,7 @@ CACHES: dict[str, Object] = {
 
 
 @pytest.mark.parametrize("cache", CACHES)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", RULE_TYPES)
 def test_every_engine_has_its_weights_and_a_place_to_write(kind: str, cache: str) -> None:
     entry = VLLM | {"type": kind, "cache": CACHES[cache]}
     if kind == "inferencePool":

@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from gemma_gateway.alerts.kinds import KINDS
+from gemma_gateway.alerts.rule_types import RULE_TYPES
 from gemma_gateway.settings.alerts import KindName, Rule, Severity
 
 State = Literal["pending", "firing", "resolved"]
@@ -89,7 +89,7 @@ def advance(
         now: seconds since the epoch.
         resolve_seconds: see above.
     """
-    kind = KINDS[rule.kind]
+    kind = RULE_TYPES[rule.kind]
     if value is None or not kind.breached(value, rule.threshold):
         return None if alert is None else better(alert, now, resolve_seconds)
     about = key(name, upstream)

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 import msgspec
 
 from gemma_gateway.alerts.alert import Alert, advance, better, key
-from gemma_gateway.alerts.book import Changes, Silence, silenced_until
-from gemma_gateway.alerts.measures import Measures
+from gemma_gateway.alerts.store import Changes, Silence, silenced_until
 from gemma_gateway.alerts.webhook import Webhooks
+from gemma_gateway.alerts.windows import RuleWindows
 from gemma_gateway.monitoring.journal import Journal
 from gemma_gateway.settings.alerts import AlertSettings
 
@@ -32,7 +32,7 @@ class Evaluator:
         self._settings = settings
         self._journal = journal
         self._webhooks = webhooks
-        self._measures = Measures(settings.rules)
+        self._windows = RuleWindows(settings.rules)
         self._cursor = ""  # where the journal was read up to; empty: it wasn't
 
     def rest(self) -> None:
@@ -45,13 +45,13 @@ class Evaluator:
             found = await self._journal.look(BACKLOG)
             if found.degraded:
                 return False
-            self._measures.clear()
-            self._measures.add(reversed(found.records))
+            self._windows.clear()
+            self._windows.add(reversed(found.records))
             self._cursor = found.cursor
             return True
         while True:
             records, self._cursor = await self._journal.after(self._cursor, BACKLOG)
-            self._measures.add(records)
+            self._windows.add(records)
             if len(records) < BACKLOG:
                 return True
 
@@ -102,7 +102,7 @@ class Evaluator:
         """Every alert after a look at its value; None: nothing is wrong."""
         rules, seconds = self._settings.rules, self._settings.resolve_seconds
         found: dict[str, Alert | None] = {}
-        for name, upstream, value in self._measures.read(now):
+        for name, upstream, value in self._windows.read(now):
             about = key(name, upstream)
             known = alerts.get(about)
             found[about] = advance(known, name, rules[name], upstream, value, now, seconds)

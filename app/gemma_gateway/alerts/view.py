@@ -9,8 +9,8 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 from gemma_gateway.alerts.alert import Alert
-from gemma_gateway.alerts.book import DeadLetter, Silence
-from gemma_gateway.alerts.kinds import KINDS
+from gemma_gateway.alerts.rule_types import RULE_TYPES
+from gemma_gateway.alerts.store import DeadLetter, Silence
 from gemma_gateway.settings.alerts import KindName, Rule, Severity
 
 RuleState = Literal["off", "inactive", "pending", "firing"]
@@ -88,7 +88,7 @@ def rule_views(rules: Mapping[str, Rule], alerts: Iterable[Alert]) -> list[RuleV
             state = "firing"
         elif (name, "pending") in states:
             state = "pending"
-        expression = KINDS[rule.kind].expression(rule)
+        expression = RULE_TYPES[rule.kind].expression(rule)
         views.append(
             RuleView(name=name, severity=rule.severity, expression=expression, state=state)
         )

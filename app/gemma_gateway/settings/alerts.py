@@ -51,7 +51,7 @@ DEFAULT_RULES: dict[str, dict[str, Any]] = {
 
 
 class Rule(Strict):
-    """One alert rule; see ``alerts.kinds`` for what each kind measures."""
+    """One alert rule; see ``alerts.rule_types`` for what each kind measures."""
 
     kind: KindName = Field(description="What is measured; a default rule's name is its kind")
     threshold: float = Field(ge=0, description="Bound of the value, in the unit of the kind")

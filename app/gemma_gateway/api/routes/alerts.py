@@ -7,8 +7,8 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from gemma_gateway.alerts.book import MOST_HISTORY
 from gemma_gateway.alerts.service import Alerts
+from gemma_gateway.alerts.store import MOST_HISTORY
 from gemma_gateway.alerts.view import AlertsReport, DeadLetterView, SilenceView
 from gemma_gateway.api.auth import Auth
 from gemma_gateway.api.body import json_body, takes
