@@ -11,11 +11,11 @@ from fastapi import APIRouter, FastAPI
 
 from gemma_gateway import __version__
 from gemma_gateway.access.keys import KeyRing, first_key
+from gemma_gateway.access.managed import ManagedKeys
 from gemma_gateway.access.names import Names
-from gemma_gateway.access.registrar import Registrar
-from gemma_gateway.access.runtime import RuntimeKeys
+from gemma_gateway.access.repository import KeyRepository
+from gemma_gateway.access.service import KeyService
 from gemma_gateway.access.stage import Identify
-from gemma_gateway.access.table import KeyTable
 from gemma_gateway.admin import scraped
 from gemma_gateway.admin.export import Export
 from gemma_gateway.admin.health import Health
@@ -129,9 +129,9 @@ class Parts:
             timeout = store.store_timeout if given else embedded.ANSWER_SECONDS
             self.store = Store(self.embedded.url, timeout)
         prefix = store.redis_prefix
-        table = self.table = KeyTable(self.store, prefix)
-        self.runtime_keys = RuntimeKeys(table, settings.limits, access.key_stale_seconds)
-        self.keys = KeyRing.from_settings(settings, further, self.runtime_keys)
+        key_repository = self.key_repository = KeyRepository(self.store, prefix)
+        self.managed_keys = ManagedKeys(key_repository, settings.limits, access.key_stale_seconds)
+        self.keys = KeyRing.from_settings(settings, further, self.managed_keys)
         self.limiter = Limiter(self.store, prefix, store.store_failure)
         self.ledger = Ledger(self.store, self.limiter, prefix)
         self.journal = Journal(
@@ -184,7 +184,7 @@ class Parts:
         scraped.watch(
             self.metrics, self.room, self.store, self.limiter, self.journal, self.memory, engine
         )
-        scraped.watch_keys(self.metrics, self.runtime_keys)
+        scraped.watch_keys(self.metrics, self.managed_keys)
         scraped.watch_refused(self.metrics, self.places, self.keys.throttle)
         self.files = OpenFiles()
         scraped.watch_files(self.metrics, self.files)
@@ -202,15 +202,15 @@ class Parts:
             lambda: self.lag.seconds,
             lambda: self.alerts.firing,
         )
-        names = Names(self.keys, self.table)
+        names = Names(self.keys, self.key_repository)
         prices = Prices(settings.monitoring.prices, settings.monitoring.currency)
         self.export = Export(self.journal, self.ledger, names, prices)
-        registrar = Registrar(self.table, self.runtime_keys, settings.limits)
+        key_service = KeyService(self.key_repository, self.managed_keys, settings.limits)
         self.key_admin = KeyAdmin(
             self.keys,
-            self.table,
-            self.runtime_keys,
-            registrar,
+            self.key_repository,
+            self.managed_keys,
+            key_service,
             self.ledger,
             prices,
             settings.limits,
@@ -297,7 +297,7 @@ PARTS: Factories[Part | None] = (
     lambda p: p.files,
     lambda p: p.embedded,
     lambda p: p.store,
-    lambda p: p.runtime_keys,
+    lambda p: p.managed_keys,
     lambda p: p.ledger,
     lambda p: p.memory,
     lambda p: p.journal,

@@ -562,7 +562,7 @@ async def test_without_the_store_it_tells_its_own_part(
     assert (whole["degraded"], len(whole["records"])) == (True, 7)
     done = export("--url", gateway.url, "--out", str(tmp_path / "part.json"))
     assert done.returncode == 1
-    assert b"only a part" in done.stderr
+    assert b"incomplete" in done.stderr
     server.start()  # an empty one: what the first one held is lost with it
     for _ in range(100):
         calls = await figures(gateway, "calls")

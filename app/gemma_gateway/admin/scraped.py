@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gemma_gateway.access.runtime import RuntimeKeys
+from gemma_gateway.access.managed import ManagedKeys
 from gemma_gateway.access.throttle import Throttle
 from gemma_gateway.core.engine import Engine
 from gemma_gateway.limits.limiter import Limiter
@@ -76,7 +76,7 @@ def watch(
     engine.watch(metrics)
 
 
-def watch_keys(metrics: Metrics, keys: RuntimeKeys) -> None:
+def watch_keys(metrics: Metrics, keys: ManagedKeys) -> None:
     """The same of the keys made at run time."""
     metrics.watch("gateway_keys_known", "Secrets known in this process.", lambda: len(keys))
     metrics.watch(

@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 from gemma_gateway.access.keys import Key
-from gemma_gateway.access.stored import StoredKey
+from gemma_gateway.access.model import StoredKey
 from gemma_gateway.core.usage_report import Period
 from gemma_gateway.monitoring.prices import Prices
 from gemma_gateway.settings import LimitSettings, Window

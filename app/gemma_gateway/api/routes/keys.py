@@ -17,7 +17,7 @@ from gemma_gateway.core.call import Principal
 from gemma_gateway.settings import Window
 
 if TYPE_CHECKING:
-    from gemma_gateway.access.registrar import Fields
+    from gemma_gateway.access.service import Fields
 
 LONGEST_GRACE = 30 * 86_400  # seconds
 LAST_YEAR = 2999

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from gemma_gateway.access.stored import StoredKey
+from gemma_gateway.access.model import StoredKey
 from gemma_gateway.storage import Argument, Script, Store, StoreError, lua, prepare
 
 MAX_CHANGES = 1000  # ids told at once
@@ -43,7 +43,7 @@ class Changes(NamedTuple):
     ids: tuple[str, ...]
 
 
-class KeyTable:
+class KeyRepository:
     """Keys by id and by the digest of their secrets. Every method is one round trip.
 
     Nothing here depends on how many keys there are but :meth:`page`, by a logarithm. Digests and

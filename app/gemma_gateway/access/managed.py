@@ -10,8 +10,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from gemma_gateway.access.stored import StoredKey
-from gemma_gateway.access.table import LAST, MAX_CHANGES, KeyTable
+from gemma_gateway.access.model import StoredKey
+from gemma_gateway.access.repository import LAST, MAX_CHANGES, KeyRepository
 from gemma_gateway.core.call import Principal
 from gemma_gateway.core.errors import Code, GatewayError
 from gemma_gateway.core.periodic import Periodic
@@ -47,7 +47,7 @@ class _Secret:
     reread: float
 
 
-class RuntimeKeys:
+class ManagedKeys:
     """Keys made at run time, looked up once and then kept here.
 
     What is kept is right as long as the store tells of changes: it is asked for them every
@@ -58,7 +58,7 @@ class RuntimeKeys:
     it can't be said whether they are valid, and their callers are told so.
 
     Args:
-        table: the keys in the store.
+        repository: the keys in the store.
         limits: the tiers.
         stale_seconds: how old an unconfirmed key may get.
         clock: seconds since the epoch.
@@ -69,12 +69,12 @@ class RuntimeKeys:
 
     def __init__(
         self,
-        table: KeyTable,
+        repository: KeyRepository,
         limits: LimitSettings,
         stale_seconds: float,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._table = table
+        self._repository = repository
         self._limits = limits
         self._stale_seconds = stale_seconds
         self._clock = clock
@@ -139,7 +139,7 @@ class RuntimeKeys:
             return None
         self.lookups += 1
         try:
-            key = await self._table.find(digest.hex())
+            key = await self._repository.find(digest.hex())
         except StoreError as error:
             raise unavailable() from error
         if key is None:
@@ -180,7 +180,7 @@ class RuntimeKeys:
         """
         more = True
         while more:
-            changes = await self._table.changes(LAST if self._seen is None else self._seen)
+            changes = await self._repository.changes(LAST if self._seen is None else self._seen)
             if self._seen is None or changes.last < self._seen:
                 # The first look, or a store that has lost changes: nothing known here is certain.
                 self._forget_all()
@@ -204,7 +204,7 @@ class RuntimeKeys:
     async def _reread(self) -> None:
         """Read secrets in use anew: a key that was changed past us, by hand, is noticed too."""
         due = list(self._due)[:REREADS]
-        found = await asyncio.gather(*(self._table.find(digest.hex()) for digest in due))
+        found = await asyncio.gather(*(self._repository.find(digest.hex()) for digest in due))
         for digest, key in zip(due, found, strict=True):
             self._due.pop(digest, None)
             secret = self._secrets.get(digest)
