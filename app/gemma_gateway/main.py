@@ -54,9 +54,9 @@ from gemma_gateway.limits.places import LogprobsRoom, Places
 from gemma_gateway.limits.room import Room
 from gemma_gateway.limits.stage import Limits, RequestWindows
 from gemma_gateway.monitoring.capture import Recorder
-from gemma_gateway.monitoring.journal import Journal
 from gemma_gateway.monitoring.memory import Memory
 from gemma_gateway.monitoring.prices import Prices
+from gemma_gateway.monitoring.records import RequestLog
 from gemma_gateway.pipeline.body import ReadBody, Steps
 from gemma_gateway.pipeline.delivery import Delivery
 from gemma_gateway.pipeline.gateway import Gateway
@@ -134,7 +134,7 @@ class Parts:
         self.keys = KeyRing.from_settings(settings, further, self.managed_keys)
         self.limiter = Limiter(self.store, prefix, store.store_failure)
         self.ledger = Ledger(self.store, self.limiter, prefix)
-        self.journal = Journal(
+        self.request_log = RequestLog(
             self.store,
             prefix,
             records_max=settings.monitoring.records_max,
@@ -155,7 +155,7 @@ class Parts:
             self.store,
             settings.store.redis_prefix,
             settings.monitoring.records_days * 86_400,
-            self.journal,
+            self.request_log,
             self.policy,
             engine,
             self.metrics,
@@ -182,19 +182,21 @@ class Parts:
             self.memory,
         )
         scraped.watch(
-            self.metrics, self.room, self.store, self.limiter, self.journal, self.memory, engine
+            self.metrics, self.room, self.store, self.limiter, self.request_log, self.memory, engine
         )
         scraped.watch_keys(self.metrics, self.managed_keys)
         scraped.watch_refused(self.metrics, self.places, self.keys.throttle)
         self.files = OpenFiles()
         scraped.watch_files(self.metrics, self.files)
-        self.alerts = Alerts(settings.alerts, self.store, settings.store.redis_prefix, self.journal)
+        self.alerts = Alerts(
+            settings.alerts, self.store, settings.store.redis_prefix, self.request_log
+        )
         self.alerts.watch(self.metrics)
         self.lag = LoopLag(self.metrics.lag.observe)
         self.auth = Auth(self.keys.identify, Aside().admit)
         self.own = Own(self.routing, self.ledger, self.places)
         self.overview = Overview(
-            self.journal,
+            self.request_log,
             engine,
             self.room,
             self.memory,
@@ -204,7 +206,7 @@ class Parts:
         )
         names = Names(self.keys, self.key_repository)
         prices = Prices(settings.monitoring.prices, settings.monitoring.currency)
-        self.export = Export(self.journal, self.ledger, names, prices)
+        self.export = Export(self.request_log, self.ledger, names, prices)
         key_service = KeyService(self.key_repository, self.managed_keys, settings.limits)
         self.key_admin = KeyAdmin(
             self.keys,
@@ -276,7 +278,7 @@ OBSERVERS: Factories[Observer | None] = (
     lambda p: p.room,
     lambda p: Meters(p.metrics),
     lambda p: p.ledger,
-    lambda p: Recorder(p.journal, p.memory),
+    lambda p: Recorder(p.request_log, p.memory),
     lambda p: p.log,
     lambda p: Traces() if p.tracer is not None else None,
 )
@@ -300,7 +302,7 @@ PARTS: Factories[Part | None] = (
     lambda p: p.managed_keys,
     lambda p: p.ledger,
     lambda p: p.memory,
-    lambda p: p.journal,
+    lambda p: p.request_log,
     lambda p: p.alerts,
     lambda p: p.engine,
     lambda p: p.quality,

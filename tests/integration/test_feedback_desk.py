@@ -8,7 +8,7 @@ import pytest
 
 from gemma_gateway.core.call import Principal
 from gemma_gateway.core.errors import Code, GatewayError
-from gemma_gateway.monitoring.journal import Journal
+from gemma_gateway.monitoring.records import RequestLog
 from gemma_gateway.quality.book import Book
 from gemma_gateway.quality.feedback import NEWEST, OLDER_BURST, FeedbackDesk
 from gemma_gateway.settings import Tier
@@ -19,13 +19,13 @@ ME, OTHER = (Principal(c * 64, c, "default", Tier()) for c in "ab")
 
 
 async def test_looks_at_old_calls_are_bounded_by_key(store: Store, prefix: str) -> None:
-    journal = Journal(store, prefix, records_max=10_000, records_seconds=86_400)
+    request_log = RequestLog(store, prefix, records_max=10_000, records_seconds=86_400)
     for n in range(NEWEST + 100):
         more = {"key_id": ME.key_id, "time": time.time()}
-        journal.add(numbered(**more, **({"request_id": f"old-{n}"} if n < 5 else {})))
-    journal.add(numbered(**more, request_id="new"))
-    await journal.flush()
-    desk = FeedbackDesk(journal, Book(store, prefix), lambda model, score: None)
+        request_log.add(numbered(**more, **({"request_id": f"old-{n}"} if n < 5 else {})))
+    request_log.add(numbered(**more, request_id="new"))
+    await request_log.flush()
+    desk = FeedbackDesk(request_log, Book(store, prefix), lambda model, score: None)
 
     async def look(who: Principal, name: str) -> Code | None:
         try:

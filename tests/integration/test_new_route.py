@@ -111,7 +111,7 @@ async def test_it_is_served_checked_and_charged(site: Site) -> None:
     assert site.engine.state.path == PATH
     sent = site.engine.state.body
     assert sent == {"texts": ["sea", "dunes"], "model": "gemma-3-270m"}  # nothing that generates
-    (record,) = site.parts.journal.own()
+    (record,) = site.parts.request_log.own()
     assert (record.route, record.outcome) == (PATH, "ok")
     assert (record.input_tokens, record.output_tokens, record.usage_estimated) == (7, 0, False)
     usage = (await site.client.get("/v1/usage", headers=AUTH)).json()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gemma_gateway.monitoring.moments import iso
+from gemma_gateway.monitoring.timestamps import iso
 from gemma_gateway.quality import book as book_module
 from gemma_gateway.quality.book import Book, Feedback, Rating
 from gemma_gateway.quality.scores import Scores

@@ -8,8 +8,8 @@ from gemma_gateway.core.engine import Engine
 from gemma_gateway.limits.limiter import Limiter
 from gemma_gateway.limits.places import Places
 from gemma_gateway.limits.room import Room
-from gemma_gateway.monitoring.journal import Journal
 from gemma_gateway.monitoring.memory import MB, Memory
+from gemma_gateway.monitoring.records import RequestLog
 from gemma_gateway.storage import Store
 from gemma_gateway.telemetry.files import OpenFiles
 from gemma_gateway.telemetry.metrics import Metrics
@@ -20,7 +20,7 @@ def watch(
     room: Room,
     store: Store,
     limiter: Limiter,
-    journal: Journal,
+    request_log: RequestLog,
     memory: Memory,
     engine: Engine,
 ) -> None:
@@ -49,7 +49,7 @@ def watch(
     show(
         "gateway_records_lost_total",
         "Records of calls dropped because the store was unavailable for too long.",
-        lambda: journal.lost,
+        lambda: request_log.lost,
     )
     show(
         "gateway_memory_bytes",

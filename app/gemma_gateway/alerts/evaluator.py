@@ -11,7 +11,7 @@ from gemma_gateway.alerts.alert import Alert, advance, better, key
 from gemma_gateway.alerts.store import Changes, Silence, silenced_until
 from gemma_gateway.alerts.webhook import Webhooks
 from gemma_gateway.alerts.windows import RuleWindows
-from gemma_gateway.monitoring.journal import Journal
+from gemma_gateway.monitoring.records import RequestLog
 from gemma_gateway.settings.alerts import AlertSettings
 
 BACKLOG = 1000  # calls that a new leader looks back at, and that are read at once
@@ -24,25 +24,27 @@ class Evaluator:
 
     Args:
         settings: the rules, and when an alert resolves.
-        journal: the calls.
+        request_log: the calls.
         webhooks: who is to be told.
     """
 
-    def __init__(self, settings: AlertSettings, journal: Journal, webhooks: Webhooks) -> None:
+    def __init__(
+        self, settings: AlertSettings, request_log: RequestLog, webhooks: Webhooks
+    ) -> None:
         self._settings = settings
-        self._journal = journal
+        self._request_log = request_log
         self._webhooks = webhooks
         self._windows = RuleWindows(settings.rules)
-        self._cursor = ""  # where the journal was read up to; empty: it wasn't
+        self._cursor = ""  # where the request log was read up to; empty: it wasn't
 
     def rest(self) -> None:
-        """Another process leads: its successor begins with a new look at the journal."""
+        """Another process leads: its successor begins with a new look at the request log."""
         self._cursor = ""
 
     async def follow(self) -> bool:
         """Read the calls since the last time; False while the store is unavailable."""
         if not self._cursor:
-            found = await self._journal.look(BACKLOG)
+            found = await self._request_log.look(BACKLOG)
             if found.degraded:
                 return False
             self._windows.clear()
@@ -50,7 +52,7 @@ class Evaluator:
             self._cursor = found.cursor
             return True
         while True:
-            records, self._cursor = await self._journal.after(self._cursor, BACKLOG)
+            records, self._cursor = await self._request_log.after(self._cursor, BACKLOG)
             self._windows.add(records)
             if len(records) < BACKLOG:
                 return True

@@ -20,7 +20,7 @@ from gemma_gateway.alerts.view import AlertsReport, AlertView, rule_views
 from gemma_gateway.alerts.webhook import Webhooks
 from gemma_gateway.core.errors import Code, GatewayError
 from gemma_gateway.core.periodic import Periodic
-from gemma_gateway.monitoring.journal import Journal
+from gemma_gateway.monitoring.records import RequestLog
 from gemma_gateway.settings.alerts import SEVERITIES, AlertSettings
 from gemma_gateway.storage import Store, StoreError
 from gemma_gateway.telemetry.metrics import Metrics
@@ -33,14 +33,14 @@ class Alerts:
     """The alerts of one gateway process.
 
     All processes look at the store every ``interval_seconds``. The one that gets the lease
-    evaluates the rules over the journal and sends; when it dies or hangs, another one takes over
-    within ``lease_seconds``, with all that is known about each alert.
+    evaluates the rules over the request log and sends; when it dies or hangs, another one takes
+    over within ``lease_seconds``, with all that is known about each alert.
 
     Args:
         settings: rules, webhooks and times.
         store: shared by all gateways.
         prefix: first part of the store's key names.
-        journal: the calls.
+        request_log: the calls.
         clock: seconds since the epoch.
 
     Attributes:
@@ -52,7 +52,7 @@ class Alerts:
         settings: AlertSettings,
         store: Store,
         prefix: str,
-        journal: Journal,
+        request_log: RequestLog,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings
@@ -61,7 +61,7 @@ class Alerts:
         self._alert_store = AlertStore(store, prefix, settings.lease_seconds)
         self._webhooks = Webhooks(settings.webhooks, settings.timeout_seconds)
         self._notifier = Notifier(settings, self._alert_store, self._webhooks, lambda: self.leads)
-        self._evaluator = Evaluator(settings, journal, self._webhooks)
+        self._evaluator = Evaluator(settings, request_log, self._webhooks)
         self._outages = {
             name: Outage(name, rule, settings, self._alert_store, self._webhooks, self._count)
             for name, rule in settings.rules.items()

@@ -77,6 +77,8 @@ class Ledger(WriteBehind[_Sums]):
         clock: seconds since the epoch; its UTC day is the day that usage belongs to.
     """
 
+    what = "usage"
+
     def __init__(
         self, store: Store, limiter: Limiter, prefix: str, clock: Callable[[], float] = time.time
     ) -> None:

@@ -103,7 +103,7 @@ class Bucket(NamedTuple):
 
 
 class Rollups:
-    """Counts in this process until the journal writes it, and reads what all processes wrote.
+    """Counts in this process until the request log writes it, and reads what all processes wrote.
 
     Args:
         store: where the sums are kept.

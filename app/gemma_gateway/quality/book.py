@@ -65,6 +65,8 @@ class Book(WriteBehind[tuple[list[Rating], list[Feedback]]]):
         lost: entries dropped, since the start.
     """
 
+    what = "scores and feedback"
+
     def __init__(self, store: Store, prefix: str, seconds: float = 7 * 86_400) -> None:
         super().__init__(store, repack=True)
         self._seconds = int(seconds)

@@ -8,7 +8,7 @@ from typing import Any
 from prometheus_client import Histogram
 
 from gemma_gateway.core.engine import Engine
-from gemma_gateway.monitoring.journal import Journal
+from gemma_gateway.monitoring.records import RequestLog
 from gemma_gateway.quality.asker import Asker
 from gemma_gateway.quality.book import MOST, Book
 from gemma_gateway.quality.embeddings import Embeddings
@@ -33,7 +33,7 @@ class Quality:
         store: where scores and feedback are kept.
         prefix: of their keys there.
         keep_seconds: how long.
-        journal: finished calls, for feedback.
+        request_log: finished calls, for feedback.
         policy: the content policy.
         engine: is asked on the judge's behalf, past the callers' limits.
         metrics: where the parts' figures are shown.
@@ -50,14 +50,14 @@ class Quality:
         store: Store,
         prefix: str,
         keep_seconds: float,
-        journal: Journal,
+        request_log: RequestLog,
         policy: Policy,
         engine: Engine,
         metrics: Metrics,
         in_flight: Callable[[], int],
     ) -> None:
         self._book = Book(store, prefix, keep_seconds)
-        self.desk = FeedbackDesk(journal, self._book, self._satisfied)
+        self.desk = FeedbackDesk(request_log, self._book, self._satisfied)
         self.view = QualityView(self._book)
         self.sampler: Sampler | None = None
         self._embeddings = Embeddings(settings.quality_embeddings)

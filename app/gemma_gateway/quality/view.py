@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from gemma_gateway.core.record import FinishedCall
 from gemma_gateway.monitoring.columns import model_of, shown
-from gemma_gateway.monitoring.moments import iso
+from gemma_gateway.monitoring.timestamps import iso
 from gemma_gateway.quality.book import Book, Feedback, Rating
 from gemma_gateway.quality.scores import Scores, mean
 

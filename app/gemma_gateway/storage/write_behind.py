@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 from gemma_gateway.core.periodic import Periodic
 from gemma_gateway.storage.batch import Prepared, StoreError
@@ -44,7 +44,12 @@ class WriteBehind(ABC, Generic[T]):
         at_once: batches in flight at the same time.
         repack: a batch that failed isn't kept as it is: the subclass packs it anew, with what has
             come since. Only for scripts to which the same entries may be given twice.
+
+    Attributes:
+        what: is written, for the log.
     """
+
+    what: ClassVar[str]
 
     def __init__(self, store: Store, *, at_once: int = 1, repack: bool = False) -> None:
         self._store = store
@@ -52,8 +57,7 @@ class WriteBehind(ABC, Generic[T]):
         self._repack = repack
         self._unanswered: dict[Batch[T], None] = {}  # in the order in which they were packed
         self._flushing = asyncio.Lock()
-        failure = f"{type(self).__name__.lower()} could not be written"
-        self._flushes = Periodic(self.flush, FLUSH_SECONDS, failure)
+        self._flushes = Periodic(self.flush, FLUSH_SECONDS, f"{self.what} could not be written")
 
     async def start(self) -> None:
         """Begin to flush in the background."""

@@ -1,4 +1,4 @@
-"""The journal: one record for each finished call, shared by all gateway processes."""
+"""The request log: one record for each finished call, shared by all gateway processes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gemma_gateway.core.record import Record
 from gemma_gateway.monitoring.rollups import Rollups
 from gemma_gateway.storage import Batch, Script, Store, StoreError, WriteBehind, lua, prepare
 
-SCRIPT = Script(lua("gemma_gateway.monitoring", "journal"))
+SCRIPT = Script(lua("gemma_gateway.monitoring", "records"))
 BATCH = 256  # records in one script call: well under a millisecond of the store's time
 BATCH_SUMS = 16  # minutes of rollups in one script call; more than one only after an outage
 BATCH_LIFE = 2 * 86_400  # seconds that the store remembers which batches it has written
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class Page:
     """Records as they were found.
 
     Args:
@@ -47,7 +47,7 @@ class Look:
     complete: bool
 
 
-class Journal(WriteBehind[list[Record]]):
+class RequestLog(WriteBehind[list[Record]]):
     """Gathers records and sums in this process and writes them to the store, twice a second.
 
     Nothing of it waits for the store on a call's way. While the store is unavailable records are
@@ -66,6 +66,8 @@ class Journal(WriteBehind[list[Record]]):
         rollups: the sums, fed by ``add``.
         lost: records dropped, since the start.
     """
+
+    what = "records"
 
     def __init__(
         self,
@@ -150,7 +152,7 @@ class Journal(WriteBehind[list[Record]]):
 
     async def look(
         self, limit: int, *, start: float | None = None, end: float | None = None
-    ) -> Look:
+    ) -> Page:
         """The same, with what is to be known about them."""
         await self.flush()
         horizon = self._clock() - self._seconds
@@ -168,9 +170,9 @@ class Journal(WriteBehind[list[Record]]):
                     records.append(record)
             full = await self._store.call("XLEN", self._stream) >= self._max
         except StoreError:
-            return Look(self._kept(limit, low, high), "", degraded=True, complete=False)
+            return Page(self._kept(limit, low, high), "", degraded=True, complete=False)
         whole = len(records) < limit and (start is None or start >= horizon)
-        return Look(
+        return Page(
             sorted(records, key=lambda r: r.time, reverse=True),
             cursor or "0-0",
             degraded=False,
@@ -192,7 +194,7 @@ class Journal(WriteBehind[list[Record]]):
             ValueError: this is no cursor.
         """
         if cursor and not CURSOR.fullmatch(cursor):
-            raise ValueError("no cursor of this journal")
+            raise ValueError("no cursor of this request log")
         await self.flush()
         records: list[Record] = []
         try:
