@@ -312,7 +312,7 @@ ROUTES: Factories[APIRouter] = (
     lambda p: service_routes.router(p.auth, p.own, p.health, p.metrics.render),
     lambda p: monitoring.router(p.auth, p.overview, p.export),
     lambda p: quality_routes.router(p.auth, p.quality.view),
-    lambda p: feedback.router(p.auth, p.quality.desk),
+    lambda p: feedback.router(p.auth, p.quality.feedback),
     lambda p: alert_routes.router(p.auth, p.alerts),
     lambda p: key_routes.router(p.auth, p.key_admin),
     lambda p: console.router(Site.installed()),

@@ -23,7 +23,7 @@ OLDER = 10_000  # that a second look reads, one of them at a time in this proces
 OLDER_BURST, OLDER_PER_SECOND = 10, 0.2  # such looks for each key
 
 
-class FeedbackDesk:
+class FeedbackService:
     """Takes feedback for calls that the request log knows.
 
     Args:

@@ -9,10 +9,10 @@ from prometheus_client import Histogram
 
 from gemma_gateway.core.engine import Engine
 from gemma_gateway.monitoring.records import RequestLog
-from gemma_gateway.quality.asker import Asker
 from gemma_gateway.quality.book import MOST, Book
 from gemma_gateway.quality.embeddings import Embeddings
-from gemma_gateway.quality.feedback import FeedbackDesk
+from gemma_gateway.quality.engine_client import EngineClient
+from gemma_gateway.quality.feedback import FeedbackService
 from gemma_gateway.quality.judge import Judge
 from gemma_gateway.quality.sampler import Sampler
 from gemma_gateway.quality.view import QualityView
@@ -57,7 +57,7 @@ class Quality:
         in_flight: Callable[[], int],
     ) -> None:
         self._book = Book(store, prefix, keep_seconds)
-        self.desk = FeedbackDesk(request_log, self._book, self._satisfied)
+        self.feedback = FeedbackService(request_log, self._book, self._satisfied)
         self.view = QualityView(self._book)
         self.sampler: Sampler | None = None
         self._embeddings = Embeddings(settings.quality_embeddings)
@@ -80,8 +80,8 @@ class Quality:
         def busy() -> bool:
             return in_flight() > settings.quality_max_in_flight
 
-        asker = Asker(engine, busy=busy)
-        judge = Judge(asker, self._embeddings, policy, settings.quality_consistency)
+        engine_client = EngineClient(engine, busy=busy)
+        judge = Judge(engine_client, self._embeddings, policy, settings.quality_consistency)
         sampler = self.sampler = Sampler(judge, self._book, busy, self._observe)
         metrics.watch_each(
             "gateway_quality_calls_total",
@@ -93,7 +93,7 @@ class Quality:
             "gateway_quality_engine_calls_total",
             "Questions to the engine on the judge's behalf; billed to nobody.",
             "purpose",
-            lambda: asker.asked,
+            lambda: engine_client.asked,
         )
 
     async def start(self) -> None:

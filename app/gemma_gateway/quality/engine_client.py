@@ -37,7 +37,7 @@ class Refused(Unscored):
         self.code = code
 
 
-class Asker:
+class EngineClient:
     """Questions to an engine.
 
     Args:
