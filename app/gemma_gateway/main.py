@@ -25,8 +25,9 @@ from gemma_gateway.admin.own import Own
 from gemma_gateway.alerts.service import Alerts
 from gemma_gateway.alerts.store import MOST_HISTORY
 from gemma_gateway.api import schema
+from gemma_gateway.api.app import GatewayApp
 from gemma_gateway.api.auth import Auth
-from gemma_gateway.api.edge import Edge
+from gemma_gateway.api.deadlines import Deadlines
 from gemma_gateway.api.endpoint import EngineEndpoint
 from gemma_gateway.api.errors import ErrorBodies
 from gemma_gateway.api.intake import Intake
@@ -36,7 +37,6 @@ from gemma_gateway.api.routes import console, feedback, monitoring
 from gemma_gateway.api.routes import keys as key_routes
 from gemma_gateway.api.routes import quality as quality_routes
 from gemma_gateway.api.routes import service as service_routes
-from gemma_gateway.api.watch import Watch
 from gemma_gateway.console.site import Site
 from gemma_gateway.core.dialect import Dialect
 from gemma_gateway.core.engine import Engine
@@ -363,7 +363,7 @@ def _engine(settings: EngineSettings, data_dir: Path) -> Engine:
     )
 
 
-def build(parts: Parts, dialects: Sequence[Dialect] = DIALECTS) -> Edge:
+def build(parts: Parts, dialects: Sequence[Dialect] = DIALECTS) -> GatewayApp:
     """The ASGI application. Its parts are started by ``Parts.running``, around the server.
 
     Args:
@@ -382,10 +382,14 @@ def build(parts: Parts, dialects: Sequence[Dialect] = DIALECTS) -> Edge:
     for router in made(ROUTES, parts):
         app.include_router(router)
     schema.install(app, dialects)
-    watch, bodies = Watch(), Intake(parts.settings.validation.max_body_bytes)
+    deadlines, bodies = Deadlines(), Intake(parts.settings.validation.max_body_bytes)
     timeout = parts.settings.engine.request_timeout
     endpoints = {
-        dialect.path: EngineEndpoint(parts.gateway, dialect, watch, bodies, timeout, parts.tracer)
+        dialect.path: EngineEndpoint(
+            parts.gateway, dialect, deadlines, bodies, timeout, parts.tracer
+        )
         for dialect in dialects
     }
-    return Edge(app, endpoints, Peers(parts.settings.server.trusted_proxies), watch, errors)
+    return GatewayApp(
+        app, endpoints, Peers(parts.settings.server.trusted_proxies), deadlines, errors
+    )
