@@ -71,8 +71,8 @@ from gemma_gateway.storage import Store, embedded
 from gemma_gateway.storage.embedded import EmbeddedStore
 from gemma_gateway.telemetry import tracing
 from gemma_gateway.telemetry.files import OpenFiles
-from gemma_gateway.telemetry.lag import LoopLag
 from gemma_gateway.telemetry.log import AccessLog
+from gemma_gateway.telemetry.loop_lag import LoopLag
 from gemma_gateway.telemetry.meters import Meters
 from gemma_gateway.telemetry.metrics import Metrics
 from gemma_gateway.telemetry.tracing import Traces
