@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from gemma_gateway.core.periodic import Periodic
-from gemma_gateway.storage.batch import ReplyError, StoreError
+from gemma_gateway.storage.connection import ReplyError, StoreError
 
 LOOK_SECONDS = 0.5  # between two looks
 ABSENT_SECONDS = (

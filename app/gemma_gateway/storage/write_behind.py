@@ -10,7 +10,7 @@ from itertools import islice
 from typing import ClassVar, Generic, TypeVar
 
 from gemma_gateway.core.periodic import Periodic
-from gemma_gateway.storage.batch import Prepared, StoreError
+from gemma_gateway.storage.connection import Prepared, StoreError
 from gemma_gateway.storage.redis import Store
 
 FLUSH_SECONDS = 0.5
