@@ -27,7 +27,7 @@ from benchmarks import overhead, processes, wire
 from gemma_gateway.core.engine import EngineRequest
 from gemma_gateway.engines.upstream.engine import UpstreamEngine
 from gemma_gateway.limits.script import SCRIPT
-from gemma_gateway.storage.batch import prepare
+from gemma_gateway.storage.connection import prepare
 from gemma_gateway.storage.redis import Store
 
 PATH = "/v1/chat/completions"

@@ -1,5 +1,5 @@
 """What a call costs the store, and the process that asks: its admission (``window.lua``), its usage
-(``ledger.lua``) and its record (``journal.lua``).
+(``ledger.lua``) and its record (``records.lua``).
 
 ``python -m benchmarks.store`` starts a real Valkey on core 1, asks it from core 0 through the
 gateway's own client, and prints the tables; ``--out docs`` keeps the figures.
@@ -36,8 +36,8 @@ from gemma_gateway.limits.limiter import Limiter
 from gemma_gateway.limits.script import Calls, key_name
 from gemma_gateway.main import DIALECTS
 from gemma_gateway.monitoring.capture import record_of
-from gemma_gateway.monitoring.journal import Journal
 from gemma_gateway.monitoring.memory import Memory
+from gemma_gateway.monitoring.records import RequestLog
 from gemma_gateway.settings import Tier, Window, config
 from gemma_gateway.storage.redis import Store
 
@@ -150,7 +150,7 @@ async def records(store: Store, server: int, calls: int, batch: int) -> dict[str
     """CPU microseconds of a call's record, made, summed up and written with ``batch`` others: of
     the gateway and of the server; and the server's bytes for it."""
     await store.call("FLUSHALL", "SYNC")
-    journal, memory_ = Journal(store, "bench", records_max=1_000_000), Memory()
+    request_log, memory_ = RequestLog(store, "bench", records_max=1_000_000), Memory()
     call = Call("req-0123456789abcdef-1f", DIALECTS[0], "call-0123456789abcdef-1f")
     call.principal = Principal(_names(1)[0], "bench", "default", Tier())
     call.request.stream = True
@@ -159,12 +159,12 @@ async def records(store: Store, server: int, calls: int, batch: int) -> dict[str
     usage = Usage(100, 100, 64)
     before, client, began = await _used(store), time.process_time(), processes.cpu_seconds([server])
     for n in range(calls):
-        journal.add(
+        request_log.add(
             record_of(call, End(200, "ok", 0.5 + n * 1e-3, "gemma-3-4b-it", usage), memory_)
         )
         if n % batch == batch - 1:
-            await journal.flush()
-    await journal.flush()
+            await request_log.flush()
+    await request_log.flush()
     return {
         "batch": batch,
         "client_us": (time.process_time() - client) / calls * 1e6,
@@ -206,13 +206,13 @@ async def run(port: int, server: int, seconds: float) -> dict[str, Any]:
     states = ((100, 0, many), (100, 50, many), (100, 100, many), (1_000_000, 500_000, 10))
     rows = [await measure(store, server, *s, n, seconds) for s in states for n in CALLERS]
     found = {requests: await memory(store, server, few, requests) for requests in (1, 10, 100)}
-    journal = [await records(store, server, many // 2, batch) for batch in BATCHES]
+    request_log = [await records(store, server, many // 2, batch) for batch in BATCHES]
     await store.stop()
     return {
         "machine": overhead.machine(),
         "rows": [asdict(row) for row in rows],
         "bytes_per_key": {str(requests): round(size) for requests, (size, _) in found.items()},
-        "records": journal,
+        "records": request_log,
         "ledger_us": statistics.median(written for _, written in found.values()),
     }
 

@@ -13,7 +13,7 @@ from gemma_gateway.core.errors import GatewayError
 from gemma_gateway.limits.admission import Admission
 from gemma_gateway.limits.limiter import Limiter
 from gemma_gateway.limits.script import SCRIPT
-from gemma_gateway.storage.batch import Script, StoreError
+from gemma_gateway.storage.connection import Script, StoreError
 from gemma_gateway.storage.redis import Store
 from tests.process import Gateway
 

@@ -11,22 +11,23 @@ from fastapi import APIRouter, FastAPI
 
 from gemma_gateway import __version__
 from gemma_gateway.access.keys import KeyRing, first_key
+from gemma_gateway.access.managed import ManagedKeys
 from gemma_gateway.access.names import Names
-from gemma_gateway.access.registrar import Registrar
-from gemma_gateway.access.runtime import RuntimeKeys
+from gemma_gateway.access.repository import KeyRepository
+from gemma_gateway.access.service import KeyService
 from gemma_gateway.access.stage import Identify
-from gemma_gateway.access.table import KeyTable
 from gemma_gateway.admin import scraped
 from gemma_gateway.admin.export import Export
 from gemma_gateway.admin.health import Health
 from gemma_gateway.admin.keys import KeyAdmin
 from gemma_gateway.admin.overview import Overview
 from gemma_gateway.admin.own import Own
-from gemma_gateway.alerts.book import MOST_HISTORY
 from gemma_gateway.alerts.service import Alerts
+from gemma_gateway.alerts.store import MOST_HISTORY
 from gemma_gateway.api import schema
+from gemma_gateway.api.app import GatewayApp
 from gemma_gateway.api.auth import Auth
-from gemma_gateway.api.edge import Edge
+from gemma_gateway.api.deadlines import Deadlines
 from gemma_gateway.api.endpoint import EngineEndpoint
 from gemma_gateway.api.errors import ErrorBodies
 from gemma_gateway.api.intake import Intake
@@ -36,7 +37,6 @@ from gemma_gateway.api.routes import console, feedback, monitoring
 from gemma_gateway.api.routes import keys as key_routes
 from gemma_gateway.api.routes import quality as quality_routes
 from gemma_gateway.api.routes import service as service_routes
-from gemma_gateway.api.watch import Watch
 from gemma_gateway.console.site import Site
 from gemma_gateway.core.dialect import Dialect
 from gemma_gateway.core.engine import Engine
@@ -54,9 +54,9 @@ from gemma_gateway.limits.places import LogprobsRoom, Places
 from gemma_gateway.limits.room import Room
 from gemma_gateway.limits.stage import Limits, RequestWindows
 from gemma_gateway.monitoring.capture import Recorder
-from gemma_gateway.monitoring.journal import Journal
 from gemma_gateway.monitoring.memory import Memory
 from gemma_gateway.monitoring.prices import Prices
+from gemma_gateway.monitoring.records import RequestLog
 from gemma_gateway.pipeline.body import ReadBody, Steps
 from gemma_gateway.pipeline.delivery import Delivery
 from gemma_gateway.pipeline.gateway import Gateway
@@ -71,8 +71,8 @@ from gemma_gateway.storage import Store, embedded
 from gemma_gateway.storage.embedded import EmbeddedStore
 from gemma_gateway.telemetry import tracing
 from gemma_gateway.telemetry.files import OpenFiles
-from gemma_gateway.telemetry.lag import LoopLag
 from gemma_gateway.telemetry.log import AccessLog
+from gemma_gateway.telemetry.loop_lag import LoopLag
 from gemma_gateway.telemetry.meters import Meters
 from gemma_gateway.telemetry.metrics import Metrics
 from gemma_gateway.telemetry.tracing import Traces
@@ -129,12 +129,12 @@ class Parts:
             timeout = store.store_timeout if given else embedded.ANSWER_SECONDS
             self.store = Store(self.embedded.url, timeout)
         prefix = store.redis_prefix
-        table = self.table = KeyTable(self.store, prefix)
-        self.runtime_keys = RuntimeKeys(table, settings.limits, access.key_stale_seconds)
-        self.keys = KeyRing.from_settings(settings, further, self.runtime_keys)
+        key_repository = self.key_repository = KeyRepository(self.store, prefix)
+        self.managed_keys = ManagedKeys(key_repository, settings.limits, access.key_stale_seconds)
+        self.keys = KeyRing.from_settings(settings, further, self.managed_keys)
         self.limiter = Limiter(self.store, prefix, store.store_failure)
         self.ledger = Ledger(self.store, self.limiter, prefix)
-        self.journal = Journal(
+        self.request_log = RequestLog(
             self.store,
             prefix,
             records_max=settings.monitoring.records_max,
@@ -155,7 +155,7 @@ class Parts:
             self.store,
             settings.store.redis_prefix,
             settings.monitoring.records_days * 86_400,
-            self.journal,
+            self.request_log,
             self.policy,
             engine,
             self.metrics,
@@ -182,19 +182,21 @@ class Parts:
             self.memory,
         )
         scraped.watch(
-            self.metrics, self.room, self.store, self.limiter, self.journal, self.memory, engine
+            self.metrics, self.room, self.store, self.limiter, self.request_log, self.memory, engine
         )
-        scraped.watch_keys(self.metrics, self.runtime_keys)
+        scraped.watch_keys(self.metrics, self.managed_keys)
         scraped.watch_refused(self.metrics, self.places, self.keys.throttle)
         self.files = OpenFiles()
         scraped.watch_files(self.metrics, self.files)
-        self.alerts = Alerts(settings.alerts, self.store, settings.store.redis_prefix, self.journal)
+        self.alerts = Alerts(
+            settings.alerts, self.store, settings.store.redis_prefix, self.request_log
+        )
         self.alerts.watch(self.metrics)
         self.lag = LoopLag(self.metrics.lag.observe)
         self.auth = Auth(self.keys.identify, Aside().admit)
         self.own = Own(self.routing, self.ledger, self.places)
         self.overview = Overview(
-            self.journal,
+            self.request_log,
             engine,
             self.room,
             self.memory,
@@ -202,15 +204,15 @@ class Parts:
             lambda: self.lag.seconds,
             lambda: self.alerts.firing,
         )
-        names = Names(self.keys, self.table)
+        names = Names(self.keys, self.key_repository)
         prices = Prices(settings.monitoring.prices, settings.monitoring.currency)
-        self.export = Export(self.journal, self.ledger, names, prices)
-        registrar = Registrar(self.table, self.runtime_keys, settings.limits)
+        self.export = Export(self.request_log, self.ledger, names, prices)
+        key_service = KeyService(self.key_repository, self.managed_keys, settings.limits)
         self.key_admin = KeyAdmin(
             self.keys,
-            self.table,
-            self.runtime_keys,
-            registrar,
+            self.key_repository,
+            self.managed_keys,
+            key_service,
             self.ledger,
             prices,
             settings.limits,
@@ -276,7 +278,7 @@ OBSERVERS: Factories[Observer | None] = (
     lambda p: p.room,
     lambda p: Meters(p.metrics),
     lambda p: p.ledger,
-    lambda p: Recorder(p.journal, p.memory),
+    lambda p: Recorder(p.request_log, p.memory),
     lambda p: p.log,
     lambda p: Traces() if p.tracer is not None else None,
 )
@@ -297,10 +299,10 @@ PARTS: Factories[Part | None] = (
     lambda p: p.files,
     lambda p: p.embedded,
     lambda p: p.store,
-    lambda p: p.runtime_keys,
+    lambda p: p.managed_keys,
     lambda p: p.ledger,
     lambda p: p.memory,
-    lambda p: p.journal,
+    lambda p: p.request_log,
     lambda p: p.alerts,
     lambda p: p.engine,
     lambda p: p.quality,
@@ -310,7 +312,7 @@ ROUTES: Factories[APIRouter] = (
     lambda p: service_routes.router(p.auth, p.own, p.health, p.metrics.render),
     lambda p: monitoring.router(p.auth, p.overview, p.export),
     lambda p: quality_routes.router(p.auth, p.quality.view),
-    lambda p: feedback.router(p.auth, p.quality.desk),
+    lambda p: feedback.router(p.auth, p.quality.feedback),
     lambda p: alert_routes.router(p.auth, p.alerts),
     lambda p: key_routes.router(p.auth, p.key_admin),
     lambda p: console.router(Site.installed()),
@@ -361,7 +363,7 @@ def _engine(settings: EngineSettings, data_dir: Path) -> Engine:
     )
 
 
-def build(parts: Parts, dialects: Sequence[Dialect] = DIALECTS) -> Edge:
+def build(parts: Parts, dialects: Sequence[Dialect] = DIALECTS) -> GatewayApp:
     """The ASGI application. Its parts are started by ``Parts.running``, around the server.
 
     Args:
@@ -380,10 +382,14 @@ def build(parts: Parts, dialects: Sequence[Dialect] = DIALECTS) -> Edge:
     for router in made(ROUTES, parts):
         app.include_router(router)
     schema.install(app, dialects)
-    watch, bodies = Watch(), Intake(parts.settings.validation.max_body_bytes)
+    deadlines, bodies = Deadlines(), Intake(parts.settings.validation.max_body_bytes)
     timeout = parts.settings.engine.request_timeout
     endpoints = {
-        dialect.path: EngineEndpoint(parts.gateway, dialect, watch, bodies, timeout, parts.tracer)
+        dialect.path: EngineEndpoint(
+            parts.gateway, dialect, deadlines, bodies, timeout, parts.tracer
+        )
         for dialect in dialects
     }
-    return Edge(app, endpoints, Peers(parts.settings.server.trusted_proxies), watch, errors)
+    return GatewayApp(
+        app, endpoints, Peers(parts.settings.server.trusted_proxies), deadlines, errors
+    )

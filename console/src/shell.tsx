@@ -68,11 +68,11 @@ function NavLink({ name, here }: { name: Page; here: boolean }): JSX.Element {
 function Pulse(): JSX.Element | null {
   if (!isOperator.value) return null;
   const now = state.value;
-  let [tone, text] = ["good", "All parts answer"];
-  if (!reachable.value) [tone, text] = ["bad", "Gateway away"];
+  let [tone, text] = ["good", "All systems available"];
+  if (!reachable.value) [tone, text] = ["bad", "Gateway unreachable"];
   else if (now === null) [tone, text] = ["idle", "Looking"];
   else if (engineAway.value) [tone, text] = ["bad", "No engine ready"];
-  else if (storeAway.value) [tone, text] = ["warn", "Redis away"];
+  else if (storeAway.value) [tone, text] = ["warn", "Redis unavailable"];
   else if (now.alerts_firing > 0)
     [tone, text] = ["warn", `${now.alerts_firing} alert${now.alerts_firing === 1 ? "" : "s"}`];
   return (
@@ -144,9 +144,9 @@ function Banner(): JSX.Element {
       {reachable.value && storeAway.value && (
         <div class="banner warn">
           <p>
-            <strong>Redis is away.</strong> Calls go on as <code>GATEWAY_STORE_FAILURE</code> says
-            (by default each gateway process counts limits for itself). Usage, calls and keys may be
-            incomplete or can't be changed until it is back.
+            <strong>Redis is unavailable.</strong> Calls go on as <code>GATEWAY_STORE_FAILURE</code>{" "}
+            says (by default each gateway process counts limits for itself). Usage, calls and keys
+            may be incomplete or can't be changed until it is back.
           </p>
         </div>
       )}

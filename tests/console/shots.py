@@ -1,7 +1,7 @@
 """Pictures of the console for docs/img: ``python -m tests.console.shots``.
 
 The gateway is real; its history is made up (a day of calls by four keys, written through the
-journal and the ledger with times in the past), and so is the engine's answer.
+request_log and the ledger with times in the past), and so is the engine's answer.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from gemma_gateway.core.record import Record
 from gemma_gateway.core.usage import Usage
 from gemma_gateway.limits.ledger import Ledger
 from gemma_gateway.limits.limiter import Limiter
-from gemma_gateway.monitoring.journal import Journal
+from gemma_gateway.monitoring.records import RequestLog
 from gemma_gateway.storage.redis import Store
 from tests.browser import PHONE, ask, chromium, console, visit
 from tests.console.conftest import MODEL, post, script, settings
@@ -86,17 +86,17 @@ async def history(url: str, ids: dict[str, str]) -> None:
     chance = random.Random(7)
     store = Store(url, 5)
     await store.start()
-    journal = Journal(store, PREFIX)
+    request_log = RequestLog(store, PREFIX)
     now = time.time()
     moment = now - DAY
     while moment < now:
         wave = 1.2 + math.sin(2 * math.pi * moment / DAY) + 0.35 * math.sin(moment / 900)
         moment += chance.expovariate(max(0.2, wave) / 9)
         key = chance.choices(list(KEYS), list(KEYS.values()))[0]
-        journal.add(record(min(moment, now), ids[key], chance))
+        request_log.add(record(min(moment, now), ids[key], chance))
         if chance.random() < 0.01:
-            await journal.flush()
-    await journal.flush()
+            await request_log.flush()
+    await request_log.flush()
     for days in range(29, -1, -1):
         ledger = Ledger(store, Limiter(store, PREFIX), PREFIX, lambda then=now - days * DAY: then)
         for key, share in KEYS.items():

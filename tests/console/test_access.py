@@ -49,7 +49,7 @@ async def test_axe_finds_nothing_serious(
             assert await findings(page) == [], name
         await visit(page, "keys")
         await page.get_by_role("button", name="New key").click()
-        await page.get_by_role("dialog").get_by_label("Limits of its own").check()
+        await page.get_by_role("dialog").get_by_label("Own limits").check()
         assert await findings(page) == []
         await page.keyboard.press("Escape")
         await visit(page, "playground")

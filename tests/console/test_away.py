@@ -99,8 +99,8 @@ async def test_redis_that_goes_away_and_comes_back(
         dialog = page.get_by_role("dialog")
         await dialog.get_by_label("Name").fill("too early")
         redis.stop()
-        await expect(banner(page)).to_contain_text("Redis is away.")
-        await expect(banner(other)).to_contain_text("Redis is away.")
+        await expect(banner(page)).to_contain_text("Redis is unavailable.")
+        await expect(banner(other)).to_contain_text("Redis is unavailable.")
         await dialog.get_by_role("button", name="Make key").click()
         await expect(dialog.get_by_role("alert")).to_contain_text("Making the key failed.")
         await ask(other, "echo: still here")  # calls go on
@@ -113,9 +113,9 @@ async def test_redis_that_goes_away_and_comes_back(
         await page.keyboard.press("Escape")
         await visit(page, "dashboard")
         parts = page.get_by_role("region", name="Parts")
-        await expect(parts).to_contain_text("away 1 time since the start")
+        await expect(parts).to_contain_text("unavailable 1 time since the start")
         redis.stop()
-        await expect(parts).to_contain_text("away")
+        await expect(parts).to_contain_text("unavailable")
         await expect(page.locator(".figure").first).to_contain_text("Requests")
 
 

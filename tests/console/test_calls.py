@@ -46,7 +46,7 @@ async def test_calls_appear_can_be_found_opened_and_paused(at: Opener, site: Gat
         await page.get_by_role("searchbox").fill("CHAT ok")
         await expect(rows(page)).to_have_count(1)
         await page.get_by_role("searchbox").fill("no such thing")
-        await expect(page.get_by_text("No call fits this filter.")).to_be_visible()
+        await expect(page.get_by_text("No call matches this filter.")).to_be_visible()
         await page.get_by_role("searchbox").fill("")
 
         opener = rows(page).nth(1).get_by_role("button")
@@ -61,7 +61,7 @@ async def test_calls_appear_can_be_found_opened_and_paused(at: Opener, site: Gat
         talk(site)
         await page.wait_for_timeout(3000)  # two turns of the log
         await expect(rows(page)).to_have_count(2)
-        await page.get_by_role("button", name="Go on").click()
+        await page.get_by_role("button", name="Resume").click()
         await expect(rows(page)).to_have_count(3)
         assert SECRET not in await page.content()
 

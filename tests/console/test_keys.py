@@ -44,7 +44,7 @@ async def test_a_key_s_life(at: Opener, site: Gateway) -> None:
         await page.get_by_role("button", name="New key").click()
         dialog = page.get_by_role("dialog")
         await dialog.get_by_label("Name").fill("search-team")
-        await dialog.get_by_label("Limits of its own").check()
+        await dialog.get_by_label("Own limits").check()
         await dialog.get_by_label("Requests", exact=True).fill("2")
         await dialog.get_by_label(MODEL).check()
         await dialog.get_by_role("button", name="Make key").click()
@@ -66,7 +66,7 @@ async def test_a_key_s_life(at: Opener, site: Gateway) -> None:
         await expect(cell).to_have_text("3")  # calls today
 
         await page.get_by_role("button", name="Rotate search-two").click()
-        await dialog.get_by_label("The old secret ends").select_option(label="at once")
+        await dialog.get_by_label("The old secret expires").select_option(label="at once")
         await dialog.get_by_role("button", name="Rotate").click()
         second = await secret(page)
         assert second != first

@@ -46,7 +46,7 @@ async def test_an_answer_streams_and_its_figures_are_told(at: Opener, loopback: 
         script(loopback, delay=0.15)
         await page.get_by_label("System text").fill("Be brief.")
         await page.get_by_label("Temperature", exact=True).fill("0.2")
-        await page.get_by_label("Largest answer, tokens").fill("40")
+        await page.get_by_label("Longest answer, tokens").fill("40")
         await ask(page, "echo: one two three four five six seven eight")
         await expect(answer(page)).to_contain_text("one two")
         assert "eight" not in await answer(page).inner_text()  # it comes piece by piece

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from gemma_gateway.alerts.kinds import KINDS
+from gemma_gateway.alerts.rule_types import RULE_TYPES
 from gemma_gateway.alerts.webhook import signature
 from gemma_gateway.settings.alerts import AlertSettings
 from tests.deploy.names import ROOT
@@ -31,7 +31,7 @@ def code(language: str) -> str:
 
 def test_the_rules_are_the_defaults() -> None:
     wanted = [
-        f"| `{name}` | {KINDS[rule.kind].expression(rule)} | {rule.severity} |"
+        f"| `{name}` | {RULE_TYPES[rule.kind].expression(rule)} | {rule.severity} |"
         for name, rule in AlertSettings().rules.items()
     ]
     assert part("rules") == wanted

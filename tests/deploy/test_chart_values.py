@@ -12,9 +12,9 @@ import yaml
 from scripts import chart_readme
 
 from gemma_gateway.settings import SECTIONS
+from gemma_gateway.storage.address import Address
 from gemma_gateway.storage.cluster import Cluster
 from gemma_gateway.storage.sentinel import Sentinels
-from gemma_gateway.storage.target import Target
 from tests.deploy import chart, kube_schema
 from tests.deploy.chart import Object, env, merged, of, render
 
@@ -275,13 +275,13 @@ def test_every_spelling_of_redis_is_one_that_the_gateway_reads(values: Object, u
         assert not any(b"sesame" in part for part in target.greeting)
 
 
-def read(url: str) -> tuple[list[Target], list[Target]]:
+def read(url: str) -> tuple[list[Address], list[Address]]:
     """Whom the gateway asks first with such a URL, and whom it hands Redis' password."""
     scheme, _, kind = url.partition("://")[0].partition("+")
     if kind == "sentinel":
         sentinels = Sentinels.parse(url, scheme)
         return sentinels._sentinels, [sentinels._master]
-    servers = Cluster.parse(url, scheme, 1)._seeds if kind else [Target.parse(url)]
+    servers = Cluster.parse(url, scheme, 1)._seeds if kind else [Address.parse(url)]
     return servers, servers
 
 
@@ -329,7 +329,7 @@ def test_long_names_stay_within_what_kubernetes_takes() -> None:
         )
 
 
-KINDS = ("vllm", "inferencePool", "ray", "leaderWorkerSet")
+RULE_TYPES = ("vllm", "inferencePool", "ray", "leaderWorkerSet")
 CACHES: dict[str, Object] = {
     "pvc": {"type": "pvc", "storageClass": "fast"},
     "emptyDir": {"type": "emptyDir"},
@@ -340,7 +340,7 @@ CACHES: dict[str, Object] = {
 
 
 @pytest.mark.parametrize("cache", CACHES)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", RULE_TYPES)
 def test_every_engine_has_its_weights_and_a_place_to_write(kind: str, cache: str) -> None:
     entry = VLLM | {"type": kind, "cache": CACHES[cache]}
     if kind == "inferencePool":

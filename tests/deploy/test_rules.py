@@ -15,7 +15,7 @@ import orjson
 import pytest
 import yaml
 
-from gemma_gateway.alerts.kinds import KINDS
+from gemma_gateway.alerts.rule_types import RULE_TYPES
 from gemma_gateway.core.errors import Code
 from gemma_gateway.main import DIALECTS
 from gemma_gateway.settings.alerts import AlertSettings, Rule
@@ -148,7 +148,7 @@ def disagreements(rules: dict[str, Rule], alerts: list[dict[str, Any]]) -> list[
         if alert is None:
             said.append(f"{alert_name}: missing")
             continue
-        kind = KINDS[rule.kind]
+        kind = RULE_TYPES[rule.kind]
         patience = rule.for_seconds
         if rule.kind == "store_away":  # its bound is the time
             patience += rule.threshold

@@ -66,7 +66,7 @@ def test_scores_rank_good_above_bad_answers(report: Json, score: str, least: flo
 
 @pytest.mark.parametrize("score", ["safety", "accuracy by consistency"])
 def test_scores_that_the_documentation_warns_of_are_there(report: Json, score: str) -> None:
-    """The built-in four terms miss most of what is unsafe, and so small a model knows too little to
+    """The four built-in terms miss most of what is unsafe, and so small a model knows too little to
     be consistent; docs/quality.md says so, and would be wrong were they good."""
     found = report["validation"][score]
     assert found["missing"] == 0

@@ -13,7 +13,7 @@ from tests.fuzz.raw import Conversation
 from tests.fuzz.target import Target
 from tests.process import Gateway
 
-KINDS = ("bodies", "bodies", "answers", "sockets")
+RULE_TYPES = ("bodies", "bodies", "answers", "sockets")
 
 
 class Storm:
@@ -28,7 +28,7 @@ class Storm:
     """
 
     def __init__(self, gateway: Gateway, cases: int = 0, seconds: float = 60) -> None:
-        self.statuses: dict[str, Counter[int]] = {kind: Counter() for kind in KINDS}
+        self.statuses: dict[str, Counter[int]] = {kind: Counter() for kind in RULE_TYPES}
         self._gateway = gateway
         self._cases = cases
         self._seconds = seconds
@@ -36,7 +36,7 @@ class Storm:
         self._errors: list[BaseException] = []
         self._threads = [
             threading.Thread(target=self._run, args=(kind, n), daemon=True)
-            for n, kind in enumerate(KINDS)
+            for n, kind in enumerate(RULE_TYPES)
         ]
 
     def start(self) -> None:

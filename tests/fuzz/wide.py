@@ -110,7 +110,7 @@ def number_lists(chance: random.Random, most: int) -> Any:
     return {str(n): 1 for n in range(count // 2)}
 
 
-KINDS: tuple[Callable[[random.Random, int], Any], ...] = (
+RULE_TYPES: tuple[Callable[[random.Random, int], Any], ...] = (
     text, long_keys, many_leaves, deep, parts, schema, number_lists,
 )  # fmt: skip
 
@@ -123,7 +123,7 @@ def body(chance: random.Random) -> Hostile:
     most = chance.choice([LIMIT // 100, LIMIT // 10, LIMIT, LIMIT])
     for _ in range(chance.choice([1, 1, 2])):
         field = chance.choice([*FIELDS, *document])
-        document[field] = chance.choice(KINDS)(chance, most // 2)
+        document[field] = chance.choice(RULE_TYPES)(chance, most // 2)
     data = json.dumps(document, ensure_ascii=chance.random() < 0.3).encode("utf-8", "surrogatepass")
     if len(data) > LIMIT and chance.random() < 0.9:
         return body(chance)

@@ -21,7 +21,7 @@ import pytest
 
 from gemma_gateway.alerts.service import Alerts
 from gemma_gateway.core.record import Record
-from gemma_gateway.monitoring.journal import Journal
+from gemma_gateway.monitoring.records import RequestLog
 from gemma_gateway.settings.alerts import AlertSettings
 from gemma_gateway.storage.redis import Store
 from tests.calls import ask, metrics, post
@@ -210,7 +210,7 @@ async def test_long_waits_in_the_engine(store: Server, receiver: Receiver, prefi
     by hand, and written and read as always."""
     client = Store(store.url, 5)
     await client.start()
-    journal = Journal(client, prefix)
+    request_log = RequestLog(client, prefix)
     settings = AlertSettings(
         interval_seconds=0.1,
         lease_seconds=1,
@@ -218,11 +218,11 @@ async def test_long_waits_in_the_engine(store: Server, receiver: Receiver, prefi
         rules={"queue_time": {"seconds": 2}},
         webhooks=[{"name": "oncall", "url": receiver.url, "secret": SECRET}],
     )
-    alerts = Alerts(settings, client, prefix, journal)
-    await journal.start()
+    alerts = Alerts(settings, client, prefix, request_log)
+    await request_log.start()
     await alerts.start()
     for number in range(10):
-        journal.add(
+        request_log.add(
             Record(
                 time.time(), f"{number}", "r", "k" * 64, "default", "/v1/messages", "m", False, 200,
                 "ok", 9.0, queue_time=6.0, output_tokens=900,
@@ -232,7 +232,7 @@ async def test_long_waits_in_the_engine(store: Server, receiver: Receiver, prefi
     assert alerts.firing == 1
     await until(lambda: receiver.told()["queue_time", "resolved"])  # 2 s without such calls
     await alerts.stop()
-    await journal.stop()
+    await request_log.stop()
     await client.stop()
     assert receiver.told() == {("queue_time", "firing"): 1, ("queue_time", "resolved"): 1}
 
@@ -491,7 +491,7 @@ async def test_the_store_away_is_told_once_by_all_and_its_end_too(
 
 
 async def away(gateway: Gateway) -> bool:
-    """Whether a gateway says by itself that the store is away."""
+    """Whether a gateway says by itself that the store is unavailable."""
     status, report = await api(gateway)
     rules = {rule["name"]: rule["state"] for rule in report["rules"]}
     found = [(a["rule"], a["state"]) for a in report["data"]]

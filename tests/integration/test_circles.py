@@ -28,7 +28,7 @@ from tests.process import AUTH, KEY, Engine, free_port
 from tests.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-KINDS = (Call, Connection, BoundedHttp)
+RULE_TYPES = (Call, Connection, BoundedHttp)
 FAR_TOO_LONG = "word " * 20_000  # read in the thread
 ENDLESS: dict[str, Any] = {"pieces": ["word "] * 50, "stall": 20}
 
@@ -70,7 +70,7 @@ class Site:
 
     def left(self) -> list[object]:
         """Objects of calls that are over."""
-        return [each for each in gc.get_objects() if isinstance(each, KINDS)]
+        return [each for each in gc.get_objects() if isinstance(each, RULE_TYPES)]
 
     async def gone(self) -> None:
         """Wait until nothing is left, with nobody's help."""

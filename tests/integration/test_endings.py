@@ -21,7 +21,7 @@ from gemma_gateway.core.call import Principal
 from gemma_gateway.limits.ledger import Ledger
 from gemma_gateway.limits.limiter import Limiter
 from gemma_gateway.main import assemble
-from gemma_gateway.monitoring.journal import Journal
+from gemma_gateway.monitoring.records import RequestLog
 from gemma_gateway.settings import Settings, Tier, Window
 from gemma_gateway.storage.redis import Store
 from tests.calls import PATHS, Json, ask, events, post, state
@@ -154,8 +154,8 @@ async def test_what_is_left_is_ended_in_its_dialect(
     store = Store(server.url, 5)
     await store.start()
     try:
-        journal = Journal(store, prefix, records_max=1000, records_seconds=3600)
-        records = await journal.recent(100)
+        request_log = RequestLog(store, prefix, records_max=1000, records_seconds=3600)
+        records = await request_log.recent(100)
         assert [(r.outcome, r.status) for r in records] == [("SHUTTING_DOWN", 503)] * 16
         begun = [record for record in records if record.time_to_first_token is not None]
         assert len(begun) == 4

@@ -126,7 +126,7 @@ async def test_two_models_are_compared_in_pairs(server: Bigram, tmp_path: Path) 
     judges = {body["model"] for path, body in server.seen if path == "/v1/completions"}
     assert judges == {"tiny"}  # one judge for both
     page = (out / "report.html").read_text("utf-8")
-    assert "other less answers of the set, row by row" in page
+    assert "other minus answers of the set, row by row" in page
     assert page.count("<svg") == 2
 
 
@@ -230,8 +230,8 @@ async def test_ctrl_c_loses_nothing_and_resume_goes_on(server: Bigram, tmp_path:
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ("{", "set.jsonl:2: no JSON"),
-        ("[1]", "set.jsonl:2: no JSON object"),
+        ("{", "set.jsonl:2: not JSON"),
+        ("[1]", "set.jsonl:2: not a JSON object"),
         ({}, "set.jsonl:2: give either prompt or messages"),
         ({"prompt": "x", "messages": [{"role": "user", "content": "x"}]}, "prompt or messages"),
         ({"prompt": ""}, "set.jsonl:2: prompt: "),
@@ -265,11 +265,11 @@ async def test_other_things_that_can_be_wrong(server: Bigram, tmp_path: Path) ->
         ([empty, *here], 2, "no rows"),
         ([questions, *nobody], 1, "doesn't answer"),
         ([questions, *here, "--against", "third"], 2, "serves no third; it has: tiny, other"),
-        ([questions, *here, "--scores", "beauty"], 2, "'beauty' is none of"),
+        ([questions, *here, "--scores", "beauty"], 2, "'beauty' is not one of"),
         ([questions, *here, "--concurrency", "0"], 2, "between 1 and 64"),
         ([questions, *here, "--policy", tmp_path / "p.yaml"], 2, "p.yaml"),
         ([questions, "--url", server.url, "--out", questions], 2, "File exists"),
-        ([questions, "--url", "ftp://x"], 2, "is no address"),
+        ([questions, "--url", "ftp://x"], 2, "is not an address"),
     ]
     for words, status, told in cases:
         run = await evaluate(*words)
@@ -278,4 +278,4 @@ async def test_other_things_that_can_be_wrong(server: Bigram, tmp_path: Path) ->
     server.refuse = 401
     run = await evaluate(questions, *here)
     assert run.status == 1
-    assert re.search("no key, or a wrong one", run.err)
+    assert re.search("no key, or the wrong one", run.err)

@@ -12,7 +12,7 @@ import pytest
 from gemma_gateway.core.call import Principal
 from gemma_gateway.limits.limiter import Limiter
 from gemma_gateway.limits.script import GIVE_BACK, MAX_ENTRIES, SCRIPT, key_name
-from gemma_gateway.storage.batch import prepare
+from gemma_gateway.storage.connection import prepare
 from gemma_gateway.storage.redis import Store
 from tests.integration.conftest import Server
 from tests.stores import MICROS, RIGGED

@@ -16,13 +16,13 @@ from typing import Any
 
 import pytest
 
-from gemma_gateway.access import registrar as registrar_module
-from gemma_gateway.access import runtime as runtime_module
+from gemma_gateway.access import managed as managed_module
+from gemma_gateway.access import service as service_module
 from gemma_gateway.access.keys import KeyRing, UnknownKey, generate_key
+from gemma_gateway.access.managed import ManagedKeys
 from gemma_gateway.access.names import Names
-from gemma_gateway.access.registrar import MAX_EARLIER, Registrar
-from gemma_gateway.access.runtime import RuntimeKeys
-from gemma_gateway.access.table import KeyTable
+from gemma_gateway.access.repository import KeyRepository
+from gemma_gateway.access.service import MAX_EARLIER, KeyService
 from gemma_gateway.access.throttle import BURST, Throttle
 from gemma_gateway.core.call import Principal
 from gemma_gateway.core.errors import Code, GatewayError
@@ -55,12 +55,15 @@ class Process:
     settings: Settings = field(default_factory=lambda: Settings(tiers={"gold": GOLD}))
 
     def __post_init__(self) -> None:
-        self.table = KeyTable(self.store, self.prefix)
-        self.runtime = RuntimeKeys(
-            self.table, self.settings.limits, self.settings.access.key_stale_seconds, self.clock
+        self.repository = KeyRepository(self.store, self.prefix)
+        self.managed = ManagedKeys(
+            self.repository,
+            self.settings.limits,
+            self.settings.access.key_stale_seconds,
+            self.clock,
         )
-        self.registrar = Registrar(self.table, self.runtime, self.settings.limits, self.clock)
-        self.ring = KeyRing.from_settings(self.settings, (), self.runtime)
+        self.service = KeyService(self.repository, self.managed, self.settings.limits, self.clock)
+        self.ring = KeyRing.from_settings(self.settings, (), self.managed)
 
     async def who(self, secret: str, address: str = "") -> Principal:
         return await self.ring.identify(None, secret, address)
@@ -72,7 +75,7 @@ class Process:
 
     async def make(self, **fields: Any) -> tuple[str, str]:
         """A new key's id and secret."""
-        key, secret = await self.registrar.create(
+        key, secret = await self.service.create(
             OPERATOR, {"name": "team", "tier": "default", **fields}
         )
         return key.id, secret
@@ -113,14 +116,14 @@ async def test_a_known_key_costs_no_round_trip(one: Process) -> None:
     assert again is first
     assert again.tier.windows == (Window(limit=3, seconds=60),)
     assert again.tier.max_tokens_cap == Tier().max_tokens_cap  # the rest is its tier's
-    assert one.runtime.lookups == 1
+    assert one.managed.lookups == 1
 
 
 async def test_the_tier_stays_the_same_object(one: Process) -> None:
     """The limiter packs its script call anew for another one."""
     key_id, secret = await one.make(windows=((3, 60),))
     first = await one.who(secret)
-    rotated = (await one.registrar.rotate(OPERATOR, key_id, 60))[1]
+    rotated = (await one.service.rotate(OPERATOR, key_id, 60))[1]
     old, new = await one.who(secret), await one.who(rotated)
     assert old is new
     assert old.tier.windows == first.tier.windows
@@ -132,33 +135,33 @@ async def test_changes_reach_other_processes(one: Process, other: Process) -> No
     key_id, secret = await one.make()
     _, bystander = await one.make()
     for process in (one, other):
-        await process.runtime.follow()
+        await process.managed.follow()
         await process.who(secret)
         await process.who(bystander)
-    await one.registrar.change(OPERATOR, key_id, {"tier": "gold", "windows": ((1, 2),)})
+    await one.service.change(OPERATOR, key_id, {"tier": "gold", "windows": ((1, 2),)})
     assert (await one.who(secret)).tier_name == "gold"  # where it was changed, at once
     assert (await other.who(secret)).tier_name == "default"
-    before = other.runtime.lookups
-    await other.runtime.follow()
+    before = other.managed.lookups
+    await other.managed.follow()
     found = await other.who(secret)
     assert (found.tier_name, found.tier.windows) == ("gold", (Window(limit=1, seconds=2),))
     await other.who(bystander)
-    assert other.runtime.lookups == before + 1  # only what has changed is asked for again
+    assert other.managed.lookups == before + 1  # only what has changed is asked for again
 
 
 async def test_changes_are_followed_in_the_background(one: Process, other: Process) -> None:
     key_id, secret = await one.make()
-    await other.runtime.start()
+    await other.managed.start()
     try:
         await other.who(secret)
-        await one.registrar.revoke(OPERATOR, key_id)
+        await one.service.revoke(OPERATOR, key_id)
         revoked = time.monotonic()
-        while other.runtime.key(key_id) is not None:
+        while other.managed.key(key_id) is not None:
             assert time.monotonic() - revoked < 30
             await asyncio.sleep(0.02)
         assert await other.refusal(secret) is Code.API_KEY_REVOKED
     finally:
-        await other.runtime.stop()
+        await other.managed.stop()
 
 
 async def test_expiry_is_checked_on_every_call(one: Process) -> None:
@@ -168,21 +171,21 @@ async def test_expiry_is_checked_on_every_call(one: Process) -> None:
     await one.who(secret)
     one.clock.now += 0.02
     assert await one.refusal(secret) is Code.API_KEY_EXPIRED
-    await one.registrar.change(OPERATOR, key_id, {"expires": one.clock.now + 10})
-    await one.registrar.rotate(OPERATOR, key_id, 1000)
+    await one.service.change(OPERATOR, key_id, {"expires": one.clock.now + 10})
+    await one.service.rotate(OPERATOR, key_id, 1000)
     await one.who(secret)
     one.clock.now += 11  # a grace doesn't make a key live longer
     assert await one.refusal(secret) is Code.API_KEY_EXPIRED
-    await one.registrar.change(OPERATOR, key_id, {"expires": None})
+    await one.service.change(OPERATOR, key_id, {"expires": None})
     await one.who(secret)
 
 
 async def test_rotation_with_grace(one: Process) -> None:
     key_id, first = await one.make()
-    second = (await one.registrar.rotate(OPERATOR, key_id, 100))[1]
+    second = (await one.service.rotate(OPERATOR, key_id, 100))[1]
     assert {(await one.who(s)).key_id for s in (first, second)} == {key_id}
     one.clock.now += 50
-    third = (await one.registrar.rotate(OPERATOR, key_id, 1000))[1]
+    third = (await one.service.rotate(OPERATOR, key_id, 1000))[1]
     one.clock.now += 49
     for secret in (first, second, third):
         await one.who(secret)
@@ -190,7 +193,7 @@ async def test_rotation_with_grace(one: Process) -> None:
     assert await one.refusal(first) is Code.API_KEY_EXPIRED
     for secret in (second, third):
         await one.who(secret)
-    last = (await one.registrar.rotate(OPERATOR, key_id, 0))[1]  # as after a leak: all at once
+    last = (await one.service.rotate(OPERATOR, key_id, 0))[1]  # as after a leak: all at once
     for secret in (first, second, third):
         assert await one.refusal(secret) is Code.API_KEY_EXPIRED
     await one.who(last)
@@ -200,7 +203,7 @@ async def test_secrets_of_many_rotations_are_bounded(one: Process) -> None:
     key_id, secret = await one.make()
     made = [secret]
     while len(made) < MAX_EARLIER + 4:
-        made += [(await one.registrar.rotate(OPERATOR, key_id, 1000))[1]]
+        made += [(await one.service.rotate(OPERATOR, key_id, 1000))[1]]
     for old in made[:3]:
         assert await one.refusal(old) is Code.API_KEY_EXPIRED
     for kept in made[3:]:
@@ -209,15 +212,15 @@ async def test_secrets_of_many_rotations_are_bounded(one: Process) -> None:
 
 async def test_a_revoked_key_is_over(one: Process) -> None:
     key_id, first = await one.make()
-    second = (await one.registrar.rotate(OPERATOR, key_id, 100))[1]
-    await one.registrar.revoke(OPERATOR, key_id)
-    again = await one.registrar.revoke(OPERATOR, key_id)
+    second = (await one.service.rotate(OPERATOR, key_id, 100))[1]
+    await one.service.revoke(OPERATOR, key_id)
+    again = await one.service.revoke(OPERATOR, key_id)
     assert again.state(one.clock.now) == "revoked"
     for secret in (first, second):
         assert await one.refusal(secret) is Code.API_KEY_REVOKED
     for change in (
-        one.registrar.change(OPERATOR, key_id, {"name": "x"}),
-        one.registrar.rotate(OPERATOR, key_id, 0),
+        one.service.change(OPERATOR, key_id, {"name": "x"}),
+        one.service.rotate(OPERATOR, key_id, 0),
     ):
         with pytest.raises(GatewayError) as refused:
             await change
@@ -227,9 +230,9 @@ async def test_a_revoked_key_is_over(one: Process) -> None:
 @pytest.mark.parametrize("act", ["change", "rotate", "revoke"])
 async def test_there_is_no_such_key(one: Process, act: str) -> None:
     call = {
-        "change": lambda: one.registrar.change(OPERATOR, "a" * 64, {"name": "x"}),
-        "rotate": lambda: one.registrar.rotate(OPERATOR, "a" * 64, 0),
-        "revoke": lambda: one.registrar.revoke(OPERATOR, "a" * 64),
+        "change": lambda: one.service.change(OPERATOR, "a" * 64, {"name": "x"}),
+        "rotate": lambda: one.service.rotate(OPERATOR, "a" * 64, 0),
+        "revoke": lambda: one.service.revoke(OPERATOR, "a" * 64),
     }[act]
     with pytest.raises(GatewayError) as refused:
         await call()
@@ -241,16 +244,14 @@ async def test_operators_at_the_same_time_lose_nothing(one: Process, other: Proc
     key_id, _ = await one.make()
     changes: list[Any] = [{"name": "new"}, {"tier": "gold"}, {"models": ("m",)}]
     for _ in range(10):
-        await one.registrar.change(
-            OPERATOR, key_id, {"name": "old", "tier": "default", "models": ()}
-        )
+        await one.service.change(OPERATOR, key_id, {"name": "old", "tier": "default", "models": ()})
         await asyncio.gather(
             *(
-                process.registrar.change(OPERATOR, key_id, change)
+                process.service.change(OPERATOR, key_id, change)
                 for process, change in zip((one, other, one), changes, strict=True)
             )
         )
-        row = (await one.table.get([key_id]))[0]
+        row = (await one.repository.get([key_id]))[0]
         assert row is not None
         assert (row.key.name, row.key.tier, row.key.models) == ("new", "gold", ("m",))
 
@@ -258,10 +259,10 @@ async def test_operators_at_the_same_time_lose_nothing(one: Process, other: Proc
 async def test_the_list_goes_page_by_page(one: Process) -> None:
     ids = [(await one.make())[0] for _ in range(7)]
     found: list[str] = []
-    while page := await one.table.page(found[-1] if found else "", 3):
+    while page := await one.repository.page(found[-1] if found else "", 3):
         found += [key.id for key in page]
     assert found == ids[::-1]
-    assert await one.table.page("b" * 64, 3) is None
+    assert await one.repository.page("b" * 64, 3) is None
 
 
 async def test_what_is_over_is_forgotten_in_time(
@@ -270,15 +271,15 @@ async def test_what_is_over_is_forgotten_in_time(
     """Revoked keys and replaced secrets leave the store; so it holds what is in use."""
     kept_id, kept = await one.make()
     revoked_id, revoked = await one.make()
-    monkeypatch.setattr(registrar_module, "TELL_SECONDS", -2)
-    monkeypatch.setattr(registrar_module, "REVOKED_SECONDS", -2)
-    fresh = (await one.registrar.rotate(OPERATOR, kept_id, 0))[1]
-    await one.registrar.revoke(OPERATOR, revoked_id)
+    monkeypatch.setattr(service_module, "TELL_SECONDS", -2)
+    monkeypatch.setattr(service_module, "REVOKED_SECONDS", -2)
+    fresh = (await one.service.rotate(OPERATOR, kept_id, 0))[1]
+    await one.service.revoke(OPERATOR, revoked_id)
     await one.make()  # a write sweeps
     assert await one.refusal(kept) is Code.INVALID_API_KEY
     assert await one.refusal(revoked) is Code.INVALID_API_KEY
     await one.who(fresh)
-    listed = await one.table.page("", 10)
+    listed = await one.repository.page("", 10)
     assert listed is not None
     assert revoked_id not in {key.id for key in listed}
     name = f"{one.prefix}:{{keys}}"
@@ -292,9 +293,9 @@ async def test_nothing_secret_is_stored_or_logged(
 ) -> None:
     caplog.set_level(logging.INFO, "gateway.audit")
     key_id, first = await one.make(scopes=("operator",))
-    await one.registrar.change(OPERATOR, key_id, {"name": "x"})
-    second = (await one.registrar.rotate(OPERATOR, key_id, 5))[1]
-    await one.registrar.revoke(OPERATOR, key_id)
+    await one.service.change(OPERATOR, key_id, {"name": "x"})
+    second = (await one.service.rotate(OPERATOR, key_id, 5))[1]
+    await one.service.revoke(OPERATOR, key_id)
     lines = [(r.getMessage(), r.fields) for r in caplog.records if r.name == "gateway.audit"]  # type: ignore[attr-defined]
     assert [what for what, _ in lines] == [
         "key created", "key changed", "key rotated", "key revoked",
@@ -305,7 +306,7 @@ async def test_nothing_secret_is_stored_or_logged(
     told = json.dumps([line for _, line in lines]) + caplog.text
     for name in await one.store.call("KEYS", f"{one.prefix}:*"):
         told += str(await one.store.call("DUMP", name))
-    told += repr(vars(one.runtime)) + repr(vars(one.ring))
+    told += repr(vars(one.managed)) + repr(vars(one.ring))
     assert first[3:] not in told
     assert second[3:] not in told
 
@@ -329,7 +330,7 @@ async def test_what_only_the_settings_or_the_clock_know(
     one: Process, fields: Any, param: str
 ) -> None:
     key_id, _ = await one.make()
-    for call in (one.make(**fields), one.registrar.change(OPERATOR, key_id, fields)):
+    for call in (one.make(**fields), one.service.change(OPERATOR, key_id, fields)):
         with pytest.raises(GatewayError) as refused:
             await call
         assert (refused.value.code, refused.value.param) == (Code.VALIDATION_ERROR, param)
@@ -337,7 +338,7 @@ async def test_what_only_the_settings_or_the_clock_know(
 
 async def test_names_of_keys(one: Process) -> None:
     key_id, _ = await one.make(name="blue")
-    assert await Names(one.ring, one.table).of([key_id, "c" * 64]) == {key_id: "blue"}
+    assert await Names(one.ring, one.repository).of([key_id, "c" * 64]) == {key_id: "blue"}
 
 
 async def test_in_a_redis_cluster(tmp_path: Path, prefix: str) -> None:
@@ -347,13 +348,13 @@ async def test_in_a_redis_cluster(tmp_path: Path, prefix: str) -> None:
         await store.start()
         one, other = Process(store, prefix), Process(store, prefix)
         key_id, first = await one.make()
-        await other.runtime.follow()
+        await other.managed.follow()
         assert (await other.who(first)).key_id == key_id
-        second = (await one.registrar.rotate(OPERATOR, key_id, 0))[1]
-        await other.runtime.follow()
+        second = (await one.service.rotate(OPERATOR, key_id, 0))[1]
+        await other.managed.follow()
         assert await other.refusal(first) is Code.API_KEY_EXPIRED
         assert (await other.who(second)).key_id == key_id
-        listed = await one.table.page("", 10)
+        listed = await one.repository.page("", 10)
         assert listed is not None
         assert [key.id for key in listed] == [key_id]
         assert store.failures == 0
@@ -367,32 +368,32 @@ async def test_a_flood_of_random_keys_stays_bounded(
     one: Process, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They push out neither each other's memory bound, nor the keys that work."""
-    monkeypatch.setattr(runtime_module, "MAX_UNKNOWN", 100)
+    monkeypatch.setattr(managed_module, "MAX_UNKNOWN", 100)
     _, secret = await one.make()
     await one.who(secret)
     for _ in range(5):
         wrong = [generate_key() for _ in range(100)]
         codes = await asyncio.gather(*(one.refusal(key) for key in wrong))
         assert set(codes) == {Code.INVALID_API_KEY}
-    assert len(one.runtime._unknown) == 100
-    assert len(one.runtime) == 1
-    before = one.runtime.lookups
+    assert len(one.managed._unknown) == 100
+    assert len(one.managed) == 1
+    before = one.managed.lookups
     for key in wrong:  # of these it is still known that they are nobody's
         assert await one.refusal(key) is Code.INVALID_API_KEY
-    assert one.runtime.lookups == before
+    assert one.managed.lookups == before
     one.clock.now += 6
     assert await one.refusal(wrong[0]) is Code.INVALID_API_KEY
-    assert one.runtime.lookups == before + 1
+    assert one.managed.lookups == before + 1
 
 
 async def test_known_keys_are_bounded(one: Process, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtime_module, "MAX_SECRETS", 5)
+    monkeypatch.setattr(managed_module, "MAX_SECRETS", 5)
     made = [await one.make() for _ in range(6)]
     for n in (0, 1, 2, 3, 4, 0, 5):
         await one.who(made[n][1])
-    assert len(one.runtime) == 5
-    assert one.runtime.key(made[1][0]) is None  # the one not seen for longest
-    assert one.runtime.key(made[0][0]) is not None
+    assert len(one.managed) == 5
+    assert one.managed.key(made[1][0]) is None  # the one not seen for longest
+    assert one.managed.key(made[0][0]) is not None
     assert (await one.who(made[1][1])).key_id == made[1][0]
 
 
@@ -418,11 +419,11 @@ async def test_guesses_from_one_address_cost_the_store_little(
         Code.RATE_LIMIT_EXCEEDED: len(guesses) - BURST,
     }
     # At once: as many are under way as fail before the address has to wait.
-    assert one.runtime.lookups <= 1 + BURST * (2 if at_once else 1) + 1
-    before = one.runtime.lookups
+    assert one.managed.lookups <= 1 + BURST * (2 if at_once else 1) + 1
+    before = one.managed.lookups
     assert (await one.who(used, address)).key_id == used_id
-    assert one.runtime.lookups == before
-    one.runtime.forget(used_id)
+    assert one.managed.lookups == before
+    one.managed.forget(used_id)
     assert (await one.who(used, address)).key_id == used_id
     assert (await one.who(fresh, address)).name == "team"
     assert await one.refusal(elsewhere, address) is Code.RATE_LIMIT_EXCEEDED
@@ -444,7 +445,7 @@ async def test_many_new_keys_behind_one_address_are_all_let_in(
 @pytest.mark.parametrize("text", ["", "sk-123", "gg-short", "gg-" + "x" * 44, "gg-" + "é" * 43])
 async def test_what_can_be_no_key_is_not_asked_for(one: Process, text: str) -> None:
     assert await one.refusal(text) is Code.INVALID_API_KEY
-    assert one.runtime.lookups == 0
+    assert one.managed.lookups == 0
 
 
 async def test_anonymous_callers_and_run_time_keys(store: Store, prefix: str) -> None:
@@ -474,7 +475,7 @@ async def until_back(process: Process) -> None:
 async def test_the_store_goes_away(own_server: Server, fragile: Process) -> None:
     key_id, known = await fragile.make()
     _, unknown = await fragile.make()
-    await fragile.runtime.follow()
+    await fragile.managed.follow()
     await fragile.who(known)
     own_server.signal(signal.SIGSTOP)
     for _ in range(3):
@@ -485,7 +486,7 @@ async def test_the_store_goes_away(own_server: Server, fragile: Process) -> None
         assert refused.value.status == 503
         assert refused.value.headers["retry-after"] == "1"
     with pytest.raises(GatewayError) as refused:
-        await fragile.registrar.revoke(OPERATOR, key_id)
+        await fragile.service.revoke(OPERATOR, key_id)
     assert refused.value.code is Code.KEY_STORE_UNAVAILABLE
     own_server.signal(signal.SIGCONT)
     await until_back(fragile)
@@ -497,16 +498,16 @@ async def test_a_change_made_during_an_outage_is_heard_of(
 ) -> None:
     """This process loses its connection; another one revokes the key meanwhile."""
     key_id, secret = await fragile.make()
-    await fragile.runtime.follow()
+    await fragile.managed.follow()
     await fragile.who(secret)
     await fragile.store.stop()
     store = Store(own_server.url, 5)
     await store.start()
-    await Process(store, fragile.prefix).registrar.revoke(OPERATOR, key_id)
+    await Process(store, fragile.prefix).service.revoke(OPERATOR, key_id)
     await store.stop()
     await fragile.who(secret)
     await fragile.store.start()
-    await fragile.runtime.follow()
+    await fragile.managed.follow()
     assert await fragile.refusal(secret) is Code.API_KEY_REVOKED
 
 
@@ -517,52 +518,52 @@ async def test_known_keys_go_when_nothing_confirms_them_for_too_long(
     await store.start()
     process = Process(store, prefix, settings=Settings(key_stale_seconds=1.5))
     _, secret = await process.make()
-    await process.runtime.start()
+    await process.managed.start()
     try:
         await asyncio.sleep(0.1)  # the first look at the changes; what was known before it goes
         await process.who(secret)
         own_server.signal(signal.SIGSTOP)
         await process.who(secret)
         async with asyncio.timeout(10):
-            while len(process.runtime):
+            while len(process.managed):
                 await asyncio.sleep(0.05)
         assert await process.refusal(secret) is Code.KEY_STORE_UNAVAILABLE
         own_server.signal(signal.SIGCONT)
         await until_back(process)
         await process.who(secret)
     finally:
-        await process.runtime.stop()
+        await process.managed.stop()
         await store.stop()
 
 
 async def test_a_store_that_lost_everything(own_server: Server, fragile: Process) -> None:
     """Keys that the store no longer has end here, too."""
     key_id, secret = await fragile.make()
-    await fragile.registrar.change(OPERATOR, key_id, {"name": "x"})
-    await fragile.runtime.follow()
+    await fragile.service.change(OPERATOR, key_id, {"name": "x"})
+    await fragile.managed.follow()
     await fragile.who(secret)
     await fragile.store.call("FLUSHALL")
-    await fragile.runtime.follow()
+    await fragile.managed.follow()
     assert await fragile.refusal(secret) is Code.INVALID_API_KEY
 
 
 async def test_a_key_changed_by_hand_is_noticed(one: Process) -> None:
     """Past us, so that no change was told: it is read anew after a while."""
     key_id, secret = await one.make()
-    await one.runtime.start()
+    await one.managed.start()
     try:
         await asyncio.sleep(0.1)  # the first look at the changes
         await one.who(secret)
         await one.store.call("HDEL", f"{one.prefix}:{{keys}}:records", key_id)
         await one.who(secret)
-        one.clock.now += runtime_module.REREAD_SECONDS + 1
+        one.clock.now += managed_module.REREAD_SECONDS + 1
         await one.who(secret)  # still, and it is due now
         async with asyncio.timeout(5):
-            while len(one.runtime):
+            while len(one.managed):
                 await asyncio.sleep(0.05)
         assert await one.refusal(secret) is Code.INVALID_API_KEY
     finally:
-        await one.runtime.stop()
+        await one.managed.stop()
 
 
 @pytest.mark.parametrize("record", [b"", b"{}", b'{"id": 1}', b"\xff"])
@@ -582,26 +583,26 @@ async def test_a_record_of_a_newer_version_is_read(one: Process) -> None:
 
 async def test_an_answer_that_got_lost_is_written_once(one: Process) -> None:
     key_id, _ = await one.make()
-    (row,) = await one.table.get([key_id])
+    (row,) = await one.repository.get([key_id])
     assert row is not None
     changed = row.key.__class__(**{**json.loads(row.raw), "name": "b"})
-    assert await one.table.write(changed, row, {})
-    first = await one.table.changes(0)
-    assert await one.table.write(changed, row, {})  # the same again
-    assert await one.table.changes(0) == first
-    assert not await one.table.write(row.key, row, {})  # somebody was faster
+    assert await one.repository.write(changed, row, {})
+    first = await one.repository.changes(0)
+    assert await one.repository.write(changed, row, {})  # the same again
+    assert await one.repository.changes(0) == first
+    assert not await one.repository.write(row.key, row, {})  # somebody was faster
 
 
 async def test_more_changes_than_are_told_at_once(
     one: Process, other: Process, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gemma_gateway.access.table.MAX_CHANGES", 3)
-    monkeypatch.setattr(runtime_module, "MAX_CHANGES", 3)
+    monkeypatch.setattr("gemma_gateway.access.repository.MAX_CHANGES", 3)
+    monkeypatch.setattr(managed_module, "MAX_CHANGES", 3)
     made = [await one.make() for _ in range(8)]
-    await other.runtime.follow()
+    await other.managed.follow()
     for _, secret in made:
         await other.who(secret)
     for key_id, _ in made:
-        await one.registrar.revoke(OPERATOR, key_id)
-    await other.runtime.follow()
+        await one.service.revoke(OPERATOR, key_id)
+    await other.managed.follow()
     assert {await other.refusal(secret) for _, secret in made} == {Code.API_KEY_REVOKED}

@@ -14,7 +14,7 @@ from gemma_gateway.core.usage import Usage
 from gemma_gateway.core.usage_report import UsageReport
 from gemma_gateway.limits.ledger import STRAY_LIFE, Ledger
 from gemma_gateway.limits.limiter import Limiter
-from gemma_gateway.storage.batch import StoreError
+from gemma_gateway.storage.connection import StoreError
 from gemma_gateway.storage.redis import Store
 from gemma_gateway.storage.write_behind import FLUSH_SECONDS
 from tests.integration.conftest import Server

@@ -21,7 +21,7 @@ from gemma_gateway.limits import limiter as limiter_module
 from gemma_gateway.limits.callers import Callers
 from gemma_gateway.limits.limiter import Limiter
 from gemma_gateway.limits.script import MAX_ENTRIES, SCRIPT, entries, key_name
-from gemma_gateway.storage.batch import prepare
+from gemma_gateway.storage.connection import prepare
 from gemma_gateway.storage.redis import Store
 from tests.integration.conftest import Server
 from tests.stores import MICROS, RIGGED
@@ -32,7 +32,7 @@ HEADER, SLOT = 24, 8
 HAMMER = """
 import asyncio, json, sys
 from gemma_gateway.limits.script import SCRIPT
-from gemma_gateway.storage.batch import Script, prepare
+from gemma_gateway.storage.connection import Script, prepare
 from gemma_gateway.storage.redis import Store
 
 async def main(url, key, tries, shape):

@@ -420,7 +420,7 @@ async def test_an_export_that_fails_says_why(fleet: Fleet, tmp_path: Path) -> No
         assert b"--key-file" in done.stderr
     no_gateway = export("--url", fleet.engine.url)
     assert (no_gateway.returncode, no_gateway.stdout) == (1, b"")
-    assert b"is no gateway that can export: status 405" in no_gateway.stderr
+    assert b"is not a gateway that can export: status 405" in no_gateway.stderr
     nobody = export("--url", "http://127.0.0.1:1")
     assert b"doesn't answer" in nobody.stderr
     nowhere = export("--url", fleet.fast.url, "--out", str(tmp_path / "none" / "all.json"))
@@ -555,14 +555,14 @@ async def test_without_the_store_it_tells_its_own_part(
     status, table = await get(gateway, "usage?format=csv")
     assert (status, table.count(b"\r\n")) == (200, 2)
     async with asyncio.timeout(60):  # an absence of two seconds is told
-        while (state := await figures(gateway, "state"))["store"]["status"] != "away":
+        while (state := await figures(gateway, "state"))["store"]["status"] != "unavailable":
             await asyncio.sleep(0.1)
     assert state["status"] == "degraded"
     whole = await figures(gateway, "export")
     assert (whole["degraded"], len(whole["records"])) == (True, 7)
     done = export("--url", gateway.url, "--out", str(tmp_path / "part.json"))
     assert done.returncode == 1
-    assert b"only a part" in done.stderr
+    assert b"incomplete" in done.stderr
     server.start()  # an empty one: what the first one held is lost with it
     for _ in range(100):
         calls = await figures(gateway, "calls")

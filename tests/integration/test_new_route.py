@@ -14,7 +14,7 @@ import pytest_asyncio
 from aiohttp import web
 from pydantic import BaseModel
 
-from gemma_gateway.core.dialect import Dialect, Message, Slot
+from gemma_gateway.core.dialect import Dialect, Message, TextPart
 from gemma_gateway.core.errors import Code, Family, GatewayError
 from gemma_gateway.core.usage import Usage
 from gemma_gateway.main import DIALECTS, Parts, assemble, build
@@ -55,7 +55,8 @@ class Vectors(Dialect):
         if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
             raise GatewayError(Code.VALIDATION_ERROR, "texts must be strings.", param="texts")
         return [
-            Message(f"texts.{i}", "user", [Slot(texts, i, f"texts.{i}")]) for i in range(len(texts))
+            Message(f"texts.{i}", "user", [TextPart(texts, i, f"texts.{i}")])
+            for i in range(len(texts))
         ]
 
     def usage(self, doc: Json) -> Usage | None:
@@ -110,7 +111,7 @@ async def test_it_is_served_checked_and_charged(site: Site) -> None:
     assert site.engine.state.path == PATH
     sent = site.engine.state.body
     assert sent == {"texts": ["sea", "dunes"], "model": "gemma-3-270m"}  # nothing that generates
-    (record,) = site.parts.journal.own()
+    (record,) = site.parts.request_log.own()
     assert (record.route, record.outcome) == (PATH, "ok")
     assert (record.input_tokens, record.output_tokens, record.usage_estimated) == (7, 0, False)
     usage = (await site.client.get("/v1/usage", headers=AUTH)).json()

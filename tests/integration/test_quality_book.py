@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gemma_gateway.monitoring.moments import iso
+from gemma_gateway.monitoring.timestamps import iso
 from gemma_gateway.quality import book as book_module
 from gemma_gateway.quality.book import Book, Feedback, Rating
 from gemma_gateway.quality.scores import Scores
@@ -37,7 +37,7 @@ def said(name: str, moment: float, score: float, comment: str = "", model: str =
 async def test_scores_come_back_newest_first_and_whole(store: Store, prefix: str) -> None:
     one, other = Book(store, prefix), Book(store, prefix)
     now = time.time()
-    reasons = {"accuracy": "the engine tells no likelihoods of a prompt"}
+    reasons = {"accuracy": "the engine reports no likelihoods of a prompt"}
     first = rating("a", now - 2, relevance=0.25, safety=1.0, reasons=reasons)
     one.rate(first)
     other.rate(rating("b", now - 1))

@@ -11,8 +11,8 @@ import pytest
 
 from gemma_gateway.engines.upstream.engine import UpstreamEngine
 from gemma_gateway.quality import likelihood
-from gemma_gateway.quality.asker import Asker, Refused
 from gemma_gateway.quality.embeddings import FAILED, MISSING, Embeddings
+from gemma_gateway.quality.engine_client import EngineClient, Refused
 from gemma_gateway.quality.item import Item, Turn, Unscored
 from gemma_gateway.quality.judge import NO_QUESTION, NOTHING_TO_COMPARE, Judge
 from gemma_gateway.safety.policy import Category, Policy
@@ -29,11 +29,11 @@ FLUENT = "It rained in the morning and the air was fresh."
 
 
 @asynccontextmanager
-async def asked(server: Bigram, **options: float) -> AsyncIterator[Asker]:
+async def asked(server: Bigram, **options: float) -> AsyncIterator[EngineClient]:
     engine = UpstreamEngine([server.url], health_interval=60)
     await engine.start()
     try:
-        yield Asker(engine, **options)  # type: ignore[arg-type]
+        yield EngineClient(engine, **options)  # type: ignore[arg-type]
     finally:
         await engine.stop()
 
@@ -55,94 +55,102 @@ async def embeddings() -> AsyncIterator[Embeddings]:
 
 
 async def test_text_in_order_is_more_coherent_than_shuffled_or_looping_text() -> None:
-    async with Bigram() as server, asked(server) as asker:
+    async with Bigram() as server, asked(server) as engine_client:
         texts = [
             FLUENT,
             "in and morning It air the fresh was rained the.",
             "the morning the morning the morning the morning the morning",
         ]
-        fluent, mixed, loop = [await likelihood.coherence(asker, about(t)) for t in texts]
+        fluent, mixed, loop = [await likelihood.coherence(engine_client, about(t)) for t in texts]
         assert fluent > 3 * max(mixed, loop)
-        assert await likelihood.coherence(asker, about(FLUENT)) == fluent  # the same each time
+        assert (
+            await likelihood.coherence(engine_client, about(FLUENT)) == fluent
+        )  # the same each time
     path, body = server.seen[0]
     assert path == "/v1/completions"
     assert len(body["prompt"]) == 2
     assert body["prompt_logprobs"] == 0
-    assert asker.asked == {"coherence": 4}
+    assert engine_client.asked == {"coherence": 4}
 
 
 async def test_the_questions_own_tokens_do_not_count() -> None:
-    async with Bigram() as server, asked(server) as asker:
-        plain = await likelihood.coherence(asker, about(FLUENT, "x"))
-        longer = await likelihood.coherence(asker, about(FLUENT, "qqq www eee rrr ttt yyy " * 9))
+    async with Bigram() as server, asked(server) as engine_client:
+        plain = await likelihood.coherence(engine_client, about(FLUENT, "x"))
+        longer = await likelihood.coherence(
+            engine_client, about(FLUENT, "qqq www eee rrr ttt yyy " * 9)
+        )
         assert plain == pytest.approx(longer, abs=0.02)
 
 
 async def test_an_answer_from_the_context_is_better_grounded_than_an_invention() -> None:
     context = "The harbour ferry leaves at noon on Fridays. Tickets cost nine crowns."
-    async with Bigram() as server, asked(server) as asker:
+    async with Bigram() as server, asked(server) as engine_client:
         question = "When does the ferry leave?"
         true = await likelihood.grounding(
-            asker, about("The harbour ferry leaves at noon on Fridays.", question, context=context)
+            engine_client,
+            about("The harbour ferry leaves at noon on Fridays.", question, context=context),
         )
         made_up = await likelihood.grounding(
-            asker, about("The pool opens at seven in the morning.", question, context=context)
+            engine_client,
+            about("The pool opens at seven in the morning.", question, context=context),
         )
         assert true > made_up
 
 
 @pytest.mark.parametrize("answer", ["Yes.", "one two three four", ""])
 async def test_a_few_words_have_no_coherence(answer: str) -> None:
-    async with Bigram() as server, asked(server) as asker:
+    async with Bigram() as server, asked(server) as engine_client:
         with pytest.raises(Unscored, match="too short"):
-            await likelihood.coherence(asker, about(answer))
+            await likelihood.coherence(engine_client, about(answer))
         assert server.seen == []
 
 
 async def test_scripts_without_spaces_are_judged_by_character() -> None:
-    async with Bigram() as server, asked(server) as asker:
-        await likelihood.coherence(asker, about("東京は日本の首都であり世界最大級の都市です"))
+    async with Bigram() as server, asked(server) as engine_client:
+        await likelihood.coherence(
+            engine_client, about("東京は日本の首都であり世界最大級の都市です")
+        )
     whole, mixed = server.seen[0][1]["prompt"]
     assert sorted(whole) == sorted(mixed)
     assert " " not in mixed.partition("Answer: ")[2]
 
 
 async def test_servers_that_tell_no_likelihoods_and_servers_that_refuse() -> None:
-    async with Bigram() as server, asked(server) as asker:
+    async with Bigram() as server, asked(server) as engine_client:
         server.told = False
-        with pytest.raises(Unscored, match="tells no likelihoods"):
-            await likelihood.coherence(asker, about(FLUENT))
+        with pytest.raises(Unscored, match="reports no likelihoods"):
+            await likelihood.coherence(engine_client, about(FLUENT))
         server.refuse = 418
         with pytest.raises(Refused, match=r"refused the question \(REFUSED\)"):
-            await likelihood.coherence(asker, about(FLUENT))
+            await likelihood.coherence(engine_client, about(FLUENT))
 
 
 async def test_a_rate_limit_is_waited_for_as_long_as_patience_lasts() -> None:
     async with Bigram() as server:
         server.refuse = 429
-        async with asked(server, patience=30) as asker:
-            question = asyncio.create_task(likelihood.coherence(asker, about(FLUENT)))
+        async with asked(server, patience=30) as engine_client:
+            question = asyncio.create_task(likelihood.coherence(engine_client, about(FLUENT)))
             while not server.seen:
                 await asyncio.sleep(0.01)
             server.refuse = 0
             assert await question > 0
             assert len(server.seen) == 2
-        async with asked(server) as asker:
+        async with asked(server) as engine_client:
             server.refuse = 429
             with pytest.raises(Refused):
-                await likelihood.coherence(asker, about(FLUENT))
+                await likelihood.coherence(engine_client, about(FLUENT))
 
 
 async def test_a_busy_engine_is_not_asked_and_a_slow_one_not_waited_for() -> None:
     async with Bigram() as server:
         engine = UpstreamEngine([server.url], health_interval=60)
         await engine.start()
-        with pytest.raises(Unscored, match="enough to do"):
-            await likelihood.coherence(Asker(engine, busy=lambda: True), about(FLUENT))
+        with pytest.raises(Unscored, match="engine was busy"):
+            await likelihood.coherence(EngineClient(engine, busy=lambda: True), about(FLUENT))
         assert server.seen == []
         server.wait = 5
         with pytest.raises(Unscored, match="did not answer"):
-            await likelihood.coherence(Asker(engine, timeout=0.05), about(FLUENT))
+            await likelihood.coherence(EngineClient(engine, timeout=0.05), about(FLUENT))
         await engine.stop()
 
 
@@ -160,15 +168,15 @@ async def test_a_busy_engine_is_not_asked_and_a_slow_one_not_waited_for() -> Non
     ],
 )
 async def test_the_policys_verdict(item: Item, expected: float) -> None:
-    async with Bigram() as server, asked(server) as asker:
-        scores = await Judge(asker, Embeddings(), POLICY).score(item, ["safety"])
+    async with Bigram() as server, asked(server) as engine_client:
+        scores = await Judge(engine_client, Embeddings(), POLICY).score(item, ["safety"])
         assert scores.safety == expected
         assert server.seen == []
 
 
 async def test_shieldgemma_is_asked_where_it_is_served() -> None:
-    async with Bigram("tiny", "google/shieldgemma-2b") as server, asked(server) as asker:
-        judge = Judge(asker, Embeddings(), Policy())
+    async with Bigram("tiny", "google/shieldgemma-2b") as server, asked(server) as engine_client:
+        judge = Judge(engine_client, Embeddings(), Policy())
         unsafe = await judge.score(about("They are <end_of_turn>vermin."), ["safety"])
         safe = await judge.score(about("They are people."), ["safety"])
         assert unsafe.safety == pytest.approx(1 - 0.9 / 0.99, abs=1e-4)
@@ -185,15 +193,15 @@ async def test_shieldgemma_is_asked_where_it_is_served() -> None:
 
 
 async def test_the_policy_wins_over_a_mild_shieldgemma() -> None:
-    async with Bigram("shieldgemma-9b") as server, asked(server) as asker:
-        scores = await Judge(asker, Embeddings(), POLICY).score(about("xyzzy"), ["safety"])
+    async with Bigram("shieldgemma-9b") as server, asked(server) as engine_client:
+        scores = await Judge(engine_client, Embeddings(), POLICY).score(about("xyzzy"), ["safety"])
         assert scores.safety == 0.5
 
 
 @pytest.mark.parametrize("name", ["shieldgemma-2-4b-it", "gemma-3-270m"])
 async def test_image_and_other_models_are_no_text_judges(name: str) -> None:
-    async with Bigram(name) as server, asked(server) as asker:
-        await Judge(asker, Embeddings(), POLICY).score(about("Well."), ["safety"])
+    async with Bigram(name) as server, asked(server) as engine_client:
+        await Judge(engine_client, Embeddings(), POLICY).score(about("Well."), ["safety"])
         assert server.seen == []
 
 
@@ -201,8 +209,8 @@ async def test_image_and_other_models_are_no_text_judges(name: str) -> None:
 
 
 async def test_scores_by_embeddings(embeddings: Embeddings) -> None:
-    async with Bigram() as server, asked(server) as asker:
-        judge = Judge(asker, embeddings, POLICY, samples=3)
+    async with Bigram() as server, asked(server) as engine_client:
+        judge = Judge(engine_client, embeddings, POLICY, samples=3)
         question = "When does the town pool open?"
         right = await judge.score(
             about("At seven o'clock.", question, reference="It opens at 7 am."),
@@ -228,8 +236,8 @@ async def test_scores_by_embeddings(embeddings: Embeddings) -> None:
 
 
 async def test_without_a_question_or_anything_to_compare_with() -> None:
-    async with Bigram() as server, asked(server) as asker:
-        judge = Judge(asker, Embeddings(), POLICY, samples=0)
+    async with Bigram() as server, asked(server) as engine_client:
+        judge = Judge(engine_client, Embeddings(), POLICY, samples=0)
         scores = await judge.score(Item((Turn("system", "s"),), FLUENT, "tiny"))
         assert (scores.relevance, scores.accuracy) == (None, None)
         assert scores.reasons == {"relevance": NO_QUESTION, "accuracy": NOTHING_TO_COMPARE}

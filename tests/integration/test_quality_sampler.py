@@ -11,9 +11,9 @@ import pytest
 
 from gemma_gateway.core.call import Call, Principal
 from gemma_gateway.engines.upstream.engine import UpstreamEngine
-from gemma_gateway.quality.asker import Asker
 from gemma_gateway.quality.book import Book
 from gemma_gateway.quality.embeddings import Embeddings
+from gemma_gateway.quality.engine_client import EngineClient
 from gemma_gateway.quality.judge import Judge
 from gemma_gateway.quality.sampler import QUEUE, Sampler
 from gemma_gateway.safety.policy import Policy
@@ -64,7 +64,7 @@ async def sampler(
     told: list[tuple[str, str, float]] = []
     embeddings = Embeddings()
     embeddings._installed = False  # as without the extra: no child that takes seconds to start
-    judge = Judge(Asker(engine), embeddings, Policy(), samples=0)
+    judge = Judge(EngineClient(engine), embeddings, Policy(), samples=0)
     found = Sampler(judge, Book(store, prefix), lambda: False, lambda *s: told.append(s), chance)
     await found.start()
     try:

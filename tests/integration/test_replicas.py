@@ -84,7 +84,7 @@ async def test_the_store_goes_away_and_comes_back(
         assert slowest < 1  # 50 ms for the store; the rest is room for a busy machine
         text = await metrics_with(gateway, "gateway_store_available 0.0")  # after two seconds
         assert 'degraded="true"' in text or mode == "deny"
-        assert (await get(gateway.url + "/health"))[1]["store"] == "away"
+        assert (await get(gateway.url + "/health"))[1]["store"] == "unavailable"
         assert gateway.is_ready() is (mode != "deny")  # others may have a store that works
         own_server.signal(signal.SIGCONT)
         await metrics_with(gateway, "gateway_store_available 1.0")

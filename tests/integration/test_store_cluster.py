@@ -22,7 +22,7 @@ from gemma_gateway.core.usage import Usage
 from gemma_gateway.limits.ledger import Ledger
 from gemma_gateway.limits.limiter import Limiter
 from gemma_gateway.limits.script import key_name
-from gemma_gateway.storage.batch import StoreError
+from gemma_gateway.storage.connection import StoreError
 from gemma_gateway.storage.redis import Store
 from tests.calls import ask, post
 from tests.integration.conftest import server_binary

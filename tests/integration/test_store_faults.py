@@ -39,7 +39,7 @@ ALERTS = json.dumps(
     }
 )
 USER = ("--user", "gateway", "on", ">pw", *RIGHTS.split())
-TOLD = re.compile(r"store (?:away|refuses): ")
+TOLD = re.compile(r"store (?:unavailable|refuses): ")
 
 
 @dataclass
@@ -252,7 +252,10 @@ def _until(condition: Callable[[], bool]) -> None:
 
 
 WELL = Told("available", False, 1.0, True, 0.0)
-BROKEN = {"local": Told("away", True, 0.0, True, 1.0), "deny": Told("away", True, 0.0, False, 1.0)}
+BROKEN = {
+    "local": Told("unavailable", True, 0.0, True, 1.0),
+    "deny": Told("unavailable", True, 0.0, False, 1.0),
+}
 ANSWERS = {"local": (200, ""), "deny": (503, "LIMIT_STORE_UNAVAILABLE")}
 
 

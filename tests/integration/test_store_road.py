@@ -18,9 +18,9 @@ from gemma_gateway.limits.limiter import Limiter, StoreFailure
 from gemma_gateway.limits.script import key_name
 from gemma_gateway.main import assemble
 from gemma_gateway.settings import Settings
-from gemma_gateway.storage.batch import Link, StoreError, pack
+from gemma_gateway.storage.address import Address
+from gemma_gateway.storage.connection import Connection, StoreError, pack
 from gemma_gateway.storage.redis import Store
-from gemma_gateway.storage.target import Target
 from tests.integration.conftest import Server, server_binary
 from tests.integration.proxy import Proxy
 from tests.process import free_port
@@ -121,11 +121,11 @@ class Mute(asyncio.Protocol):
 
 
 @pytest.fixture
-async def mute() -> AsyncIterator[tuple[Link, Mute, list[str]]]:
+async def mute() -> AsyncIterator[tuple[Connection, Mute, list[str]]]:
     """A link to such a server, that server, and why the link was lost."""
     protocol, reasons = Mute(), []
     server = await asyncio.get_running_loop().create_server(lambda: protocol, "127.0.0.1", 0)
-    target = Target.parse(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    target = Address.parse(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}")
     link = await target.open(0.05, lambda link, reason: reasons.append(reason))
     protocol.mute = True
     yield link, protocol, reasons
@@ -134,7 +134,7 @@ async def mute() -> AsyncIterator[tuple[Link, Mute, list[str]]]:
 
 
 async def test_one_late_answer_does_not_end_the_connection(
-    mute: tuple[Link, Mute, list[str]],
+    mute: tuple[Connection, Mute, list[str]],
 ) -> None:
     link, server, reasons = mute
     with pytest.raises(StoreError, match=r"no answer within 0\.05 s"):
@@ -156,7 +156,7 @@ async def test_one_late_answer_does_not_end_the_connection(
 
 
 async def test_a_connection_that_stays_silent_is_given_up(
-    mute: tuple[Link, Mute, list[str]],
+    mute: tuple[Connection, Mute, list[str]],
 ) -> None:
     link, _, reasons = mute
     with pytest.raises(StoreError, match="no answer"):

@@ -324,7 +324,7 @@ def test_faults_in_the_file_are_named_by_line(tmp_path: Path) -> None:
     file = tmp_path / "gateway.yaml"
     file.write_text("host: 127.0.0.1\nprot: 8000\ntiers:\n  gold:\n    max_tokens_cap: many\n")
     found = doctor(tmp_path)
-    has(found, "problem", "settings", "gateway.yaml:2: prot: ", "do you mean port?")
+    has(found, "problem", "settings", "gateway.yaml:2: prot: ", "did you mean port?")
     has(found, "problem", "settings", "gateway.yaml:5: tiers.gold.max_tokens_cap: ", "correct")
     file.write_text("host: [\n")
     has(doctor(tmp_path, "--config", str(file)), "problem", "settings", f"{file}:2: ", "correct")
@@ -379,13 +379,13 @@ def test_file_rights(tmp_path: Path, engine: Engine) -> None:
     has(found, "problem", "files", "(mode 0777)", f"chmod 700 {data}")
     has(found, "problem", "files", "(mode 0644)", f"chmod 600 {data / 'api_key'}")
     has(found, "warning", "files", "gateway.yaml holds redis_url", "chmod 600")
-    has(found, "problem", "policy", "can be written by anybody (mode 0666)", "chmod o-w")
+    has(found, "problem", "policy", "is writable by anybody (mode 0666)", "chmod o-w")
     (data / "api_key").write_text("not a key")
     (data / "api_key").chmod(0o600)
     found = doctor(tmp_path, GATEWAY_DATA_DIR=str(data))
     has(found, "problem", "files", "doesn't hold an API key", "delete it")
     found = doctor(tmp_path, GATEWAY_DATA_DIR=str(policy))
-    has(found, "problem", "files", "is no folder", "GATEWAY_DATA_DIR")
+    has(found, "problem", "files", "is not a folder", "GATEWAY_DATA_DIR")
 
 
 def test_secret_files(tmp_path: Path, engine: Engine) -> None:
@@ -394,20 +394,20 @@ def test_secret_files(tmp_path: Path, engine: Engine) -> None:
     found = doctor(
         tmp_path, GATEWAY_SECRETS_DIR=str(tmp_path), GATEWAY_UPSTREAMS=engine.url + "/v1"
     )
-    has(found, "warning", "files", "anybody may open it (mode 0644)", "chmod 400")
+    has(found, "warning", "files", "anybody can open it (mode 0644)", "chmod 400")
 
 
 def test_ports(tmp_path: Path, measured: tuple[Gateway, Path], engine: Engine) -> None:
     upstream = engine.url + "/v1"
     running = str(measured[0].port)
     found = doctor(tmp_path, GATEWAY_UPSTREAMS=upstream, GATEWAY_PORT=running)
-    has(found, "warning", "port", "by a gateway that runs already", "another GATEWAY_PORT")
+    has(found, "warning", "port", "by a gateway that is already running", "another GATEWAY_PORT")
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = str(other.getsockname()[1])
         found = doctor(tmp_path, GATEWAY_UPSTREAMS=upstream, GATEWAY_PORT=port)
     has(found, "problem", "port", "by another program", f"sport = :{port}")
     found = doctor(tmp_path, GATEWAY_UPSTREAMS=upstream, GATEWAY_HOST="192.0.2.1")
-    has(found, "problem", "port", "no address of this machine", "0.0.0.0")
+    has(found, "problem", "port", "not an address of this machine", "0.0.0.0")
 
 
 def test_open_files(tmp_path: Path, engine: Engine) -> None:
@@ -427,13 +427,13 @@ def test_a_store_that_is_not_there(tmp_path: Path) -> None:
     found = with_store(tmp_path, f"redis://me:{PASSWORD}@127.0.0.1:{port}/3")
     has(found, "problem", "redis", f"redis://127.0.0.1:{port}/3: Connection refused", "start it")
     found = with_store(tmp_path, "redis://127.0.0.1:x")
-    has(found, "problem", "redis", "its port is no number", "GATEWAY_REDIS_URL")
+    has(found, "problem", "redis", "its port is not a number", "GATEWAY_REDIS_URL")
 
 
 def test_passwords_of_a_store(tmp_path: Path, own_server: Server) -> None:
     at = own_server.url.removeprefix("redis://")
     found = with_store(tmp_path, f"redis://:{PASSWORD}@{at}")
-    has(found, "problem", "redis", "ERR AUTH", "asks for no password")
+    has(found, "problem", "redis", "ERR AUTH", "needs no password")
     assert b"+OK" in own_server.ask(f"CONFIG SET requirepass {PASSWORD}".encode())
     has(with_store(tmp_path, own_server.url), "problem", "redis", "NOAUTH", "redis://:PASSWORD@")
     found = with_store(tmp_path, f"redis://:wrong@{at}")
@@ -491,9 +491,15 @@ def test_upstreams(tmp_path: Path, engine: Engine) -> None:
     has(found, "ok", "upstream", f"{engine.url}/v1 answers in", "")
     has(found, "problem", "upstream", "127.0.0.1:1/v1: Connection refused", "start that server")
     has(found, "problem", "upstream", "is this gateway itself", "GATEWAY_UPSTREAMS")
-    has(found, "problem", "upstream", "not as an OpenAI-compatible server", "ends in /v1")
+    has(found, "problem", "upstream", "not like an OpenAI-compatible server", "must end in /v1")
     found = doctor(tmp_path, GATEWAY_UPSTREAMS="dns+http://nobody.invalid:8000/v1")
-    has(found, "problem", "upstream", "nobody.invalid has no address", "correct the name")
+    has(
+        found,
+        "problem",
+        "upstream",
+        "nobody.invalid doesn't resolve to any address",
+        "correct the name",
+    )
 
 
 def test_an_upstream_that_wants_a_key(tmp_path: Path) -> None:
@@ -567,6 +573,6 @@ def test_for_people(tmp_path: Path, engine: Engine) -> None:
     assert done.returncode == 1
     assert "problem  redis      redis://127.0.0.1:1: Connection refused\n" in done.stdout
     assert "                    -> start it" in done.stdout
-    assert re.search(r"^1 problems, \d+ warnings, \d+ well$", done.stdout, re.M)
+    assert re.search(r"^1 problems, \d+ warnings, \d+ ok$", done.stdout, re.M)
     assert PASSWORD not in done.stdout + done.stderr
     assert not list(tmp_path.iterdir())  # it has changed nothing

@@ -321,7 +321,7 @@ async def test_calls_that_kill_engines_are_nobody_elses_outage(servers: int) -> 
         health = engine.state()
         assert health.ready
         assert "calls fail" in health.detail
-        assert "away" not in health.detail
+        assert "unreachable" not in health.detail
         assert (await read(engine, request()))[0] == 200
         assert not all(state.ejected for state in engine.state().servers)
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from gemma_gateway.alerts.alert import Alert, advance, alert_id
-from gemma_gateway.alerts.kinds import KINDS
-from gemma_gateway.alerts.measures import MOST_SERVERS, Measures, Reading
+from gemma_gateway.alerts.rule_types import RULE_TYPES
+from gemma_gateway.alerts.windows import MOST_SERVERS, Reading, RuleWindows
 from gemma_gateway.core.record import Record
 from gemma_gateway.settings.alerts import AlertSettings, Rule
 
@@ -43,9 +43,9 @@ def calls(count: int, **fields: Any) -> list[Record]:
 
 def value(rule: str, records: list[Record], **changed: Any) -> float | None:
     """The rule's value after these calls; None where it has none (yet)."""
-    measures = Measures(AlertSettings(rules={rule: changed}).rules)
-    measures.add(records)
-    found = [r.value for r in measures.read(NOW) if r.rule == rule]
+    windows = RuleWindows(AlertSettings(rules={rule: changed}).rules)
+    windows.add(records)
+    found = [r.value for r in windows.read(NOW) if r.rule == rule]
     assert len(found) <= 1
     return found[0] if found else None
 
@@ -53,7 +53,7 @@ def value(rule: str, records: list[Record], **changed: Any) -> float | None:
 def breached(rule: str, records: list[Record]) -> bool:
     settings = AlertSettings().rules[rule]
     found = value(rule, records)
-    return found is not None and KINDS[settings.kind].breached(found, settings.threshold)
+    return found is not None and RULE_TYPES[settings.kind].breached(found, settings.threshold)
 
 
 @pytest.mark.parametrize(
@@ -127,22 +127,22 @@ def test_a_window_of_seconds_agrees_with_counting() -> None:
 
 
 def test_each_server_has_its_own_value_and_they_are_bounded() -> None:
-    measures = Measures(AlertSettings().rules)
-    measures.add(calls(10, upstream="a:1") + calls(10, upstream="b:1", **FAILED))
-    values = {r.upstream: r.value for r in measures.read(NOW) if r.rule == "upstream_errors"}
+    windows = RuleWindows(AlertSettings().rules)
+    windows.add(calls(10, upstream="a:1") + calls(10, upstream="b:1", **FAILED))
+    values = {r.upstream: r.value for r in windows.read(NOW) if r.rule == "upstream_errors"}
     assert values == {"a:1": 0.0, "b:1": 1.0}
     for number in range(10 * MOST_SERVERS):
-        measures.add(calls(1, upstream=f"{number}:1"))
-    assert len(list(measures.read(NOW))) < MOST_SERVERS + 20
+        windows.add(calls(1, upstream=f"{number}:1"))
+    assert len(list(windows.read(NOW))) < MOST_SERVERS + 20
 
 
 def test_what_is_off_is_not_measured() -> None:
     rules = AlertSettings(rules={"limited": {"enabled": False}}).rules
-    measures = Measures(rules)
-    measures.add(calls(30))
-    assert "limited" not in {reading.rule for reading in measures.read(NOW)}
-    measures.clear()
-    assert list(measures.read(NOW)) == []
+    windows = RuleWindows(rules)
+    windows.add(calls(30))
+    assert "limited" not in {reading.rule for reading in windows.read(NOW)}
+    windows.clear()
+    assert list(windows.read(NOW)) == []
 
 
 # ---- from the first sign to the end
@@ -214,15 +214,15 @@ def test_everybody_makes_the_same_id() -> None:
 
 def test_every_rule_says_in_words_what_it_looks_at() -> None:
     for rule in AlertSettings().rules.values():
-        words = KINDS[rule.kind].expression(rule)
+        words = RULE_TYPES[rule.kind].expression(rule)
         assert "{" not in words
         assert f"{rule.threshold * 100:g} %" in words or f"{rule.threshold:g}" in words
-        message = KINDS[rule.kind].message(rule, "a:1", 0.5)
+        message = RULE_TYPES[rule.kind].message(rule, "a:1", 0.5)
         assert message.endswith(").")
         assert message[0].isupper()
 
 
 def test_a_reading_names_its_rule() -> None:
-    measures = Measures(AlertSettings().rules)
-    measures.add(calls(10))
-    assert Reading("success_rate", "", 1.0) in list(measures.read(NOW))
+    windows = RuleWindows(AlertSettings().rules)
+    windows.add(calls(10))
+    assert Reading("success_rate", "", 1.0) in list(windows.read(NOW))

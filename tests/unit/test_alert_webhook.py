@@ -9,7 +9,7 @@ import json
 import pytest
 
 from gemma_gateway.alerts.alert import Alert
-from gemma_gateway.alerts.book import Delivery
+from gemma_gateway.alerts.store import Delivery
 from gemma_gateway.alerts.webhook import (
     LONGEST_PAUSE,
     Webhooks,

@@ -258,8 +258,8 @@ def test_prompts_from_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "why"),
     [
-        ("a.txt", "\n\n", "no prompt in it"),
-        ("a.jsonl", '{"prompt": "a"}\n{"prompt":', ":2: no JSON"),
+        ("a.txt", "\n\n", "it contains no prompt"),
+        ("a.jsonl", '{"prompt": "a"}\n{"prompt":', ":2: not JSON"),
         ("a.jsonl", '{"prompt": ""}', ":1: an object with"),
         ("a.jsonl", "[1]", ":1: an object with"),
         ("a.jsonl", '{"messages": ["a"]}', ":1: an object with"),
@@ -328,23 +328,23 @@ def test_a_level_without_any_good_call_can_be_drawn(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        (["--url", "ftp://h"], "is no address"),
-        (["--url", "http://"], "is no address"),
-        (["--url", "http://h:0"], "is no address"),
+        (["--url", "ftp://h"], "is not an address"),
+        (["--url", "http://"], "is not an address"),
+        (["--url", "http://h:0"], "is not an address"),
         (["--url", "http://h:x"], "h:x"),
         (["--url", "http://me:sesame@h"], "no user or password"),
-        (["--url", "http://h/?a=1"], "without ? and #"),
+        (["--url", "http://h/?a=1"], "must not contain ? or #"),
         (["--concurrency", "0"], "not between"),
-        (["--concurrency", "1,,2"], "no number"),
+        (["--concurrency", "1,,2"], "is not a number"),
         (["--concurrency", ",".join("1" * 33)], "more than 32 levels"),
         (["--concurrency", "1", "--rate", "1"], "not allowed with"),
         (["--rate", "nan"], "not between"),
         (["--requests", "-1"], "not between"),
         (["--requests", "1", "--duration", "1"], "not allowed with"),
-        (["--max-tokens", "many"], "no number"),
-        (["--body", "{"], "no JSON"),
-        (["--body", "[]"], "an object is expected"),
-        (["--body", '{"model": "a"}'], "model: an option of its own"),
+        (["--max-tokens", "many"], "is not a number"),
+        (["--body", "{"], "not JSON"),
+        (["--body", "[]"], "expected an object"),
+        (["--body", '{"model": "a"}'], "model: use the option of that name"),
         (["--key", "gg-secret"], "unrecognized"),
     ],
 )
@@ -406,7 +406,7 @@ def test_a_missing_extra_is_told(
 def test_a_result_is_never_written_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "plot.png").write_text("old")
     assert main(["bench", "--url", "http://127.0.0.1:1", "--out", str(tmp_path)]) == 2
-    assert "holds a result already" in capsys.readouterr().err
+    assert "already holds a result" in capsys.readouterr().err
 
 
 def test_nobody_there_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -147,9 +147,12 @@ def test_what_stands_in_the_source_is_said(lines: Callable[[], list[dict[str, An
 
 
 def test_our_own_messages_are_whole(lines: Callable[[], list[dict[str, Any]]]) -> None:
-    log.logger.warning("%s names no setting", "GATEWAY_X")
+    log.logger.warning("%s is not a known setting", "GATEWAY_X")
     logging.getLogger("gemma_gateway.engines.local.engine").error("engine: %s", "died")
-    assert [line["message"] for line in lines()] == ["GATEWAY_X names no setting", "engine: died"]
+    assert [line["message"] for line in lines()] == [
+        "GATEWAY_X is not a known setting",
+        "engine: died",
+    ]
 
 
 def test_an_engines_start_is_told_in_full(

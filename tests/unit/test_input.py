@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 
-from gemma_gateway.core.dialect import Message, Slot
+from gemma_gateway.core.dialect import Message, TextPart
 from gemma_gateway.core.errors import Code
 from gemma_gateway.safety import input as incoming
 from gemma_gateway.safety.policy import Category, Match, Policy
@@ -15,10 +15,11 @@ from gemma_gateway.wire.content_hash import content_hash
 
 def message(*texts: str, channel: str = "content") -> Message:
     parts = [{"text": text} for text in texts]
-    slots = [
-        Slot(part, "text", f"messages.0.content.{i}.text", channel) for i, part in enumerate(parts)
+    texts = [
+        TextPart(part, "text", f"messages.0.content.{i}.text", channel)
+        for i, part in enumerate(parts)
     ]
-    return Message("messages.0", "user", slots)
+    return Message("messages.0", "user", texts)
 
 
 def test_a_blocked_message_names_field_and_category_but_no_term() -> None:
@@ -50,11 +51,11 @@ def test_flags_of_a_request() -> None:
 def test_sanitising_a_request_in_place() -> None:
     dirty = message("a<script>x</script>b", "plain")
     assert incoming.sanitise([dirty])
-    assert [slot.text for slot in dirty.slots] == ["ab", "plain"]
+    assert [text_part.text for text_part in dirty.texts] == ["ab", "plain"]
     assert not incoming.sanitise([dirty])
     split = message("a<scr", "ipt>x</script>b", "c")
     assert incoming.sanitise([split])
-    assert [slot.text for slot in split.slots] == ["abc", "", ""]
+    assert [text_part.text for text_part in split.texts] == ["abc", "", ""]
 
 
 def test_the_hash_of_the_content() -> None:

@@ -8,9 +8,9 @@ import pytest
 from starlette.types import Message
 
 from gemma_gateway.api import intake
+from gemma_gateway.api.deadlines import Deadlines
 from gemma_gateway.api.endpoint import Connection
 from gemma_gateway.api.intake import Intake
-from gemma_gateway.api.watch import Watch
 from gemma_gateway.core.call import Call
 from gemma_gateway.core.errors import Code, GatewayError
 from gemma_gateway.wire.openai.chat import Chat
@@ -51,9 +51,9 @@ async def test_time_is_up_for_a_body_that_doesn_t_come(
     """Long before the whole call's, and without a timer of its own; nothing of it stays counted."""
     monkeypatch.setattr(intake, "SECONDS", 0.1)
     monkeypatch.setattr(intake, "RATE", 1_000_000)
-    bodies, watch = Intake(2**21), Watch()
+    bodies, deadlines = Intake(2**21), Deadlines()
     one = connection(Sender(*parts), bodies)
-    watch.add(one)
+    deadlines.add(one)
     with pytest.raises(GatewayError) as error:
         async with asyncio.timeout(20):
             await one.body()

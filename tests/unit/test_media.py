@@ -43,7 +43,7 @@ def result(data: str) -> Json:
 
 
 # Dialect, body around a part, part with given data, and where the data stands.
-KINDS: dict[str, tuple[Dialect, Any, Any, str]] = {
+RULE_TYPES: dict[str, tuple[Dialect, Any, Any, str]] = {
     "image_url": (
         Chat(), chat, lambda d: {"type": "image_url", "image_url": {"url": d}},
         "messages.0.content.1.image_url.url",
@@ -77,7 +77,7 @@ KINDS: dict[str, tuple[Dialect, Any, Any, str]] = {
         Messages(), messages, result, "messages.0.content.1.content.0.source.data",
     ),
 }  # fmt: skip
-EACH = pytest.mark.parametrize("kind", KINDS)
+EACH = pytest.mark.parametrize("kind", RULE_TYPES)
 
 
 def hashes(dialect: Dialect, body: Json) -> tuple[str, str]:
@@ -87,16 +87,16 @@ def hashes(dialect: Dialect, body: Json) -> tuple[str, str]:
 
 @EACH
 def test_media_are_parts_of_their_message(kind: str) -> None:
-    dialect, around, part, where = KINDS[kind]
+    dialect, around, part, where = RULE_TYPES[kind]
     (message,) = [m for m in dialect.messages(around(part(RED))) if m.counts]
     (found,) = message.media
     assert (found.data, place(found.where)) == (RED, where)
-    assert [slot.text for slot in message.slots] == ["Which?"]
+    assert [text_part.text for text_part in message.texts] == ["Which?"]
 
 
 @EACH
 def test_calls_with_other_media_are_other_calls(kind: str) -> None:
-    dialect, around, part, _ = KINDS[kind]
+    dialect, around, part, _ = RULE_TYPES[kind]
     red, blue, none, both = (
         hashes(dialect, around(*parts))
         for parts in ([part(RED)], [part(BLUE)], [], [part(RED), part(BLUE)])
@@ -106,7 +106,7 @@ def test_calls_with_other_media_are_other_calls(kind: str) -> None:
 
 
 def test_the_order_of_media_counts_and_so_does_where_one_ends() -> None:
-    part = KINDS["image_url"][2]
+    part = RULE_TYPES["image_url"][2]
     found = {
         hashes(Chat(), chat(*map(part, data)))
         for data in ([RED, BLUE], [BLUE, RED], [RED + BLUE], [RED], [RED, RED])

@@ -20,7 +20,7 @@ from gemma_gateway.core.outcomes import UNSPENT, class_of, fault_of, status_of
 from gemma_gateway.core.record import FinishedCall, Record
 from gemma_gateway.core.stage import End
 from gemma_gateway.core.usage import Usage
-from gemma_gateway.monitoring import document, moments
+from gemma_gateway.monitoring import document, timestamps
 from gemma_gateway.monitoring.capture import record_of
 from gemma_gateway.monitoring.columns import model_of, shown
 from gemma_gateway.monitoring.histogram import BUCKETS, LEAST, bucket, quantile
@@ -298,14 +298,14 @@ def test_percentiles_are_measured_values() -> None:
     ],
 )
 def test_moments(text: str, seconds: float) -> None:
-    assert moments.parse(text) == seconds
-    assert moments.parse(moments.iso(seconds)) == seconds
+    assert timestamps.parse(text) == seconds
+    assert timestamps.parse(timestamps.iso(seconds)) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "x", "nan", "inf", "-inf", "1e300", "2026-13-01", "9e11"])
 def test_bad_moments(text: str) -> None:
     with pytest.raises(ValueError, match="time"):
-        moments.parse(text)
+        timestamps.parse(text)
 
 
 # ---- prices

@@ -171,7 +171,8 @@ FAULTS = {
     "no name": ("store:\n  1: redis://h\n", ":2: store.1: Extra inputs"),
     "a name with a dot": ("store.redis_url: redis://h\n", ":1: store.redis_url: Extra inputs"),
     "unknown section": ("stroe: {redis_url: redis://h}\n", ":1: stroe: Extra inputs"),
-    "twice": ("store:\n  redis_url: a\n  redis_url: b\n", ":3: 'redis_url' stands in line 2"),
+    "twice": ("store:\n  redis_url: a\n  redis_url: b\n",
+              ":3: 'redis_url' is already set in line 2"),
     "no mapping": ("port: 1\nstore: redis://h\n", ":2: store: a section is a mapping"),
     "nothing in it": ("store:\n", ":1: store: a section is a mapping"),
     # between settings
@@ -202,7 +203,7 @@ def test_faults_are_named_as_they_are_written(
     ("variable", "value", "words"),
     [
         ("GATEWAY_SERVER__PORT", "eight", ": Input should be"),
-        ("GATEWAY_STORE__REDIS_URL", "redis://h:port", ": its port is no number"),
+        ("GATEWAY_STORE__REDIS_URL", "redis://h:port", ": its port is not a number"),
         ("GATEWAY_LIMITS__TIERS__A__MAX_MESSAGES", "0", ": Input should be"),
         ("GATEWAY_ENGINE__UPSTREAMS", "http://me:sesame@h/v1", ": user and password"),
     ],
@@ -245,8 +246,8 @@ def test_doctor_knows_what_was_meant_within_a_section(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, (fault,) = configuration.load(write(tmp_path, "store: {redis_ulr: redis://h}\n"))
-    assert fault.advice == "do you mean store.redis_url?"
+    assert fault.advice == "did you mean store.redis_url?"
     monkeypatch.setenv("GATEWAY_STORE__REDIS_ULR", "redis://h")
     file = write(tmp_path, "")
     advice = {found.advice for found in configuration.look(config.load(file), file)}
-    assert "do you mean GATEWAY_STORE__REDIS_URL?" in advice
+    assert "did you mean GATEWAY_STORE__REDIS_URL?" in advice

@@ -8,31 +8,31 @@ from pathlib import Path
 
 import pytest
 
-from gemma_gateway.storage.batch import Script, StoreError, pack, prepare
+from gemma_gateway.storage.address import Address
 from gemma_gateway.storage.cluster import Cluster
+from gemma_gateway.storage.connection import Script, StoreError, pack, prepare
 from gemma_gateway.storage.redis import Store
 from gemma_gateway.storage.sentinel import Sentinels
-from gemma_gateway.storage.target import Target
 
 PING = pack("PING")
 
 
 def test_one_server() -> None:
-    assert Target.parse("redis://h") == Target("h", 6379, "", None, (PING,))
-    assert Target.parse("redis://u:p%40%2F@h:1/2").greeting == (
+    assert Address.parse("redis://h") == Address("h", 6379, "", None, (PING,))
+    assert Address.parse("redis://u:p%40%2F@h:1/2").greeting == (
         pack("AUTH", "u", "p@/"),
         pack("SELECT", 2),
         PING,
     )
-    assert Target.parse("unix:///run/redis.sock?db=3") == Target(
+    assert Address.parse("unix:///run/redis.sock?db=3") == Address(
         "", 6379, "/run/redis.sock", None, (pack("SELECT", 3), PING)
     )
-    assert Target.parse("redis://[::1]:7000").host == "::1"
+    assert Address.parse("redis://[::1]:7000").host == "::1"
 
 
 def test_tls_is_verified_unless_told_otherwise() -> None:
     def told(query: str) -> tuple[bool, ssl.VerifyMode]:
-        tls = Target.parse(f"rediss://h/0{query}").tls
+        tls = Address.parse(f"rediss://h/0{query}").tls
         assert tls is not None
         return tls.check_hostname, tls.verify_mode
 
@@ -66,15 +66,15 @@ def test_sentinel() -> None:
 @pytest.mark.parametrize(
     ("url", "words"),
     [
-        ("http://h", "it begins with redis://"),
-        ("redis+proxy://h", "it begins with redis://"),
-        ("unix+cluster:///run/s", "it begins with redis://"),
-        ("h:6379", "it begins with redis://"),
+        ("http://h", "it must begin with redis://"),
+        ("redis+proxy://h", "it must begin with redis://"),
+        ("unix+cluster:///run/s", "it must begin with redis://"),
+        ("h:6379", "it must begin with redis://"),
         ("redis://u:secr/et@h", "percent-encoded"),
         ("redis+cluster:///0", "no host in it"),
         ("redis+cluster://a,b/3", "has only database 0"),
-        ("redis+sentinel://a,b", "come /name-of-the-master/database"),
-        ("redis+sentinel://a,b/name/zero", "come /name-of-the-master/database"),
+        ("redis+sentinel://a,b", "/name-of-the-master/database must follow"),
+        ("redis+sentinel://a,b/name/zero", "/name-of-the-master/database must follow"),
         ("redis+sentinel://a:port/name", "percent-encoded"),
         ("rediss://h?ssl_ca_certs=/nowhere/ca.pem", "/nowhere/ca.pem: No such file"),
     ],
@@ -109,6 +109,6 @@ async def test_a_link_that_is_lost_with_its_greeting_is_none() -> None:
         writer.close()
 
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
-        target = Target.parse(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}")
-        with pytest.raises(StoreError, match="nobody asked for"):
+        target = Address.parse(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        with pytest.raises(StoreError, match="unexpected answer"):
             await target.open(30, lambda link, why: None)

@@ -16,8 +16,8 @@ from gemma_gateway.core.call import Call
 from gemma_gateway.core.stage import End
 from gemma_gateway.core.usage import Usage
 from gemma_gateway.telemetry import tracing
-from gemma_gateway.telemetry.lag import INTERVAL, LoopLag
 from gemma_gateway.telemetry.log import AccessLog, JsonFormatter, current_trace
+from gemma_gateway.telemetry.loop_lag import INTERVAL, LoopLag
 from gemma_gateway.telemetry.metrics import MOST_MODELS, Metrics
 from gemma_gateway.wire.openai.chat import Chat
 

@@ -306,7 +306,7 @@ def test_hostile_shapes_are_refused_and_never_crash(body: dict[str, Any]) -> Non
         except GatewayError as error:
             assert (error.code, bool(error.param)) == (Code.VALIDATION_ERROR, True)  # noqa: PT017
         else:
-            found = {s.text for m in messages for s in m.slots}
+            found = {s.text for m in messages for s in m.texts}
             for message in body["messages"] if dialect.name == "chat" else ():
                 assert set(written(message)) <= found
 

@@ -29,7 +29,7 @@ def chained(error: Exception, cause: Exception) -> Exception:
         ),
         (
             RuntimeError("Engine core initialization failed. Failed core proc(s): {}"),
-            "killed for want of memory",
+            "killed for lack of memory",
         ),
         (ValueError("no\n  such   thing"), "could not be started, .* no such thing"),
     ],

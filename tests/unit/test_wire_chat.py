@@ -17,8 +17,8 @@ from gemma_gateway.core.dialect import ALL, Event, Message
 from gemma_gateway.core.errors import Code, GatewayError
 from gemma_gateway.safety.output import OutputGuard
 from gemma_gateway.safety.policy import Policy
+from gemma_gateway.wire.logprobs import ChatLogprobs
 from gemma_gateway.wire.openai.chat import Chat
-from gemma_gateway.wire.trails import TokenTrail
 
 CHAT = Chat()
 HEAD = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 17, "model": "gemma"}
@@ -42,7 +42,7 @@ def token(text: str, *others: str) -> dict[str, Any]:
 
 
 def texts(event: Event) -> dict[Any, str]:
-    return {slot.channel: slot.text for slot in event.slots}
+    return {text_part.channel: text_part.text for text_part in event.texts}
 
 
 # --- requests
@@ -53,7 +53,7 @@ def messages(*entries: Any, **body: Any) -> list[Message]:
 
 
 def said(found: list[Message]) -> list[str]:
-    return [slot.text for message in found for slot in message.slots]
+    return [text_part.text for message in found for text_part in message.texts]
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,9 @@ def test_media_in_the_request_passes_and_is_no_text() -> None:
         }
     )
     assert said(found) == ["What is this?", "and this"]
-    assert len({slot.channel for slot in found[0].slots}) == 1  # one text, however it is cut
+    assert (
+        len({text_part.channel for text_part in found[0].texts}) == 1
+    )  # one text, however it is cut
 
 
 def test_every_text_of_a_message_is_found_and_can_be_replaced() -> None:
@@ -172,8 +174,8 @@ def test_every_text_of_a_message_is_found_and_can_be_replaced() -> None:
     joined = "\n".join(said(found))
     assert all(f"T{i}" in joined for i in range(18))
     for message in found:
-        for slot in message.slots:
-            slot.put(slot.text.replace("T", "U"))
+        for text_part in message.texts:
+            text_part.put(text_part.text.replace("T", "U"))
     assert not re.search(rb"T\d", orjson.dumps(body))
 
 
@@ -216,8 +218,8 @@ def test_constraints_are_checked_but_never_rewritten() -> None:
     }
     before = orjson.dumps(body)
     for message in CHAT.messages(body)[1:]:
-        for slot in message.slots:
-            slot.put("")
+        for text_part in message.texts:
+            text_part.put("")
     assert orjson.dumps(body) == before
 
 
@@ -256,11 +258,11 @@ CONTENT = (0, "delta", "content")
 
 def test_quick_reads_a_plain_piece_as_read_does() -> None:
     stream = CHAT.stream(False)
-    assert stream.quick(PIECE) == (CONTENT, " 😀 briefly")
+    assert stream.fast_text(PIECE) == (CONTENT, " 😀 briefly")
     assert texts(stream.read(PIECE)) == {CONTENT: " 😀 briefly"}
     thought = chunk({"reasoning": "hm"})
-    assert stream.quick(thought) == ((0, "delta", "reasoning"), "hm")
-    assert stream.quick(PIECE.replace(b"\n\n", b"\r\n\r\n")) == (CONTENT, " 😀 briefly")
+    assert stream.fast_text(thought) == ((0, "delta", "reasoning"), "hm")
+    assert stream.fast_text(PIECE.replace(b"\n\n", b"\r\n\r\n")) == (CONTENT, " 😀 briefly")
 
 
 @pytest.mark.parametrize(
@@ -290,13 +292,13 @@ def test_quick_reads_a_plain_piece_as_read_does() -> None:
     ],
 )
 def test_quick_leaves_all_else_to_read(raw: bytes) -> None:
-    assert CHAT.stream(False).quick(raw) is None
+    assert CHAT.stream(False).fast_text(raw) is None
 
 
 def test_a_stream_as_vllm_writes_it() -> None:
     stream = CHAT.stream(hide_usage=True)
     assert texts(stream.read(FIRST)) == {CONTENT: ""}
-    stream.quick(PIECE)
+    stream.fast_text(PIECE)
     last = stream.read(LAST)
     assert texts(last) == {CONTENT: "."}
     assert list(last.closes or ()) == [CONTENT]
@@ -340,7 +342,7 @@ def test_tool_calls_have_a_channel_each() -> None:
     other = {"index": 1, "function": {"name": None, "arguments": "x"}}
     channel = (0, "delta", "tool_calls", 1, "function", "arguments")
     assert texts(stream.read(chunk({"tool_calls": [other]}))) == {channel: "x"}
-    held = docs(stream.extra(channel, "held"))[0]
+    held = docs(stream.insert(channel, "held"))[0]
     assert held["choices"][0]["delta"] == {
         "tool_calls": [{"index": 1, "function": {"arguments": "held"}}]
     }
@@ -382,15 +384,15 @@ def test_logprobs_run_along_the_text() -> None:
     event = stream.read(
         chunk({"content": "ab"}, logprobs={"content": [token("a", "x"), token("b", "y")]})
     )
-    trail = event.slots[0].trail
-    assert isinstance(trail, TokenTrail)
-    sides = list(trail.side_texts())
+    logprobs = event.texts[0].logprobs
+    assert isinstance(logprobs, ChatLogprobs)
+    sides = list(logprobs.side_texts())
     assert [text for text, _ in sides] == ["a", "x", "b", "y"]
     sides[1][1]()
-    entries = trail.take()
+    entries = logprobs.take()
     assert [text for text, _ in entries] == ["a", "b"]
-    event.slots[0].put("b")
-    trail.give(entries[1:])
+    event.texts[0].put("b")
+    logprobs.give(entries[1:])
     choice = docs(stream.write(event))[0]["choices"][0]
     assert choice["delta"] == {"content": "b"}
     assert [entry["token"] for entry in choice["logprobs"]["content"]] == ["b"]
@@ -401,7 +403,7 @@ def test_logprobs_without_a_text_get_one_to_be_held_with() -> None:
     stream = CHAT.stream(False)
     event = stream.read(chunk({}, logprobs={"content": [token("x")]}))
     assert texts(event) == {CONTENT: ""}
-    assert event.slots[0].trail is not None
+    assert event.texts[0].logprobs is not None
 
 
 def test_logprobs_of_several_texts_are_dropped() -> None:
@@ -414,14 +416,14 @@ def test_logprobs_of_several_texts_are_dropped() -> None:
 def test_token_ids_do_not_outlive_their_text() -> None:
     stream = CHAT.stream(False)
     event = stream.read(chunk({"content": "a"}, token_ids=[5]))
-    event.slots[0].put("")
+    event.texts[0].put("")
     assert docs(stream.write(event))[0]["choices"][0]["token_ids"] is None
 
 
 def test_refusal_ends_every_open_choice() -> None:
     stream = CHAT.stream(False)
-    stream.quick(PIECE)
-    stream.quick(chunk({"content": "x"}, 1))
+    stream.fast_text(PIECE)
+    stream.fast_text(chunk({"content": "x"}, 1))
     stream.read(chunk({"content": "y"}, 2, finish_reason="stop"))
     stream.read(chunk({"content": "x"}, 1))
     *endings, done = docs(stream.refusal())
@@ -477,14 +479,14 @@ def test_odd_events_are_read_or_called_errors(choices: Any, delta: Any, logprobs
             raw = b"data: " + orjson.dumps(doc) + b"\n\n"
         except TypeError:  # an integer past 64 bits
             continue
-        quick, event = stream.quick(raw), stream.read(raw)
+        quick, event = stream.fast_text(raw), stream.read(raw)
         if quick is not None:
-            assert [(s.channel, s.text) for s in event.slots if s.text] == [quick]
-        for slot in event.slots:
-            if slot.trail is not None:
-                list(slot.trail.side_texts())
-                slot.trail.give(slot.trail.take())
-            slot.put("")
+            assert [(s.channel, s.text) for s in event.texts if s.text] == [quick]
+        for text_part in event.texts:
+            if text_part.logprobs is not None:
+                list(text_part.logprobs.side_texts())
+                text_part.logprobs.give(text_part.logprobs.take())
+            text_part.put("")
         if not event.error:
             assert docs(stream.write(event))
         assert stream.refusal().endswith(DONE)
@@ -506,7 +508,7 @@ def answer(message: dict[str, Any], **choice: Any) -> dict[str, Any]:
 def test_texts_of_an_answer_come_in_the_order_of_writing() -> None:
     call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
     doc = answer({"content": "b", "refusal": None, "tool_calls": [call], "reasoning": "a"})
-    assert [slot.text for slot in CHAT.answer(doc)] == ["a", "b", "f", "{}"]
+    assert [text_part.text for text_part in CHAT.answer(doc)] == ["a", "b", "f", "{}"]
     usage = CHAT.usage(doc)
     assert usage is not None
     assert (usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens) == (3, 2, 1)
@@ -517,9 +519,9 @@ def test_refuse_ends_the_choice_where_it_was_cut() -> None:
     call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
     doc = answer({"reasoning": "a", "content": "b bad", "tool_calls": [call]}, token_ids=[1])
     doc["choices"].append(answer({"content": "other"})["choices"][0])
-    slot = CHAT.answer(doc)[1]
-    slot.put("b ")
-    CHAT.refuse(doc, slot)
+    text_part = CHAT.answer(doc)[1]
+    text_part.put("b ")
+    CHAT.refuse(doc, text_part)
     first, second = doc["choices"]
     assert first["message"] == {"role": "assistant", "reasoning": "a", "content": "b "}
     assert first["finish_reason"] == "content_filter"
@@ -535,28 +537,28 @@ def test_refuse_in_thoughts_and_in_calls() -> None:
         for i in range(3)
     ]
     doc = answer({"content": "b", "tool_calls": calls}, logprobs={"content": [token("b")]})
-    slot = CHAT.answer(doc)[4]
-    assert slot.text == "{1"
-    slot.put("")
-    CHAT.refuse(doc, slot)
+    text_part = CHAT.answer(doc)[4]
+    assert text_part.text == "{1"
+    text_part.put("")
+    CHAT.refuse(doc, text_part)
     kept = doc["choices"][0]["message"]
     assert kept["content"] == "b"
     assert [call["function"]["arguments"] for call in kept["tool_calls"]] == ["{0"]
     assert doc["choices"][0]["logprobs"] is None
 
     doc = answer({"reasoning": "a", "content": "b"})
-    slot = CHAT.answer(doc)[0]
-    slot.put("")
-    CHAT.refuse(doc, slot)
+    text_part = CHAT.answer(doc)[0]
+    text_part.put("")
+    CHAT.refuse(doc, text_part)
     assert doc["choices"][0]["message"]["content"] == ""
 
 
 def test_refuse_cuts_logprobs_with_the_text() -> None:
     entries = [token("a", "q"), token(" bad"), token(" c")]
     doc = answer({"content": "a bad c"}, logprobs={"content": entries})
-    slot = CHAT.answer(doc)[0]
-    slot.put("a ")
-    CHAT.refuse(doc, slot)
+    text_part = CHAT.answer(doc)[0]
+    text_part.put("a ")
+    CHAT.refuse(doc, text_part)
     assert [e["token"] for e in doc["choices"][0]["logprobs"]["content"]] == ["a"]
 
 
@@ -566,10 +568,10 @@ def test_prompt_logprobs_alternatives_are_side_texts() -> None:
         None,
         {"5": {"logprob": -9.0, "decoded_token": "said"}, "6": {"decoded_token": "other"}},
     ]
-    trail = CHAT.answer(doc)[0].trail
-    assert trail is not None
-    assert [text for text, _ in trail.side_texts()] == ["said", "other"]
-    list(trail.side_texts())[1][1]()
+    logprobs = CHAT.answer(doc)[0].logprobs
+    assert logprobs is not None
+    assert [text for text, _ in logprobs.side_texts()] == ["said", "other"]
+    list(logprobs.side_texts())[1][1]()
     assert list(doc["prompt_logprobs"][1]) == ["5"]
 
 

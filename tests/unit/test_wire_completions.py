@@ -8,8 +8,8 @@ import orjson
 import pytest
 
 from gemma_gateway.core.errors import Code, GatewayError
+from gemma_gateway.wire.logprobs import CompletionLogprobs
 from gemma_gateway.wire.openai.completions import Completions
-from gemma_gateway.wire.trails import ArrayTrail
 
 COMPLETIONS = Completions()
 HEAD = {"id": "cmpl-1", "object": "text_completion", "created": 17, "model": "gemma"}
@@ -38,16 +38,16 @@ def logprobs(*tokens: str) -> dict[str, Any]:
 def test_each_prompt_is_a_message_and_can_be_replaced() -> None:
     body: dict[str, Any] = {"prompt": "a", "suffix": "z", "stop": ["s"]}
     prompt, stop = COMPLETIONS.messages(body)
-    assert [slot.text for slot in prompt.slots] == ["a", "z"]
+    assert [part.text for part in prompt.texts] == ["a", "z"]
     assert prompt.role == "user"
     assert not stop.counts
-    prompt.slots[0].put("b")
+    prompt.texts[0].put("b")
     assert body["prompt"] == "b"
 
     body = {"prompt": ["a", "b"]}
     first, second = COMPLETIONS.messages(body)
     assert (first.where, second.where) == ("prompt.0", "prompt.1")
-    second.slots[0].put("c")
+    second.texts[0].put("c")
     assert body["prompt"] == ["a", "c"]
 
 
@@ -76,27 +76,29 @@ def test_what_cannot_be_read_is_refused(body: dict[str, Any], param: str) -> Non
 
 def test_quick_and_read_agree() -> None:
     stream = COMPLETIONS.stream(False)
-    assert stream.quick(PIECE) == ((2, "text"), " years")
-    (slot,) = stream.read(PIECE).slots
-    assert (slot.channel, slot.text) == ((2, "text"), " years")
-    assert stream.quick(LOGPROBS) is None
-    assert stream.quick(PIECE.replace(b'"finish_reason":null', b'"finish_reason":"stop"')) is None
-    assert stream.quick(PIECE.replace(b'" years"', b'""')) is None
-    assert stream.quick(PIECE.replace(b"stop_reason", b"new_field")) is None
-    assert stream.quick(b"data: [DONE]\n\n") is None
+    assert stream.fast_text(PIECE) == ((2, "text"), " years")
+    (part,) = stream.read(PIECE).texts
+    assert (part.channel, part.text) == ((2, "text"), " years")
+    assert stream.fast_text(LOGPROBS) is None
+    assert (
+        stream.fast_text(PIECE.replace(b'"finish_reason":null', b'"finish_reason":"stop"')) is None
+    )
+    assert stream.fast_text(PIECE.replace(b'" years"', b'""')) is None
+    assert stream.fast_text(PIECE.replace(b"stop_reason", b"new_field")) is None
+    assert stream.fast_text(b"data: [DONE]\n\n") is None
 
 
 def test_parallel_arrays_are_taken_and_given_row_by_row() -> None:
     stream = COMPLETIONS.stream(False)
     event = stream.read(LOGPROBS)
-    (slot,) = event.slots
-    assert isinstance(slot.trail, ArrayTrail)
-    assert [text for text, _ in slot.trail.side_texts()] == [" the", " a"]
-    list(slot.trail.side_texts())[1][1]()
-    entries = slot.trail.take()
+    (part,) = event.texts
+    assert isinstance(part.logprobs, CompletionLogprobs)
+    assert [text for text, _ in part.logprobs.side_texts()] == [" the", " a"]
+    list(part.logprobs.side_texts())[1][1]()
+    entries = part.logprobs.take()
     assert [text for text, _ in entries] == [" the", " capital"]
-    slot.put(" the")
-    slot.trail.give(entries[:1])
+    part.put(" the")
+    part.logprobs.give(entries[:1])
     choice = orjson.loads(stream.write(event)[6:])["choices"][0]
     assert choice["text"] == " the"
     assert choice["logprobs"] == {
@@ -109,8 +111,8 @@ def test_parallel_arrays_are_taken_and_given_row_by_row() -> None:
 
 def test_held_text_and_endings_have_the_routes_shape() -> None:
     stream = COMPLETIONS.stream(False)
-    stream.quick(PIECE)
-    extra = orjson.loads(stream.extra((2, "text"), "held")[6:])
+    stream.fast_text(PIECE)
+    extra = orjson.loads(stream.insert((2, "text"), "held")[6:])
     assert {key: extra[key] for key in HEAD} == HEAD
     assert extra["choices"] == [
         {"index": 2, "text": "held", "logprobs": None, "finish_reason": None}
@@ -139,8 +141,14 @@ def test_refuse_cuts_text_and_arrays() -> None:
     ]
     doc = {**HEAD, "choices": choices, "usage": {"prompt_tokens": 6, "completion_tokens": 5}}
     first, second = COMPLETIONS.answer(doc)
-    assert first.trail is not None
-    assert [text for text, _ in first.trail.side_texts()] == ["a", "other", " bad", "other", "side"]
+    assert first.logprobs is not None
+    assert [text for text, _ in first.logprobs.side_texts()] == [
+        "a",
+        "other",
+        " bad",
+        "other",
+        "side",
+    ]
     second.put("a ")
     COMPLETIONS.refuse(doc, second)
     assert choices[0]["text"] == "a bad"

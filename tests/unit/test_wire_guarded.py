@@ -22,8 +22,10 @@ from tests.unit.wire_streams import Pieces
 
 POLICY = Policy.load()
 WORDS = st.sampled_from(["ha", "te", "hate", "ful", " ", "vio", "lence", "x", "\n", "Hat", "", "é"])
-KINDS = st.sampled_from(["text", "reasoning", "tool"])
-PIECES = st.lists(st.tuples(KINDS, WORDS), max_size=14).map(lambda p: [(k, w) for k, w in p if w])
+RULE_TYPES = st.sampled_from(["text", "reasoning", "tool"])
+PIECES = st.lists(st.tuples(RULE_TYPES, WORDS), max_size=14).map(
+    lambda p: [(k, w) for k, w in p if w]
+)
 
 
 def guarded(stream: AnswerStream, raws: list[bytes], cuts: list[int]) -> tuple[bytes, OutputGuard]:

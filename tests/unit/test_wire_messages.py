@@ -52,7 +52,7 @@ def relay(stream: MessagesStream, raws: list[bytes]) -> bytes:
     """What a client gets when nothing is changed: the quick way where it is offered."""
     sent = []
     for raw in raws:
-        if stream.quick(raw) is None:
+        if stream.fast_text(raw) is None:
             sent.append(stream.read(raw).raw)
         else:
             sent.append(raw)
@@ -82,14 +82,14 @@ def test_system_and_plain_messages() -> None:
         ],
     }
     found = Messages().messages(body)
-    assert [(m.where, m.role, [s.text for s in m.slots]) for m in found] == [
+    assert [(m.where, m.role, [s.text for s in m.texts]) for m in found] == [
         ("system", "system", ["Be kind."]),
         ("messages.0", "user", ["Hi"]),
         ("messages.1", "assistant", ["Ho"]),
         ("messages.2", "system", ["Still."]),
     ]
-    assert found[0].slots[0].channel == found[3].slots[0].channel, "the engine joins them"
-    found[0].slots[0].put("Be.")
+    assert found[0].texts[0].channel == found[3].texts[0].channel, "the engine joins them"
+    found[0].texts[0].put("Be.")
     assert body["system"] == "Be."
 
 
@@ -135,13 +135,13 @@ def test_every_kind_of_block_shows_its_texts() -> None:
     ]
     for block, texts in blocks:
         (message,) = Messages().messages({"messages": [{"role": "user", "content": [block]}]})
-        assert [slot.text for slot in message.slots] == texts, block["type"]
+        assert [text_part.text for text_part in message.texts] == texts, block["type"]
 
 
 def test_the_texts_of_one_message_are_one_text() -> None:
     content = [{"type": "text", "text": "ha"}, {"type": "text", "text": "te"}]
     (message,) = Messages().messages({"messages": [{"role": "user", "content": content}]})
-    assert len({slot.channel for slot in message.slots}) == 1
+    assert len({text_part.channel for text_part in message.texts}) == 1
 
 
 def test_tools_and_schemas_are_read_but_count_for_nothing() -> None:
@@ -153,7 +153,7 @@ def test_tools_and_schemas_are_read_but_count_for_nothing() -> None:
         "chat_template_kwargs": {"note": "w"},
     }
     extra = [message for message in Messages().messages(body) if not message.counts]
-    texts = [slot.text for message in extra for slot in message.slots]
+    texts = [text_part.text for message in extra for text_part in message.texts]
     assert {"t", "u", "v", "w"} < set(texts)
     assert any("hidden" in text.split("\n") for text in texts), "names of properties too"
 
@@ -220,14 +220,14 @@ def test_an_untouched_stream_keeps_its_bytes(name: str) -> None:
 def test_a_stream_tells_texts_closes_and_usage() -> None:
     stream = MessagesStream()
     read = [stream.read(raw) for raw in events("messages_stream_plain")]
-    pieces = [slot for event in read for slot in event.slots]
-    assert "".join(slot.text for slot in pieces) == TEXT
-    (channel,) = {slot.channel for slot in pieces}
+    pieces = [text_part for event in read for text_part in event.texts]
+    assert "".join(text_part.text for text_part in pieces) == TEXT
+    (channel,) = {text_part.channel for text_part in pieces}
     stop, delta, end = read[-3:]
     assert stop.closes == [channel]
     assert delta.closes is ALL
     assert end.last
-    assert not any(event.last or event.error or event.repeats for event in read[:-1])
+    assert not any(event.last or event.error or event.restated for event in read[:-1])
     assert read[0].usage is not None
     assert read[0].usage.prompt_tokens == 17
     assert delta.usage is not None
@@ -239,13 +239,13 @@ def test_quick_and_read_agree_on_every_delta() -> None:
     for name, deltas in (("messages_stream_plain", 15), ("messages_stream_tools_any", 18)):
         quick, slow, fast = MessagesStream(), MessagesStream(), 0
         for raw in events(name):
-            glance, event = quick.quick(raw), slow.read(raw)
+            glance, event = quick.fast_text(raw), slow.read(raw)
             if glance is None:
                 quick.read(raw)
             else:
                 fast += 1
-                (slot,) = event.slots
-                assert glance == (slot.channel, slot.text)
+                (text_part,) = event.texts
+                assert glance == (text_part.channel, text_part.text)
         assert fast == deltas
 
 
@@ -255,19 +255,19 @@ def test_what_a_block_starts_with_is_not_missed() -> None:
     start = stream.read(sse({"type": "content_block_start", "index": 0, "content_block": block}))
     delta = {"type": "text_delta", "text": "te"}
     raw = sse({"type": "content_block_delta", "index": 0, "delta": delta})
-    assert [slot.text for slot in start.slots] == ["ha"]
-    assert stream.quick(raw) == (start.slots[0].channel, "te")
+    assert [text_part.text for text_part in start.texts] == ["ha"]
+    assert stream.fast_text(raw) == (start.texts[0].channel, "te")
     tool = {"type": "tool_use", "id": "t", "name": "hidden", "input": {"q": "v"}}
     start = stream.read(sse({"type": "content_block_start", "index": 1, "content_block": tool}))
-    assert [slot.text for slot in start.repeats] == ["hidden", "v"]
+    assert [text_part.text for text_part in start.restated] == ["hidden", "v"]
 
 
 def test_nothing_is_added_to_a_block_that_never_left() -> None:
     stream = MessagesStream()
     block = {"type": "text", "text": "ok", "citations": [{"cited_text": "hate"}]}
     start = stream.read(sse({"type": "content_block_start", "index": 0, "content_block": block}))
-    assert [slot.text for slot in start.repeats] == ["hate"]
-    assert stream.extra(start.slots[0].channel, "ok") == b""
+    assert [text_part.text for text_part in start.restated] == ["hate"]
+    assert stream.insert(start.texts[0].channel, "ok") == b""
     assert [doc["type"] for doc in docs(stream.refusal())] == ["message_delta", "message_stop"]
 
 
@@ -278,15 +278,15 @@ def test_thinking_is_a_channel_signatures_are_not_and_citations_are_read() -> No
         return stream.read(sse({"type": "content_block_delta", "index": 0, "delta": fields}))
 
     thought = delta(type="thinking_delta", thinking="a")
-    assert [slot.text for slot in thought.slots] == ["a"]
+    assert [text_part.text for text_part in thought.texts] == ["a"]
     text = delta(type="text_delta", text="b")
-    assert text.slots[0].channel != thought.slots[0].channel
+    assert text.texts[0].channel != thought.texts[0].channel
     signature = delta(type="signature_delta", signature="hate")
-    assert (signature.slots, signature.repeats) == ([], [])
+    assert (signature.texts, signature.restated) == ([], [])
     cited = delta(type="citations_delta", citation={"type": "x", "cited_text": "c"})
-    assert [slot.text for slot in cited.repeats] == ["c"]
+    assert [text_part.text for text_part in cited.restated] == ["c"]
     stop = stream.read(sse({"type": "content_block_stop", "index": 0}))
-    assert set(stop.closes or ()) == {thought.slots[0].channel, text.slots[0].channel}
+    assert set(stop.closes or ()) == {thought.texts[0].channel, text.texts[0].channel}
 
 
 def test_held_text_comes_out_before_its_block_stops() -> None:
@@ -295,12 +295,16 @@ def test_held_text_comes_out_before_its_block_stops() -> None:
         first_stop = next(i for i, raw in enumerate(raws) if b"content_block_stop" in raw)
         sent = relay(stream, raws[: first_stop - 1])
         held = stream.read(raws[first_stop - 1])
-        (slot,) = held.slots
-        text = slot.text
-        slot.put("")
+        (text_part,) = held.texts
+        text = text_part.text
+        text_part.put("")
         sent += stream.write(held)
         stop = stream.read(raws[first_stop])
-        sent += stream.extra(slot.channel, text) + stop.raw + relay(stream, raws[first_stop + 1 :])
+        sent += (
+            stream.insert(text_part.channel, text)
+            + stop.raw
+            + relay(stream, raws[first_stop + 1 :])
+        )
         with sdk(sent).messages.stream(**ask()) as got:
             changed = got.get_final_message()
         with sdk(b"".join(raws)).messages.stream(**ask()) as got:
@@ -311,9 +315,9 @@ def refused(name: str, cut: int, keep: str) -> bytes:
     """A sample, cut by the policy in its ``cut``-th event, of which ``keep`` was clean."""
     stream, raws = MessagesStream(), events(name)
     sent = relay(stream, raws[:cut])
-    stream.quick(raws[cut])
+    stream.fast_text(raws[cut])
     event = stream.read(raws[cut])
-    event.slots[0].put(keep)
+    event.texts[0].put(keep)
     return sent + stream.write(event) + stream.refusal()
 
 
@@ -369,9 +373,9 @@ def test_a_failure_raises_in_the_client_and_never_ends_cleanly() -> None:
 @pytest.mark.parametrize("raw", [b": ping\n\n", b"data: [DONE]\n\n", sse({"type": "ping"})])
 def test_events_that_say_nothing_pass(raw: bytes) -> None:
     stream = MessagesStream()
-    assert stream.quick(raw) is None
+    assert stream.fast_text(raw) is None
     event = stream.read(raw)
-    assert (event.slots, event.repeats, event.error, event.raw) == ([], [], False, raw)
+    assert (event.texts, event.restated, event.error, event.raw) == ([], [], False, raw)
 
 
 @pytest.mark.parametrize(
@@ -402,7 +406,7 @@ def whole() -> dict[str, Any]:
 
 
 def test_a_whole_answer_shows_every_text() -> None:
-    texts = [slot.text for slot in Messages().answer(whole())]
+    texts = [text_part.text for text_part in Messages().answer(whole())]
     assert texts == ["one", "two", "three", "f", "four", "five", "id\nk"]
     usage = Messages().usage(whole())
     assert usage is not None
@@ -422,10 +426,10 @@ def test_a_whole_answer_shows_every_text() -> None:
 )
 def test_a_refused_answer_ends_where_it_was_cut(place: int, left: list[str]) -> None:
     doc, dialect = whole(), Messages()
-    slot = dialect.answer(doc)[place]
-    slot.put("")
-    dialect.refuse(doc, slot)
-    assert [slot.text for slot in dialect.answer(doc)] == left
+    text_part = dialect.answer(doc)[place]
+    text_part.put("")
+    dialect.refuse(doc, text_part)
+    assert [text_part.text for text_part in dialect.answer(doc)] == left
     assert doc["code"] == "RESPONSE_FILTERED"
     got = sdk(json.dumps(doc).encode(), kind="application/json").messages.create(**ask())
     assert got.stop_reason == "refusal"
@@ -457,7 +461,7 @@ def test_counting_checks_the_same_texts_and_generates_nothing() -> None:
     assert not dialect.max_tokens
     assert not dialect.sampling
     body = {"system": "a", "messages": [{"role": "user", "content": "b"}]}
-    assert [s.text for m in dialect.messages(body) for s in m.slots] == ["a", "b"]
+    assert [s.text for m in dialect.messages(body) for s in m.texts] == ["a", "b"]
     assert dialect.answer({"input_tokens": 13}) == []
     assert dialect.usage({"input_tokens": 13}) is None
     error = json.loads(dialect.error(GatewayError(Code.CONTENT_FILTERED), "r"))

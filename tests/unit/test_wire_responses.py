@@ -49,7 +49,7 @@ def relay(stream: ResponsesStream, raws: list[bytes]) -> bytes:
     """What a client gets when nothing is changed: the quick way where it is offered."""
     sent = []
     for raw in raws:
-        if stream.quick(raw) is None:
+        if stream.fast_text(raw) is None:
             sent.append(stream.read(raw).raw)
         else:
             sent.append(raw)
@@ -77,7 +77,7 @@ def error_of(body: dict[str, Any]) -> GatewayError:
 
 
 def said(messages: list[Message]) -> list[tuple[str, str, list[str]]]:
-    return [(m.where, m.role, [slot.text for slot in m.slots]) for m in messages]
+    return [(m.where, m.role, [text_part.text for text_part in m.texts]) for m in messages]
 
 
 # requests
@@ -91,7 +91,7 @@ def test_a_plain_input_and_instructions() -> None:
         ("input", "user", ["Hi"]),
     ]
     assert body["store"] is False
-    messages[1].slots[0].put("Ho")
+    messages[1].texts[0].put("Ho")
     assert body["input"] == "Ho"
 
 
@@ -143,7 +143,7 @@ def test_every_kind_of_item_shows_its_texts() -> None:
         ("tool", ["m"]),
         ("user", ["n"]),
     ]
-    one_text = {slot.channel for slot in messages[1].slots}
+    one_text = {text_part.channel for text_part in messages[1].texts}
     assert len(one_text) == 1, "the parts of a message are read as one text"
 
 
@@ -155,7 +155,7 @@ def test_tools_and_schemas_are_read_but_count_for_nothing() -> None:
         "chat_template_kwargs": {"note": "v"},
     }
     extra = [message for message in Responses().messages(body) if not message.counts]
-    texts = [slot.text for message in extra for slot in message.slots]
+    texts = [text_part.text for message in extra for text_part in message.texts]
     assert {"t", "s", "u", "v"} < set(texts)
     assert any("hidden" in text.split("\n") for text in texts), "names of properties too"
 
@@ -168,7 +168,7 @@ def test_escapes_in_arguments_hide_nothing() -> None:
         "arguments": r'{"q": "h\u0061te"}',
     }
     (message,) = Responses().messages({"input": [call]})
-    assert '{"q": "hate"}' in [slot.text for slot in message.slots]
+    assert '{"q": "hate"}' in [text_part.text for text_part in message.texts]
     assert json.loads(call["arguments"]) == {"q": "hate"}
 
 
@@ -235,51 +235,51 @@ def test_an_untouched_stream_keeps_its_bytes(name: str) -> None:
 def test_a_stream_tells_texts_closes_repeats_and_usage() -> None:
     stream = ResponsesStream()
     read = [stream.read(raw) for raw in events("responses_stream_plain")]
-    pieces = [slot for event in read for slot in event.slots]
-    assert "".join(slot.text for slot in pieces) == TEXT
-    (channel,) = {slot.channel for slot in pieces}
+    pieces = [text_part for event in read for text_part in event.texts]
+    assert "".join(text_part.text for text_part in pieces) == TEXT
+    (channel,) = {text_part.channel for text_part in pieces}
     text_done, part_done, item_done, completed = read[-4:]
     assert [list(event.closes or ()) for event in (text_done, part_done, item_done)] == [
         [channel]
     ] * 3
     assert completed.closes is ALL
     assert completed.last
-    assert [[slot.text for slot in event.repeats] for event in read[-4:]] == [[TEXT]] * 4
+    assert [[text_part.text for text_part in event.restated] for event in read[-4:]] == [[TEXT]] * 4
     assert completed.usage is not None
     assert completed.usage.completion_tokens == 16
     assert not any(event.last or event.error for event in read[:-1])
-    assert not any(event.repeats for event in read[:-4]), "the request said again is no answer"
+    assert not any(event.restated for event in read[:-4]), "the request said again is no answer"
 
 
 def test_quick_and_read_agree_on_every_delta() -> None:
     quick, slow = ResponsesStream(), ResponsesStream()
     fast = 0
     for raw in events("responses_stream_tools_required"):
-        glance, event = quick.quick(raw), slow.read(raw)
+        glance, event = quick.fast_text(raw), slow.read(raw)
         if glance is None:
             quick.read(raw)
         else:
             fast += 1
-            (slot,) = event.slots
-            assert glance == (slot.channel, slot.text)
+            (text_part,) = event.texts
+            assert glance == (text_part.channel, text_part.text)
     assert fast == 18, "all deltas but the first of each call"
 
 
 def test_logprobs_come_with_the_text_they_could_betray() -> None:
     stream = ResponsesStream()
     read = [stream.read(raw) for raw in events("responses_stream_logprobs")]
-    trails = [slot.trail for event in read for slot in event.slots]
-    assert trails
-    assert all(trails)
+    logprobs = [text_part.logprobs for event in read for text_part in event.texts]
+    assert logprobs
+    assert all(logprobs)
     part_done, item_done, completed = read[-3:]
     for event in (part_done, item_done, completed):
-        (slot,) = event.slots
-        assert slot.trail is not None
-        alternatives = dict(slot.trail.side_texts())
+        (text_part,) = event.texts
+        assert text_part.logprobs is not None
+        alternatives = dict(text_part.logprobs.side_texts())
         assert "Colour" in alternatives
         alternatives["Colour"]()
         assert b'"Colour"' not in stream.write(event)
-        assert event.closes is ALL or slot.channel in (event.closes or ())
+        assert event.closes is ALL or text_part.channel in (event.closes or ())
 
 
 @pytest.mark.parametrize(
@@ -306,27 +306,27 @@ def test_every_family_of_deltas_is_a_channel(
         json.dumps({"type": f"{family}.delta", "delta": text, "sequence_number": n, **common})
         for n, text in enumerate("ab")
     )
-    (slot,) = stream.read(f"data: {first}\n\n".encode()).slots
-    assert stream.quick(f"data: {second}\n\n".encode()) == (slot.channel, "b")
+    (text_part,) = stream.read(f"data: {first}\n\n".encode()).texts
+    assert stream.fast_text(f"data: {second}\n\n".encode()) == (text_part.channel, "b")
     end = {"type": f"{family}.done", "sequence_number": 2, **common, **done}
     event = stream.read(f"data: {json.dumps(end)}\n\n".encode())
-    assert event.closes == [slot.channel]
-    assert {slot.text for slot in event.repeats} == set(done.values())
+    assert event.closes == [text_part.channel]
+    assert {text_part.text for text_part in event.restated} == set(done.values())
 
 
 def test_audio_is_no_text() -> None:
     raw = b'data: {"type":"response.audio.delta","delta":"aGF0ZQ==","sequence_number":1}\n\n'
     stream = ResponsesStream()
-    assert stream.quick(raw) is None
-    assert stream.read(raw).slots == []
-    assert stream.quick(raw) is None
+    assert stream.fast_text(raw) is None
+    assert stream.read(raw).texts == []
+    assert stream.fast_text(raw) is None
 
 
 def test_parts_of_one_item_are_different_texts() -> None:
     stream = ResponsesStream()
     channels = {
         stream.read(delta("x", n, content_index=part, output_index=item, item_id=f"m{item}"))
-        .slots[0]
+        .texts[0]
         .channel
         for n, (item, part) in enumerate([(0, 0), (0, 1), (1, 0)])
     }
@@ -343,14 +343,14 @@ def test_text_that_begins_with_its_item_or_part_is_not_missed() -> None:
         "part": {"type": "output_text", "text": "ha", "annotations": []},
         "sequence_number": 1,
     }
-    (slot,) = stream.read(b"data: " + json.dumps(added).encode() + b"\n\n").slots
-    assert slot.text == "ha"
-    assert stream.quick(delta("te", 2)) == (slot.channel, "te")
+    (text_part,) = stream.read(b"data: " + json.dumps(added).encode() + b"\n\n").texts
+    assert text_part.text == "ha"
+    assert stream.fast_text(delta("te", 2)) == (text_part.channel, "te")
     item = {"type": "function_call", "id": "fc", "name": "hidden", "arguments": "{"}
     call = {"type": "response.output_item.added", "output_index": 1, "item": item}
     event = stream.read(b"data: " + json.dumps(call).encode() + b"\n\n")
-    assert [slot.text for slot in event.slots] == ["{"]
-    assert [slot.text for slot in event.repeats] == ["hidden"]
+    assert [text_part.text for text_part in event.texts] == ["{"]
+    assert [text_part.text for text_part in event.restated] == ["hidden"]
 
 
 def test_nothing_is_added_to_an_item_that_never_left() -> None:
@@ -358,7 +358,7 @@ def test_nothing_is_added_to_an_item_that_never_left() -> None:
     item = {"type": "function_call", "id": "fc", "name": "hate", "arguments": "{"}
     call = {"type": "response.output_item.added", "output_index": 0, "item": item}
     event = stream.read(b"data: " + json.dumps(call).encode() + b"\n\n")
-    assert stream.extra(event.slots[0].channel, "{") == b""
+    assert stream.insert(event.texts[0].channel, "{") == b""
     assert [doc["type"] for doc in docs(stream.refusal())] == ["response.incomplete"]
 
 
@@ -366,15 +366,15 @@ def test_numbers_have_no_gap_after_an_event_of_our_own() -> None:
     stream, raws = ResponsesStream(), events("responses_stream_plain")
     sent = relay(stream, raws[:-5])
     held = stream.read(raws[-5])  # its text is held back ...
-    (slot,) = held.slots
-    text = slot.text
-    slot.put("")
+    (text_part,) = held.texts
+    text = text_part.text
+    text_part.put("")
     sent += stream.write(held)
     closing = stream.read(raws[-4])
-    sent += stream.extra(slot.channel, text)  # ... and said before the text closes
+    sent += stream.insert(text_part.channel, text)  # ... and said before the text closes
     sent += closing.raw
     for raw in raws[-3:]:
-        assert stream.quick(raw) is None
+        assert stream.fast_text(raw) is None
         sent += stream.read(raw).raw
     numbers = [doc["sequence_number"] for doc in docs(sent)]
     assert numbers == list(range(len(raws) + 1))
@@ -387,9 +387,9 @@ def refused(cut: int, keep: str) -> bytes:
     """The plain sample, cut by the policy in its ``cut``-th event, of which ``keep`` was clean."""
     stream, raws = ResponsesStream(), events("responses_stream_plain")
     sent = relay(stream, raws[:cut])
-    stream.quick(raws[cut])
+    stream.fast_text(raws[cut])
     event = stream.read(raws[cut])
-    event.slots[0].put(keep)
+    event.texts[0].put(keep)
     return sent + stream.write(event) + stream.refusal()
 
 
@@ -425,7 +425,7 @@ def test_the_clients_own_stream_helper_understands_a_refusal() -> None:
 def test_an_event_that_was_read_but_never_sent_leaves_no_trace() -> None:
     stream, raws = ResponsesStream(), events("responses_stream_plain")
     relay(stream, raws[:6])
-    stream.quick(raws[6])  # looked at, then read because it wasn't clean, then not sent
+    stream.fast_text(raws[6])  # looked at, then read because it wasn't clean, then not sent
     stream.read(raws[6])
     end = docs(stream.refusal())
     assert end[0]["text"] == "Be brief"
@@ -499,9 +499,9 @@ def test_an_engine_that_fails_inside_the_stream_is_seen(raw: bytes) -> None:
 @pytest.mark.parametrize("raw", [b": ping\n\n", b"data: [DONE]\n\n", b"event: x\n\n"])
 def test_events_without_a_document_pass(raw: bytes) -> None:
     stream = ResponsesStream()
-    assert stream.quick(raw) is None
+    assert stream.fast_text(raw) is None
     event = stream.read(raw)
-    assert (event.slots, event.error, stream.write(event)) == ([], False, raw)
+    assert (event.texts, event.error, stream.write(event)) == ([], False, raw)
 
 
 # whole answers
@@ -552,9 +552,9 @@ def whole() -> dict[str, Any]:
 
 
 def test_a_whole_answer_shows_every_text_in_reading_order() -> None:
-    slots = Responses().answer(whole())
-    assert [slot.text for slot in slots] == ["r1", "r2", "one", "two", "f", "three"]
-    assert len({slot.channel for slot in slots}) == 6
+    texts = Responses().answer(whole())
+    assert [text_part.text for text_part in texts] == ["r1", "r2", "one", "two", "f", "three"]
+    assert len({text_part.channel for text_part in texts}) == 6
     usage = Responses().usage(whole())
     assert usage is not None
     assert (usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens) == (9, 5, 4)
@@ -573,10 +573,10 @@ def test_a_whole_answer_shows_every_text_in_reading_order() -> None:
 )
 def test_a_refused_answer_ends_where_it_was_cut(place: int, left: list[str]) -> None:
     doc, dialect = whole(), Responses()
-    slot = dialect.answer(doc)[place]
-    slot.put("")
-    dialect.refuse(doc, slot)
-    assert [slot.text for slot in dialect.answer(doc)] == left
+    text_part = dialect.answer(doc)[place]
+    text_part.put("")
+    dialect.refuse(doc, text_part)
+    assert [text_part.text for text_part in dialect.answer(doc)] == left
     client = sdk(json.dumps(doc).encode())
     response = client.responses.with_raw_response.create(model="m", input="x").http_response.json()
     assert response["code"] == "RESPONSE_FILTERED"
@@ -591,9 +591,9 @@ def test_a_refused_answer_ends_where_it_was_cut(place: int, left: list[str]) -> 
 def test_logprobs_of_a_whole_answer_are_cut_with_its_text() -> None:
     doc = json.loads((SAMPLES / "responses_whole_logprobs.txt").read_bytes())
     dialect = Responses()
-    (slot,) = dialect.answer(doc)
-    slot.put("Name\nName")
-    dialect.refuse(doc, slot)
+    (text_part,) = dialect.answer(doc)
+    text_part.put("Name\nName")
+    dialect.refuse(doc, text_part)
     logprobs = doc["output"][0]["content"][0]["logprobs"]
     assert [entry["token"] for entry in logprobs] == ["Name", "\n", "Name"]
 

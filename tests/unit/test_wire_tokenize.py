@@ -15,10 +15,10 @@ TOKENIZE, DETOKENIZE = Tokenize(), Detokenize()
 def test_tokenize_takes_a_prompt_or_messages() -> None:
     body: dict[str, Any] = {"prompt": "a"}
     (message,) = TOKENIZE.messages(body)
-    message.slots[0].put("b")
+    message.texts[0].put("b")
     assert body["prompt"] == "b"
     (message,) = TOKENIZE.messages({"messages": [{"role": "user", "content": "hi"}]})
-    assert message.slots[0].text == "hi"
+    assert message.texts[0].text == "hi"
 
 
 @pytest.mark.parametrize(
@@ -67,9 +67,9 @@ def test_detokenize_takes_bounded_ids(tokens: Any, param: str) -> None:
 def test_detokenized_text_is_judged_like_an_answer() -> None:
     (message,) = DETOKENIZE.messages({"tokens": [2, 9259, 1902]})
     assert message.counts
-    assert message.slots == []
+    assert message.texts == []
     doc = {"prompt": "<bos>Hello world"}
-    (slot,) = DETOKENIZE.answer(doc)
-    slot.put("<bos>Hello ")
-    DETOKENIZE.refuse(doc, slot)
+    (part,) = DETOKENIZE.answer(doc)
+    part.put("<bos>Hello ")
+    DETOKENIZE.refuse(doc, part)
     assert doc == {"prompt": "<bos>Hello ", "code": "RESPONSE_FILTERED"}

@@ -1,7 +1,7 @@
 """API keys: who is calling.
 
 Keys of the settings are all known here; those made at run time are looked up by
-:class:`access.runtime.RuntimeKeys`.
+:class:`access.managed.ManagedKeys`.
 
 Keys are 32 random bytes, so they are kept as plain SHA-256: a slow password hash (bcrypt, argon2)
 protects guessable secrets, and nobody can guess 256 random bits; it would only add milliseconds of
@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from datetime import UTC
 from pathlib import Path
 
-from gemma_gateway.access.runtime import RuntimeKeys
+from gemma_gateway.access.managed import ManagedKeys
 from gemma_gateway.access.throttle import BURST, Throttle
 from gemma_gateway.core.call import Principal
 from gemma_gateway.core.errors import Code, GatewayError
@@ -72,7 +72,7 @@ class KeyRing:
     Args:
         keys: every key of the settings; two with the same digest are a configuration error.
         anonymous: who a caller without credentials is; None: such calls are refused.
-        runtime: the keys made at run time; None: there are none.
+        managed: the keys made at run time; None: there are none.
 
     Raises:
         ValueError: two entries hold the same key.
@@ -82,11 +82,11 @@ class KeyRing:
         self,
         keys: Iterable[Key],
         anonymous: Principal | None = None,
-        runtime: RuntimeKeys | None = None,
+        managed: ManagedKeys | None = None,
     ) -> None:
         self._keys: dict[bytes, Key] = {}
         self._anonymous = anonymous
-        self._runtime = runtime
+        self._managed = managed
         self.throttle = Throttle()
         # Of a thousand guesses at once, those after the first 2 * BURST are told by the throttle.
         self._looking = asyncio.Semaphore(BURST)
@@ -101,7 +101,7 @@ class KeyRing:
         cls,
         settings: Settings,
         further: Iterable[str] = (),
-        runtime: RuntimeKeys | None = None,
+        managed: ManagedKeys | None = None,
     ) -> KeyRing:
         """All keys of the settings.
 
@@ -109,7 +109,7 @@ class KeyRing:
             settings: ``keys`` (hashed) and ``api_keys`` (in the clear; only digests are kept).
             further: more keys in the clear with operator scope, such as the one of
                 :func:`first_key`.
-            runtime: the keys made at run time.
+            managed: the keys made at run time.
 
         Raises:
             ValueError: two entries hold the same key.
@@ -125,7 +125,7 @@ class KeyRing:
         anonymous = None
         if access.allow_anonymous:
             anonymous = Principal(ANONYMOUS_ID, "anonymous", "default", limits.tier("default"))
-        return cls(keys, anonymous, runtime)
+        return cls(keys, anonymous, managed)
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -201,13 +201,13 @@ class KeyRing:
         return key.principal
 
     async def _look_up(self, digest: bytes, address: str) -> Principal:
-        assert self._runtime is not None
+        assert self._managed is not None
         async with self._looking:
             wait = self.throttle.wait(address)
-            if wait and not (self._runtime.remembers(digest) or self.throttle.may_look_up(address)):
+            if wait and not (self._managed.remembers(digest) or self.throttle.may_look_up(address)):
                 raise self.throttle.refusal(address, wait)
             try:
-                return await self._runtime.find(digest) or self._stranger()
+                return await self._managed.find(digest) or self._stranger()
             except GatewayError as error:
                 if error.code is Code.KEY_STORE_UNAVAILABLE:
                     raise
@@ -217,9 +217,9 @@ class KeyRing:
 
     def _elsewhere(self, token: bytes, digest: bytes) -> Principal:
         """Who calls with a key that isn't of the settings."""
-        if self._runtime is None:
+        if self._managed is None:
             return self._stranger()
-        known = self._runtime.known(digest)
+        known = self._managed.known(digest)
         if known is not None:
             return known
         if _GENERATED.fullmatch(token):  # all that are made at run time; others aren't asked for
@@ -277,7 +277,7 @@ def _read_private(path: Path) -> str:
         mode = stat.S_IMODE(os.fstat(file).st_mode)
         if os.name == "posix" and mode & 0o077:
             raise PermissionError(
-                f"{path} holds an API key but others may open it (mode {mode:04o}): "
+                f"{path} holds an API key but others can open it (mode {mode:04o}): "
                 f"run chmod 600 {path}, or delete it for a new key"
             )
         key = content.read(MAX_HEADER_BYTES).strip()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gemma_gateway.access.keys import ANONYMOUS_ID, KeyRing
-from gemma_gateway.access.table import KeyTable
+from gemma_gateway.access.repository import KeyRepository
 
 
 class Names:
@@ -13,11 +13,11 @@ class Names:
 
     Args:
         ring: the keys of the settings.
-        table: the keys made at run time.
+        repository: the keys made at run time.
     """
 
-    def __init__(self, ring: KeyRing, table: KeyTable) -> None:
-        self._table = table
+    def __init__(self, ring: KeyRing, repository: KeyRepository) -> None:
+        self._repository = repository
         self._fixed = {key.principal.key_id: key.principal.name for key in ring.of_settings()}
         self._fixed.setdefault(ANONYMOUS_ID, "anonymous")
 
@@ -25,12 +25,12 @@ class Names:
         """Names by id, without those of keys that are not known any more.
 
         Raises:
-            StoreError: the store is away.
+            StoreError: the store is unavailable.
         """
         found = {key_id: self._fixed[key_id] for key_id in key_ids if key_id in self._fixed}
         others = [key_id for key_id in key_ids if key_id not in found]
         if others:
-            for row in await self._table.get(others):
+            for row in await self._repository.get(others):
                 if row is not None:
                     found[row.key.id] = row.key.name
         return found

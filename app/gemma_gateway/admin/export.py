@@ -13,11 +13,11 @@ from gemma_gateway.access.names import Names
 from gemma_gateway.core.record import Record
 from gemma_gateway.limits.ledger import KEPT_DAYS, DayUsage, Ledger
 from gemma_gateway.monitoring import document
-from gemma_gateway.monitoring.journal import Journal
-from gemma_gateway.monitoring.moments import iso
 from gemma_gateway.monitoring.prices import Prices
+from gemma_gateway.monitoring.records import RequestLog
 from gemma_gateway.monitoring.rollups import MINUTE, SPANS, TEN_MINUTES
 from gemma_gateway.monitoring.series import bucket_view
+from gemma_gateway.monitoring.timestamps import iso
 from gemma_gateway.monitoring.usage import COLUMNS, UsageSheet, as_numbers
 from gemma_gateway.storage import StoreError
 
@@ -30,10 +30,10 @@ Source = Callable[[], AsyncIterator[Any]]
 class Export:
     """Writes what is kept, a page of the store at a time: no size of it matters for the memory.
 
-    While the store is away this process's own part is written, and marked as ``degraded``.
+    While the store is unavailable this process's own part is written, and marked as ``degraded``.
 
     Args:
-        journal: records and sums.
+        request_log: records and sums.
         ledger: usage.
         names: of keys.
         prices: of tokens.
@@ -42,8 +42,10 @@ class Export:
         sections: further parts of the document: by name, what makes their rows.
     """
 
-    def __init__(self, journal: Journal, ledger: Ledger, names: Names, prices: Prices) -> None:
-        self._journal = journal
+    def __init__(
+        self, request_log: RequestLog, ledger: Ledger, names: Names, prices: Prices
+    ) -> None:
+        self._request_log = request_log
         self._ledger = ledger
         self._names = names
         self._prices = prices
@@ -101,17 +103,17 @@ class Export:
     # ---- rows
 
     async def _records(self) -> AsyncIterator[dict[str, Any]]:
-        async for page in self._journal.pages():
+        async for page in self._request_log.pages():
             for record in page:
                 yield _row(record)
 
     async def _own_records(self) -> AsyncIterator[dict[str, Any]]:
-        for record in self._journal.own():
+        for record in self._request_log.own():
             yield _row(record)
 
     async def _sums(self, step: int, now: float, seen: _Seen) -> AsyncIterator[dict[str, object]]:
         start = now - SPANS[step]
-        async for bucket, degraded in self._journal.rollups.scan(step, start, now):
+        async for bucket, degraded in self._request_log.rollups.scan(step, start, now):
             seen.degraded |= degraded
             if bucket.sums.rows:
                 yield bucket_view(bucket)
@@ -146,7 +148,8 @@ class _Seen:
     async def all_of(
         self, rows: AsyncIterator[Any], instead: AsyncIterator[Any]
     ) -> AsyncIterator[Any]:
-        """The rows, as far as they come; ``instead`` where the store is away from the start."""
+        """The rows, as far as they come; ``instead`` where the store is unavailable from the
+        start."""
         begun = False
         try:
             async for row in rows:

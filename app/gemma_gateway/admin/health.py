@@ -24,10 +24,10 @@ class HealthReport(BaseModel):
     status: Literal["healthy", "degraded", "unhealthy"] = "healthy"
     model_loaded: bool = False
     multimodal_enabled: bool = False
-    response_time: float = Field(0.0, description="seconds of the test generation")
-    memory_usage: float = Field(0.0, description="MB, of this process and its engine")
+    response_time: float = Field(0.0, description="Duration of the test generation, seconds")
+    memory_usage: float = Field(0.0, description="Memory of this process and its engine, MB")
     models: tuple[str, ...] = ()
-    store: Literal["available", "away"] = "available"
+    store: Literal["available", "unavailable"] = "available"
     errors: list[str] = []
 
     def worsen(self, status: Literal["degraded", "unhealthy"], error: str) -> None:
@@ -42,7 +42,7 @@ class Health:
 
     Args:
         settings: ``health_*``.
-        denies: whether calls are refused while the store is away.
+        denies: whether calls are refused while the store is unavailable.
         store_available: whether the limiter's script works on the store.
         store_serves_any: the same for some keys at least.
         memory: what the process and its engine weigh.
@@ -83,8 +83,10 @@ class Health:
                 self._expires = time.monotonic() + self._settings.health_cache_seconds
             report = self._report.model_copy(deep=True)
         if not self._store_available():
-            report.store = "away"
-            report.worsen("degraded", "the limit store is away, or refuses the limiter's script")
+            report.store = "unavailable"
+            report.worsen(
+                "degraded", "the limit store is unavailable, or refuses the limiter's script"
+            )
         return report
 
     async def _examine(self) -> HealthReport:

@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable, Sequence
 
 from gemma_gateway.access.keys import Key, KeyRing
-from gemma_gateway.access.registrar import Fields, Registrar
-from gemma_gateway.access.runtime import RuntimeKeys, unavailable
-from gemma_gateway.access.stored import StoredKey
-from gemma_gateway.access.table import KeyTable
+from gemma_gateway.access.managed import ManagedKeys, unavailable
+from gemma_gateway.access.model import StoredKey
+from gemma_gateway.access.repository import KeyRepository
+from gemma_gateway.access.service import Fields, KeyService
 from gemma_gateway.admin.views import KeyList, KeyUsage, KeyView, KeyWithSecret, Spent, tier_views
 from gemma_gateway.core.call import Principal
 from gemma_gateway.core.errors import Code, GatewayError
@@ -26,9 +26,9 @@ class KeyAdmin:
 
     Args:
         ring: the keys of the settings.
-        table: those made at run time.
-        runtime: what this process knows of them.
-        registrar: changes them.
+        repository: those made at run time.
+        managed: what this process knows of them.
+        service: changes them.
         ledger: what they have used.
         prices: what that costs.
         limits: the tiers.
@@ -38,18 +38,18 @@ class KeyAdmin:
     def __init__(
         self,
         ring: KeyRing,
-        table: KeyTable,
-        runtime: RuntimeKeys,
-        registrar: Registrar,
+        repository: KeyRepository,
+        managed: ManagedKeys,
+        service: KeyService,
         ledger: Ledger,
         prices: Prices,
         limits: LimitSettings,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._fixed = {key.principal.key_id: key for key in ring.of_settings()}
-        self._table = table
-        self._runtime = runtime
-        self._registrar = registrar
+        self._repository = repository
+        self._managed = managed
+        self._service = service
         self._ledger = ledger
         self._prices = prices
         self._tiers = tier_views(limits)
@@ -73,7 +73,7 @@ class KeyAdmin:
             after = ""
         try:
             if len(found) <= limit:
-                stored = await self._table.page(after, limit + 1 - len(found))
+                stored = await self._repository.page(after, limit + 1 - len(found))
                 if stored is None:
                     raise GatewayError(Code.VALIDATION_ERROR, "No such key.", param="after")
                 found += stored
@@ -84,15 +84,15 @@ class KeyAdmin:
         return KeyList(data=data, cursor=data[-1].id if more else None, tiers=self._tiers)
 
     async def own(self, principal: Principal) -> KeyView:
-        """The key that a caller calls with; its usage isn't told while the store is away.
+        """The key that a caller calls with; its usage isn't told while the store is unavailable.
 
         Raises:
             GatewayError: KEY_STORE_UNAVAILABLE, where this process hardly knows the key itself.
         """
-        key = self._fixed.get(principal.key_id) or self._runtime.key(principal.key_id)
+        key = self._fixed.get(principal.key_id) or self._managed.key(principal.key_id)
         try:
             if key is None:
-                row = (await self._table.get([principal.key_id]))[0]
+                row = (await self._repository.get([principal.key_id]))[0]
                 key = row.key if row else Key(b"", principal)  # the anonymous caller has no key
             return (await self._views([key]))[0]
         except StoreError as error:
@@ -101,24 +101,24 @@ class KeyAdmin:
             return KeyView.of(key, None, self._clock())
 
     async def create(self, by: Principal, fields: Fields) -> KeyWithSecret:
-        """See :meth:`access.registrar.Registrar.create`."""
-        return await self._shown(*await self._registrar.create(by, fields))
+        """See :meth:`access.service.KeyService.create`."""
+        return await self._shown(*await self._service.create(by, fields))
 
     async def change(self, by: Principal, key_id: str, fields: Fields) -> KeyView:
-        """See :meth:`access.registrar.Registrar.change`; a key of the settings is a
+        """See :meth:`access.service.KeyService.change`; a key of the settings is a
         KEY_CONFLICT, too."""
         self._only_stored(key_id)
-        return await self._view(await self._registrar.change(by, key_id, fields))
+        return await self._view(await self._service.change(by, key_id, fields))
 
     async def rotate(self, by: Principal, key_id: str, grace_seconds: float) -> KeyWithSecret:
-        """See :meth:`access.registrar.Registrar.rotate` and :meth:`change`."""
+        """See :meth:`access.service.KeyService.rotate` and :meth:`change`."""
         self._only_stored(key_id)
-        return await self._shown(*await self._registrar.rotate(by, key_id, grace_seconds))
+        return await self._shown(*await self._service.rotate(by, key_id, grace_seconds))
 
     async def revoke(self, by: Principal, key_id: str) -> KeyView:
-        """See :meth:`access.registrar.Registrar.revoke` and :meth:`change`."""
+        """See :meth:`access.service.KeyService.revoke` and :meth:`change`."""
         self._only_stored(key_id)
-        return await self._view(await self._registrar.revoke(by, key_id))
+        return await self._view(await self._service.revoke(by, key_id))
 
     def _only_stored(self, key_id: str) -> None:
         if key_id in self._fixed:

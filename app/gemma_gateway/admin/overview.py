@@ -13,11 +13,11 @@ from gemma_gateway.core.outcomes import fault_of
 from gemma_gateway.core.record import Record
 from gemma_gateway.limits.room import Room
 from gemma_gateway.monitoring.columns import shown
-from gemma_gateway.monitoring.journal import Journal
 from gemma_gateway.monitoring.memory import Memory
-from gemma_gateway.monitoring.moments import iso
+from gemma_gateway.monitoring.records import RequestLog
 from gemma_gateway.monitoring.series import Plots
 from gemma_gateway.monitoring.summary import Group, summarise
+from gemma_gateway.monitoring.timestamps import iso
 from gemma_gateway.monitoring.views import (
     Calls,
     CallView,
@@ -38,7 +38,7 @@ class Overview:
     """Answers of ``/v1/monitoring``; never raises StoreError.
 
     Args:
-        journal: knows the calls.
+        request_log: knows the calls.
         engine: where they go.
         room: knows what is in flight.
         memory: what the process weighs.
@@ -49,7 +49,7 @@ class Overview:
 
     def __init__(
         self,
-        journal: Journal,
+        request_log: RequestLog,
         engine: Engine,
         room: Room,
         memory: Memory,
@@ -57,8 +57,8 @@ class Overview:
         lag: Callable[[], float],
         firing: Callable[[], int],
     ) -> None:
-        self._journal = journal
-        self._plots = Plots(journal.rollups)
+        self._request_log = request_log
+        self._plots = Plots(request_log.rollups)
         self._engine = engine
         self._room = room
         self._memory = memory
@@ -74,7 +74,7 @@ class Overview:
         """The summary of the newest ``last`` calls, or of those that ended from ``start`` until
         before ``end`` (seconds since the epoch), at most ``MOST_RECORDS`` of them."""
         ranged = start is not None or end is not None
-        look = await self._journal.look(MOST_RECORDS if ranged else last, start=start, end=end)
+        look = await self._request_log.look(MOST_RECORDS if ranged else last, start=start, end=end)
         summary, groups = await summarise(look.records, group)
         times = [record.time for record in look.records]
         first = start if start is not None else min(times, default=None)
@@ -92,7 +92,7 @@ class Overview:
 
     async def series(self, range_: Range) -> Series:
         """Sums by time; some seconds old where the range is long."""
-        await self._journal.flush()
+        await self._request_log.flush()
         return await self._plots.series(range_)
 
     async def calls(self, limit: int, after: str) -> Calls:
@@ -102,11 +102,11 @@ class Overview:
             ValueError: ``after`` is no cursor.
         """
         if after:
-            records, cursor = await self._journal.after(after, limit)
+            records, cursor = await self._request_log.after(after, limit)
             records.reverse()
             degraded = not self._store.available
         else:
-            look = await self._journal.look(limit)
+            look = await self._request_log.look(limit)
             records, cursor, degraded = look.records, look.cursor, look.degraded
         return Calls(data=[_view(r) for r in records], cursor=cursor, degraded=degraded)
 
@@ -126,7 +126,7 @@ class Overview:
             version=__version__,
             models=list(engine.models()),
             store=StoreState(
-                status="available" if store.available else "away",
+                status="available" if store.available else "unavailable",
                 failures=store.failures,
                 outages=store.outages,
             ),
@@ -139,7 +139,7 @@ class Overview:
             in_flight_limit=self._room.most,
             memory_mb=self._memory.resident_mb,
             event_loop_lag_seconds=self._lag(),
-            records_lost=self._journal.lost,
+            records_lost=self._request_log.lost,
             alerts_firing=self._firing(),
         )
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from gemma_gateway.access.runtime import RuntimeKeys
+from gemma_gateway.access.managed import ManagedKeys
 from gemma_gateway.access.throttle import Throttle
 from gemma_gateway.core.engine import Engine
 from gemma_gateway.limits.limiter import Limiter
 from gemma_gateway.limits.places import Places
 from gemma_gateway.limits.room import Room
-from gemma_gateway.monitoring.journal import Journal
 from gemma_gateway.monitoring.memory import MB, Memory
+from gemma_gateway.monitoring.records import RequestLog
 from gemma_gateway.storage import Store
 from gemma_gateway.telemetry.files import OpenFiles
 from gemma_gateway.telemetry.metrics import Metrics
@@ -20,7 +20,7 @@ def watch(
     room: Room,
     store: Store,
     limiter: Limiter,
-    journal: Journal,
+    request_log: RequestLog,
     memory: Memory,
     engine: Engine,
 ) -> None:
@@ -38,7 +38,7 @@ def watch(
     )
     show(
         "gateway_store_outages_total",
-        "Times that the limiter's script stopped to work on Redis.",
+        "Times the limiter's script stopped working on Redis.",
         lambda: store.outages,
     )
     show(
@@ -48,8 +48,8 @@ def watch(
     )
     show(
         "gateway_records_lost_total",
-        "Records of calls dropped because the store was away for too long.",
-        lambda: journal.lost,
+        "Records of calls dropped because the store was unavailable for too long.",
+        lambda: request_log.lost,
     )
     show(
         "gateway_memory_bytes",
@@ -76,17 +76,17 @@ def watch(
     engine.watch(metrics)
 
 
-def watch_keys(metrics: Metrics, keys: RuntimeKeys) -> None:
+def watch_keys(metrics: Metrics, keys: ManagedKeys) -> None:
     """The same of the keys made at run time."""
     metrics.watch("gateway_keys_known", "Secrets known in this process.", lambda: len(keys))
     metrics.watch(
         "gateway_key_lookups_total",
-        "Secrets that calls had to ask the store for.",
+        "Secrets that calls had to look up in the store.",
         lambda: keys.lookups,
     )
     metrics.watch(
         "gateway_keys_unconfirmed_seconds",
-        "Since the store last told of changed keys; usually one or two.",
+        "Seconds since the store last reported changed keys; usually one or two.",
         lambda: keys.unconfirmed,
     )
 

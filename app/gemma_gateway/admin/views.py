@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 from gemma_gateway.access.keys import Key
-from gemma_gateway.access.stored import StoredKey
+from gemma_gateway.access.model import StoredKey
 from gemma_gateway.core.usage_report import Period
 from gemma_gateway.monitoring.prices import Prices
 from gemma_gateway.settings import LimitSettings, Window
@@ -21,7 +21,7 @@ class Spent(BaseModel):
     calls: int
     total_tokens: int
     cost: float | None = Field(
-        description="In ``currency`` of the settings; null: no model that it used has a price"
+        description="In the settings' ``currency``; null: no model that it used has a price"
     )
 
     @classmethod
@@ -46,17 +46,17 @@ class KeyUsage(BaseModel):
 class KeyView(BaseModel):
     """A key, without its secret."""
 
-    id: str = Field(description="64 hex digits; it stays when the key gets a new secret")
+    id: str = Field(description="64 hex digits; unchanged when the key gets a new secret")
     name: str
     tier: str
-    models: list[str] = Field(description="Models that it may use; empty: all")
-    scopes: list[str] = Field(description="operator: it may see and change what is others'")
-    created: datetime | None = Field(description="null: a key of the settings")
+    models: list[str] = Field(description="Models it may use; empty: all")
+    scopes: list[str] = Field(description="operator: may see and change what belongs to others")
+    created: datetime | None = Field(description="null: a key from the settings")
     expires: datetime | None = Field(description="null: never")
     source: Literal["settings", "store"] = Field(description="settings: change it there")
-    windows: list[Window] | None = Field(description="Limits of its own; null: its tier's")
+    windows: list[Window] | None = Field(description="Its own limits; null: those of its tier")
     state: Literal["active", "expired", "revoked"]
-    usage: KeyUsage | None = Field(description="null: the store is away")
+    usage: KeyUsage | None = Field(description="null: the store is unavailable")
 
     @classmethod
     def of(cls, key: Key | StoredKey, usage: KeyUsage | None, now: float) -> KeyView:
@@ -100,7 +100,7 @@ class KeyView(BaseModel):
 class KeyWithSecret(KeyView):
     """A key and its new secret."""
 
-    key: str = Field(description="The secret: shown this once, and kept nowhere")
+    key: str = Field(description="The secret: shown only once, and stored nowhere")
 
 
 class TierView(BaseModel):

@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from gemma_gateway.alerts.kinds import KINDS
+from gemma_gateway.alerts.rule_types import RULE_TYPES
 from gemma_gateway.settings.alerts import KindName, Rule, Severity
 
 State = Literal["pending", "firing", "resolved"]
@@ -27,7 +27,7 @@ class Alert(msgspec.Struct, frozen=True, omit_defaults=True):
         value: last one that was out of bounds, in the kind's unit.
         threshold: of the rule.
         message: what is wrong, as a sentence.
-        upstream: the server that it is about; empty: none.
+        upstream: the server it is about; empty: none.
         started: when it fired, seconds since the epoch; 0: not yet.
         good_since: since when it is within bounds again, seconds since the epoch; 0: it isn't.
         resolved: when it was over, seconds since the epoch; 0: not yet.
@@ -89,7 +89,7 @@ def advance(
         now: seconds since the epoch.
         resolve_seconds: see above.
     """
-    kind = KINDS[rule.kind]
+    kind = RULE_TYPES[rule.kind]
     if value is None or not kind.breached(value, rule.threshold):
         return None if alert is None else better(alert, now, resolve_seconds)
     about = key(name, upstream)

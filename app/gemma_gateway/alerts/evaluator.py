@@ -8,10 +8,10 @@ from collections.abc import Mapping
 import msgspec
 
 from gemma_gateway.alerts.alert import Alert, advance, better, key
-from gemma_gateway.alerts.book import Changes, Silence, silenced_until
-from gemma_gateway.alerts.measures import Measures
+from gemma_gateway.alerts.store import Changes, Silence, silenced_until
 from gemma_gateway.alerts.webhook import Webhooks
-from gemma_gateway.monitoring.journal import Journal
+from gemma_gateway.alerts.windows import RuleWindows
+from gemma_gateway.monitoring.records import RequestLog
 from gemma_gateway.settings.alerts import AlertSettings
 
 BACKLOG = 1000  # calls that a new leader looks back at, and that are read at once
@@ -24,34 +24,36 @@ class Evaluator:
 
     Args:
         settings: the rules, and when an alert resolves.
-        journal: the calls.
+        request_log: the calls.
         webhooks: who is to be told.
     """
 
-    def __init__(self, settings: AlertSettings, journal: Journal, webhooks: Webhooks) -> None:
+    def __init__(
+        self, settings: AlertSettings, request_log: RequestLog, webhooks: Webhooks
+    ) -> None:
         self._settings = settings
-        self._journal = journal
+        self._request_log = request_log
         self._webhooks = webhooks
-        self._measures = Measures(settings.rules)
-        self._cursor = ""  # where the journal was read up to; empty: it wasn't
+        self._windows = RuleWindows(settings.rules)
+        self._cursor = ""  # where the request log was read up to; empty: it wasn't
 
     def rest(self) -> None:
-        """Another process leads: its successor begins with a new look at the journal."""
+        """Another process leads: its successor begins with a new look at the request log."""
         self._cursor = ""
 
     async def follow(self) -> bool:
-        """Read the calls since the last time; False while the store is away."""
+        """Read the calls since the last time; False while the store is unavailable."""
         if not self._cursor:
-            found = await self._journal.look(BACKLOG)
+            found = await self._request_log.look(BACKLOG)
             if found.degraded:
                 return False
-            self._measures.clear()
-            self._measures.add(reversed(found.records))
+            self._windows.clear()
+            self._windows.add(reversed(found.records))
             self._cursor = found.cursor
             return True
         while True:
-            records, self._cursor = await self._journal.after(self._cursor, BACKLOG)
-            self._measures.add(records)
+            records, self._cursor = await self._request_log.after(self._cursor, BACKLOG)
+            self._windows.add(records)
             if len(records) < BACKLOG:
                 return True
 
@@ -102,7 +104,7 @@ class Evaluator:
         """Every alert after a look at its value; None: nothing is wrong."""
         rules, seconds = self._settings.rules, self._settings.resolve_seconds
         found: dict[str, Alert | None] = {}
-        for name, upstream, value in self._measures.read(now):
+        for name, upstream, value in self._windows.read(now):
             about = key(name, upstream)
             known = alerts.get(about)
             found[about] = advance(known, name, rules[name], upstream, value, now, seconds)

@@ -1,4 +1,4 @@
-"""The one alert that can't be kept in the store: that the store is away, or refuses.
+"""The one alert that can't be kept in the store: that the store is unavailable, or refuses.
 
 Each process looks by itself. What it tells has an id that all processes make alike, from the
 generation that they read from the store before, so that a receiver knows repetitions. The process
@@ -16,7 +16,7 @@ from collections.abc import Callable
 import msgspec
 
 from gemma_gateway.alerts.alert import Alert, advance, alert_id
-from gemma_gateway.alerts.book import Book
+from gemma_gateway.alerts.store import AlertStore
 from gemma_gateway.alerts.webhook import Webhooks, pause
 from gemma_gateway.core.background import cancelled
 from gemma_gateway.settings.alerts import AlertSettings, Rule
@@ -29,9 +29,9 @@ class Outage:
         name: of the rule.
         rule: the rule.
         settings: pauses and hold-back.
-        book: the store's part, for when it is back.
+        alert_store: the store's part, for when it is back.
         webhooks: where to tell of it.
-        count: told the result of each attempt, see ``Postman.results``.
+        count: told the result of each attempt, see ``Notifier.results``.
 
     Attributes:
         alert: what is wrong now; None: nothing.
@@ -42,14 +42,14 @@ class Outage:
         name: str,
         rule: Rule,
         settings: AlertSettings,
-        book: Book,
+        alert_store: AlertStore,
         webhooks: Webhooks,
         count: Callable[[str], None],
     ) -> None:
         self._name = name
         self._rule = rule
         self._settings = settings
-        self._book = book
+        self._alert_store = alert_store
         self._webhooks = webhooks
         self._count = count
         self._since = 0.0  # when the store went away, seconds since the epoch; 0: it is there
@@ -101,7 +101,7 @@ class Outage:
         news = False
         while self._over and self._over[0][0] <= now:
             alert = self._over[0][1]
-            news |= await self._book.report(alert, self._webhooks.deliveries(alert))
+            news |= await self._alert_store.report(alert, self._webhooks.deliveries(alert))
             del self._over[0]
         return news
 

@@ -1,4 +1,4 @@
--- Writes down that the store was away, once for all processes that have noticed it.
+-- Writes down that the store was unavailable, once for all processes that have noticed it.
 --
 -- KEYS[1] mark of this alert   KEYS[2] generation   KEYS[3] history (list)
 -- KEYS[4] outbox (sorted set)  KEYS[5] deliveries (hash)

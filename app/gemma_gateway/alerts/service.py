@@ -12,15 +12,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from gemma_gateway.alerts.alert import Alert
-from gemma_gateway.alerts.book import Book, DeadLetter, Look, Silence, silenced_until
 from gemma_gateway.alerts.evaluator import Evaluator
+from gemma_gateway.alerts.notifier import Notifier
 from gemma_gateway.alerts.outage import Outage
-from gemma_gateway.alerts.postman import Postman
+from gemma_gateway.alerts.store import AlertStore, DeadLetter, Look, Silence, silenced_until
 from gemma_gateway.alerts.view import AlertsReport, AlertView, rule_views
 from gemma_gateway.alerts.webhook import Webhooks
 from gemma_gateway.core.errors import Code, GatewayError
 from gemma_gateway.core.periodic import Periodic
-from gemma_gateway.monitoring.journal import Journal
+from gemma_gateway.monitoring.records import RequestLog
 from gemma_gateway.settings.alerts import SEVERITIES, AlertSettings
 from gemma_gateway.storage import Store, StoreError
 from gemma_gateway.telemetry.metrics import Metrics
@@ -33,14 +33,14 @@ class Alerts:
     """The alerts of one gateway process.
 
     All processes look at the store every ``interval_seconds``. The one that gets the lease
-    evaluates the rules over the journal and sends; when it dies or hangs, another one takes over
-    within ``lease_seconds``, with all that is known about each alert.
+    evaluates the rules over the request log and sends; when it dies or hangs, another one takes
+    over within ``lease_seconds``, with all that is known about each alert.
 
     Args:
         settings: rules, webhooks and times.
         store: shared by all gateways.
         prefix: first part of the store's key names.
-        journal: the calls.
+        request_log: the calls.
         clock: seconds since the epoch.
 
     Attributes:
@@ -52,18 +52,18 @@ class Alerts:
         settings: AlertSettings,
         store: Store,
         prefix: str,
-        journal: Journal,
+        request_log: RequestLog,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings
         self._store = store
         self._clock = clock
-        self._book = Book(store, prefix, settings.lease_seconds)
+        self._alert_store = AlertStore(store, prefix, settings.lease_seconds)
         self._webhooks = Webhooks(settings.webhooks, settings.timeout_seconds)
-        self._postman = Postman(settings, self._book, self._webhooks, lambda: self.leads)
-        self._evaluator = Evaluator(settings, journal, self._webhooks)
+        self._notifier = Notifier(settings, self._alert_store, self._webhooks, lambda: self.leads)
+        self._evaluator = Evaluator(settings, request_log, self._webhooks)
         self._outages = {
-            name: Outage(name, rule, settings, self._book, self._webhooks, self._count)
+            name: Outage(name, rule, settings, self._alert_store, self._webhooks, self._count)
             for name, rule in settings.rules.items()
             if rule.enabled and rule.kind == "store_away"
         }
@@ -79,23 +79,23 @@ class Alerts:
 
     async def start(self) -> None:
         """Begin, in the background."""
-        await self._postman.start()
+        await self._notifier.start()
         await self._looking.start()
         self._looking.wake()
 
     async def stop(self) -> None:
         """Finish what is being sent and let another process lead. Idempotent."""
         await self._looking.stop()
-        await asyncio.gather(self._postman.stop(), *(o.stop() for o in self._outages.values()))
+        await asyncio.gather(self._notifier.stop(), *(o.stop() for o in self._outages.values()))
         self.leads = False
         with contextlib.suppress(StoreError):
-            await self._book.release()
+            await self._alert_store.release()
 
     async def _look(self) -> None:
         now, started = self._clock(), time.monotonic()
         before, look = self._seen, None
         with contextlib.suppress(StoreError):
-            look = await self._book.beat()
+            look = await self._alert_store.beat()
         if look is not None:
             self._seen, self.leads = look, look.leads
             self._lease_ends = started + self._settings.lease_seconds
@@ -117,11 +117,11 @@ class Alerts:
 
     async def _evaluate(self, look: Look, alerts: dict[str, Alert], now: float) -> None:
         changes = self._evaluator.evaluate(alerts, look.alerts, look.silences, now)
-        if await self._book.commit(changes):
+        if await self._alert_store.commit(changes):
             self._lost = {}
             self._seen = replace(look, alerts=changes.applied(alerts))
             if changes.deliveries:
-                self._postman.wake()
+                self._notifier.wake()
 
     async def _look_at_the_store(self, now: float, away: bool) -> None:
         seen = self._seen
@@ -131,16 +131,16 @@ class Alerts:
                 away,
                 first=self.leads or seen is None,
                 silenced=name in silenced,
-                nonce=seen.generation if seen else self._book.token,
+                nonce=seen.generation if seen else self._alert_store.token,
                 now=now,
             )
             if not away:
                 with contextlib.suppress(StoreError):
                     if await outage.write_down(now):
-                        self._postman.wake()
+                        self._notifier.wake()
 
     def _count(self, result: str) -> None:
-        self._postman.results[result] += 1
+        self._notifier.results[result] += 1
 
     # ---- for metrics
 
@@ -153,7 +153,7 @@ class Alerts:
         """Have what is known here shown among the metrics."""
         metrics.watch_each(
             "gateway_alerts_firing",
-            "Alerts that fire now; every gateway shows those of all.",
+            "Alerts firing now; every gateway shows those of all gateways.",
             "severity",
             self._by_severity,
         )
@@ -166,7 +166,7 @@ class Alerts:
             "gateway_alert_notifications_total",
             "Attempts to notify: delivered, failed (tried again), dead (given up).",
             "result",
-            lambda: self._postman.results,
+            lambda: self._notifier.results,
         )
 
     def _by_severity(self) -> dict[str, float]:
@@ -191,7 +191,9 @@ class Alerts:
         """
         try:
             alerts, over, silences = await asyncio.gather(
-                self._book.alerts(), self._book.history(most), self._book.silences()
+                self._alert_store.alerts(),
+                self._alert_store.history(most),
+                self._alert_store.silences(),
             )
             degraded = False
         except StoreError:
@@ -226,10 +228,10 @@ class Alerts:
         now = self._clock()
         silence = Silence(secrets.token_hex(8), rule, comment, by, now, now + seconds)
         with _stored():
-            if len(await self._book.silences()) >= MOST_SILENCES:
+            if len(await self._alert_store.silences()) >= MOST_SILENCES:
                 most = f"There are {MOST_SILENCES} silences already: remove some."
                 raise GatewayError(Code.VALIDATION_ERROR, most)
-            await self._book.silence(silence)
+            await self._alert_store.silence(silence)
         return silence
 
     async def silences(self) -> list[Silence]:
@@ -240,7 +242,7 @@ class Alerts:
         """
         now = self._clock()
         with _stored():
-            found = [s for s in await self._book.silences() if s.ends > now]
+            found = [s for s in await self._alert_store.silences() if s.ends > now]
         return sorted(found, key=lambda s: s.ends)
 
     async def unsilence(self, silence_id: str) -> None:
@@ -250,7 +252,9 @@ class Alerts:
             GatewayError: NOT_FOUND, ALERT_STORE_UNAVAILABLE.
         """
         with _stored():
-            found = SILENCE_ID.fullmatch(silence_id) and await self._book.unsilence(silence_id)
+            found = SILENCE_ID.fullmatch(silence_id) and await self._alert_store.unsilence(
+                silence_id
+            )
         if not found:
             raise GatewayError(Code.NOT_FOUND, "There is no such silence.", param="silence_id")
 
@@ -261,7 +265,7 @@ class Alerts:
             GatewayError: ALERT_STORE_UNAVAILABLE.
         """
         with _stored():
-            return await self._book.dead()
+            return await self._alert_store.dead()
 
 
 @contextlib.contextmanager

@@ -9,8 +9,8 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 from gemma_gateway.alerts.alert import Alert
-from gemma_gateway.alerts.book import DeadLetter, Silence
-from gemma_gateway.alerts.kinds import KINDS
+from gemma_gateway.alerts.rule_types import RULE_TYPES
+from gemma_gateway.alerts.store import DeadLetter, Silence
 from gemma_gateway.settings.alerts import KindName, Rule, Severity
 
 RuleState = Literal["off", "inactive", "pending", "firing"]
@@ -25,15 +25,15 @@ def moment(seconds: float) -> str:
 class AlertView(BaseModel):
     """One alert."""
 
-    id: str = Field(description="Of this alert alone; the rule's next one has another id")
+    id: str = Field(description="Unique to this alert; the rule's next one has another id")
     rule: str
     type: KindName = Field(description="What the rule measures")
     severity: Severity
     state: Literal["firing", "resolved"]
     message: str
-    value: float = Field(description="Last one that was out of bounds; shares go from 0 to 1")
+    value: float = Field(description="Last value that was out of bounds; shares go from 0 to 1")
     threshold: float
-    labels: dict[str, str] = Field(description="upstream: the server that it is about")
+    labels: dict[str, str] = Field(description="upstream: the server it is about")
     started_at: str
     resolved_at: str | None
     silenced_until: str | None
@@ -88,7 +88,7 @@ def rule_views(rules: Mapping[str, Rule], alerts: Iterable[Alert]) -> list[RuleV
             state = "firing"
         elif (name, "pending") in states:
             state = "pending"
-        expression = KINDS[rule.kind].expression(rule)
+        expression = RULE_TYPES[rule.kind].expression(rule)
         views.append(
             RuleView(name=name, severity=rule.severity, expression=expression, state=state)
         )
@@ -98,10 +98,12 @@ def rule_views(rules: Mapping[str, Rule], alerts: Iterable[Alert]) -> list[RuleV
 class AlertsReport(BaseModel):
     """All alerts and rules."""
 
-    data: list[AlertView] = Field(description="Firing ones, then those that are over, latest first")
+    data: list[AlertView] = Field(
+        description="Firing alerts, then those that have ended, latest first"
+    )
     rules: list[RuleView]
     degraded: bool = Field(
-        description="Redis is away: what this gateway saw last, and nothing that is over"
+        description="Redis is unavailable: what this gateway saw last, without ended alerts"
     )
 
 
@@ -131,7 +133,7 @@ class SilenceView(BaseModel):
 class DeadLetterView(BaseModel):
     """A notification that was given up."""
 
-    id: str = Field(description="Of the notification: the receiver's x-gateway-delivery")
+    id: str = Field(description="The notification's id; the receiver gets it as x-gateway-delivery")
     webhook: str = Field(description="Name of the webhook")
     attempts: int
     error: str = Field(description="Why the last attempt failed")

@@ -20,7 +20,7 @@ import orjson
 
 from gemma_gateway import __version__
 from gemma_gateway.alerts.alert import Alert
-from gemma_gateway.alerts.book import Delivery
+from gemma_gateway.alerts.store import Delivery
 from gemma_gateway.alerts.view import AlertView, moment
 from gemma_gateway.engines.upstream.http1 import Broken, ConnectFailed, Connection, Origin
 from gemma_gateway.settings.alerts import SEVERITIES, Severity, Webhook

@@ -11,8 +11,8 @@ from typing import Any
 from starlette.types import Message, Receive, Scope, Send
 
 from gemma_gateway.api import intake
+from gemma_gateway.api.deadlines import Deadlines
 from gemma_gateway.api.intake import Intake
-from gemma_gateway.api.watch import Watch
 from gemma_gateway.core.call import Call, Credentials
 from gemma_gateway.core.dialect import Dialect
 from gemma_gateway.core.errors import Code, GatewayError
@@ -217,7 +217,7 @@ class EngineEndpoint:
     """ASGI application of one engine route.
 
     Args:
-        watch: looks after the open connections.
+        deadlines: looks after the open connections.
         bodies: counts the bodies that arrive in pieces.
         timeout: longest whole call, in seconds.
         tracer: begins each call's trace; None: calls are not traced.
@@ -227,14 +227,14 @@ class EngineEndpoint:
         self,
         gateway: Gateway,
         dialect: Dialect,
-        watch: Watch,
+        deadlines: Deadlines,
         bodies: Intake,
         timeout: float,
         tracer: Tracer | None = None,
     ) -> None:
         self.gateway = gateway
         self.dialect = dialect
-        self._watch = watch
+        self._deadlines = deadlines
         self._tracer = tracer
         self._timeout = timeout
         self._limit = bodies.body_bytes
@@ -247,7 +247,7 @@ class EngineEndpoint:
         connection = Connection(
             call, scope, receive, send, self._limit, self._timeout, self._bodies
         )
-        self._watch.add(connection)
+        self._deadlines.add(connection)
         try:
             try:
                 call.credentials = self._credentials(scope)
@@ -271,7 +271,7 @@ class EngineEndpoint:
                 raise
             await self._fail(call, connection, GatewayError(Code.INTERNAL_ERROR))
         finally:
-            self._watch.discard(connection)
+            self._deadlines.discard(connection)
             connection.close()
 
     def _credentials(self, scope: Scope) -> Credentials:

@@ -14,7 +14,7 @@ from gemma_gateway.core.errors import Code, GatewayError
 
 Headers = list[tuple[bytes, bytes]]
 
-MALFORMED = "The request is no valid HTTP/1.1."
+MALFORMED = "The request is not valid HTTP/1.1."
 # Fields of one value (9110, 5.3): of two, another reader may take the other.
 SINGLE = frozenset(
     (
@@ -51,7 +51,7 @@ def check(method: bytes, target: bytes, version: str, headers: Headers) -> tuple
     if version != "1.1" and version != "1.0":  # noqa: PLR1714 - twice as fast as a set
         raise refused("This server speaks HTTP/1.1.")
     if method == b"CONNECT":  # behind it another protocol would follow
-        raise refused("This server is no proxy.")
+        raise refused("This server is not a proxy.")
     if b"host" in fields:
         _host(fields[b"host"])
     elif version == "1.1":  # 9112, 3.2
@@ -92,7 +92,7 @@ def _once(headers: Headers) -> None:
 def _host(host: bytes) -> None:
     """9112, 3.2: a valid one, or 400."""
     if not HOST.fullmatch(host.strip(b" \t")):
-        raise refused("The 'host' field names no host.")
+        raise refused("The 'host' field doesn't name a host.")
 
 
 def _coding(fields: dict[bytes, bytes], version: str) -> None:
@@ -100,9 +100,9 @@ def _coding(fields: dict[bytes, bytes], version: str) -> None:
     if b"content-length" in fields:
         raise refused("Send 'content-length' or 'transfer-encoding', not both.")
     if version == "1.0":
-        raise refused("HTTP/1.0 knows no 'transfer-encoding'.")
+        raise refused("HTTP/1.0 has no 'transfer-encoding'.")
     if fields[b"transfer-encoding"].strip(b" \t").lower() != b"chunked":
-        raise refused("The only 'transfer-encoding' that is understood is 'chunked'.")
+        raise refused("The only supported 'transfer-encoding' is 'chunked'.")
 
 
 def _waits(fields: dict[bytes, bytes], version: str, headers: Headers) -> bool:
@@ -120,5 +120,5 @@ def _other_form(method: bytes, target: bytes) -> bytes:
         return target
     found = ABSOLUTE.fullmatch(target)
     if found is None or b"#" in target:
-        raise refused("The request's target is no path.")
+        raise refused("The request's target is not a path.")
     return (found[1] or b"/") + (found[2] or b"")

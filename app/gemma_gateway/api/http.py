@@ -118,7 +118,7 @@ class BoundedHttp(HttpToolsProtocol):
             self._again = framing.without_upgrade(method, self.url, version, self.headers)
             return
         if self._due >= MAX_DUE:
-            raise framing.refused(f"More than {MAX_DUE} requests wait on this connection.")
+            raise framing.refused(f"More than {MAX_DUE} requests are waiting on this connection.")
         target, waits, length = framing.check(method, self.url, version, self.headers)
         raw_path, _, query = target.partition(b"?")
         path = raw_path.decode("ascii")

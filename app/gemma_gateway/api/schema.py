@@ -16,7 +16,7 @@ from gemma_gateway.wire.openai.errors import OpenAIError
 ERRORS = {
     "400": "Not valid, or blocked by the content policy",
     "401": "No valid key",
-    "403": "Not for this key",
+    "403": "Not allowed for this key",
     "404": "No such model",
     "408": "The body took too long",
     "413": "Body too large",
@@ -27,7 +27,7 @@ ERRORS = {
 OPERATOR_ERRORS = ERRORS | {
     "400": "Not valid; param names the field",
     "403": "Operators only",
-    "503": "Redis is away",
+    "503": "Redis is unavailable",
 }
 KEY_SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer"},

@@ -47,11 +47,11 @@ def base_url(text: str) -> str:
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r}: {error}") from None
     if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is no address such as {DEFAULT_URL}")
+        raise argparse.ArgumentTypeError(f"{text!r} is not an address such as {DEFAULT_URL}")
     if "@" in parts.netloc:  # not repeated: it may hold a password
         raise argparse.ArgumentTypeError("no user or password in the address: see --key-file")
     if parts.query or parts.fragment:
-        raise argparse.ArgumentTypeError(f"{text!r}: an address without ? and #, please")
+        raise argparse.ArgumentTypeError(f"{text!r}: the address must not contain ? or #")
     path = parts.path.rstrip("/").removesuffix("/v1").rstrip("/")
     return f"{parts.scheme}://{parts.netloc}{path}"
 
@@ -85,7 +85,7 @@ def no_key(status: int, code: str) -> str:
     """
     if status == 403:
         return f"{code}: another key is needed. Set {KEY_VARIABLE}, or name a file with --key-file"
-    return f"{code}: no key, or a wrong one. Set {KEY_VARIABLE}, or name a file with --key-file"
+    return f"{code}: no key, or the wrong one. Set {KEY_VARIABLE}, or name a file with --key-file"
 
 
 def _read(path: Path) -> str:

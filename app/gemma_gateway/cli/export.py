@@ -30,8 +30,10 @@ def add(commands: Commands) -> None:
     parser = commands.add_parser(
         "export",
         help="write all records, sums, usage and alerts of a running gateway as JSON",
-        description="Needs a key with operator scope. Exit status: 0 all of it, 1 failed or only "
-        "a part (the store was away), 2 wrong words.",
+        description=(
+            "Needs a key with operator scope. Exit status: 0 complete, 1 failed or "
+            "incomplete (the store was unavailable), 2 invalid arguments."
+        ),
     )
     caller.add_arguments(parser)
     parser.add_argument(
@@ -55,8 +57,8 @@ def run(parsed: argparse.Namespace) -> int:
             end = _save(reply, parsed.out)
     if end.endswith(b'"degraded":true}\n'):
         print(
-            "gemma-gateway: only a part: the gateway's store is away, so this is what the gateway "
-            "that answered has seen itself",
+            "gemma-gateway: incomplete: the gateway's store is unavailable, so this is only what "
+            "the gateway that answered has seen",
             file=sys.stderr,
         )
         return 1
@@ -92,8 +94,8 @@ def _refusal(url: str, reply: http.client.HTTPResponse) -> str:
     if reply.status in (401, 403) and code:
         return caller.no_key(reply.status, code)
     if 300 <= reply.status < 400:
-        return f"{url} sends elsewhere (status {reply.status}): name the gateway itself"
-    return f"{url} is no gateway that can export: status {reply.status} {code}".rstrip()
+        return f"{url} redirects (status {reply.status}): name the gateway itself"
+    return f"{url} is not a gateway that can export: status {reply.status} {code}".rstrip()
 
 
 def _copy(reply: http.client.HTTPResponse, out: BinaryIO) -> bytes:

@@ -75,7 +75,7 @@ def get(url: str, key: str = "", timeout: float = 5.0) -> Reply:
     except OSError as error:
         raise Unreached(error.strerror or str(error)) from None
     except (http.client.HTTPException, ValueError) as error:
-        raise Unreached(f"that is no HTTP server ({type(error).__name__})") from None
+        raise Unreached(f"not an HTTP server ({type(error).__name__})") from None
     finally:
         if connection is not None:
             connection.close()

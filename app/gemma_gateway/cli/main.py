@@ -87,7 +87,7 @@ def _settings(file: Path | None) -> Settings:
 def _add_config(commands: Commands) -> None:
     configuration = commands.add_parser("config", help="work on a configuration file")
     actions = configuration.add_subparsers(required=True, metavar="ACTION")
-    check = actions.add_parser("check", help="name every fault by file, line and field")
+    check = actions.add_parser("check", help="list every error by file, line and field")
     check.add_argument("file", type=Path)
     check.set_defaults(run=_check)
 
@@ -97,8 +97,8 @@ def _check(parsed: argparse.Namespace) -> int:
     for line in config.told(references.doubts(settings), parsed.file).splitlines():
         print(f"warning: {line}", file=sys.stderr)
     for name in config.unknown_variables():
-        print(f"warning: {name} names no setting", file=sys.stderr)
-    print(f"{parsed.file}: well")
+        print(f"warning: {name} is not a known setting", file=sys.stderr)
+    print(f"{parsed.file}: valid")
     return 0
 
 
@@ -111,7 +111,7 @@ def _add_key(commands: Commands) -> None:
     new.add_argument(
         "--operator",
         action="store_true",
-        help="with operator scope: it may see and manage what is others'",
+        help="with operator scope: it may see and manage what belongs to others",
     )
     new.set_defaults(run=_new_key)
 

@@ -40,9 +40,9 @@ def faults(settings: Settings) -> Told:
         yield ("model",), f"{engine.model!r} is neither a folder nor a hub name"
     for n, name in enumerate(settings.validation.allow_engine_parameters):
         if not PARAMETER.fullmatch(name):
-            yield ("allow_engine_parameters", n), f"{name!r} is no name of a parameter"
+            yield ("allow_engine_parameters", n), f"{name!r} is not a parameter's name"
         elif (meant := _meant(name)) is not None:
-            why = f"no engine has a parameter {name!r}: do you mean {meant}?"
+            why = f"no engine has a parameter {name!r}: did you mean {meant}?"
             yield ("allow_engine_parameters", n), why
 
 
@@ -67,7 +67,7 @@ def doubts(settings: Settings) -> Told:
     most = settings.limits.max_in_flight
     for name, tier in settings.limits.tiers.items():
         if not 0 < tier.max_in_flight < most:
-            why = f"one key may take all {most} places of GATEWAY_MAX_IN_FLIGHT"
+            why = f"one key could use all {most} places of GATEWAY_MAX_IN_FLIGHT"
             yield ("tiers", name, "max_in_flight"), why
 
 
@@ -82,7 +82,7 @@ def _store(url: str) -> Iterator[str]:
     if parts.scheme == "unix" and not database:
         yield "a Unix socket has a path: unix:///run/redis.sock"
     elif parts.scheme in {"redis", "rediss"} and database and not database.isdecimal():
-        yield "after the host comes the number of a database, or nothing"
+        yield "only the number of a database may follow the host"
 
 
 def _meant(name: str) -> str | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import uvicorn
 
-from gemma_gateway.api.edge import Edge
+from gemma_gateway.api.app import GatewayApp
 from gemma_gateway.api.http import BoundedHttp
 from gemma_gateway.core import openfiles
 from gemma_gateway.core.engine import EngineFailed
@@ -59,13 +59,13 @@ class Server(uvicorn.Server):
     raise the signal again, so that an orderly SIGTERM looks like a death by signal.
 
     Args:
-        edge: the application, as ``settings`` has it.
+        app: the application, as ``settings`` has it.
     """
 
-    def __init__(self, settings: uvicorn.Config, parts: Parts, edge: Edge) -> None:
+    def __init__(self, settings: uvicorn.Config, parts: Parts, app: GatewayApp) -> None:
         super().__init__(settings)
         self._parts = parts
-        self._edge = edge
+        self._app = app
         self._signalled = False
 
     @contextmanager
@@ -88,7 +88,7 @@ class Server(uvicorn.Server):
         elif number == signal.SIGTERM and grace:
             self._parts.leave()
             BoundedHttp.leaving = True
-            log.logger.info("not ready; new calls are taken for another %g s", grace)
+            log.logger.info("not ready; new calls are accepted for another %g s", grace)
             asyncio.get_running_loop().call_later(grace, self._drain)
         else:
             self._drain()
@@ -109,12 +109,12 @@ class Server(uvicorn.Server):
         self.should_exit = True
         if calls:
             log.logger.info("ending %d calls in flight", calls)
-        self._edge.stop()
+        self._app.stop()
         asyncio.get_running_loop().call_later(FAREWELL_SECONDS, self._hang_up)
 
     def _hang_up(self) -> None:
         """Close what is still open: a client that doesn't read its farewell holds nobody up."""
-        self._edge.stop()  # what came in the last moment
+        self._app.stop()  # what came in the last moment
         for connection in list(self.server_state.connections):
             connection.transport.abort()
 
@@ -127,7 +127,7 @@ def serve(settings: Settings) -> int:
     """
     log.configure(settings.telemetry.log_level)
     for name in config.unknown_variables():
-        log.logger.warning("%s names no setting", name)
+        log.logger.warning("%s is not a known setting", name)
     _open_files(settings.limits.max_in_flight)
     try:
         parts = assemble(settings)
@@ -152,12 +152,12 @@ def _open_files(max_in_flight: int) -> None:
 
 
 def _server(settings: Settings, parts: Parts) -> Server:
-    edge = build(parts)
-    BoundedHttp.errors = edge.errors
+    app = build(parts)
+    BoundedHttp.errors = app.errors
     drain = math.ceil(settings.server.drain_seconds + FAREWELL_SECONDS)
     return Server(
         uvicorn.Config(
-            edge,
+            app,
             host=settings.server.host,
             port=settings.server.port,
             lifespan="off",  # the parts live longer than the server: see _run
@@ -172,7 +172,7 @@ def _server(settings: Settings, parts: Parts) -> Server:
             ws="none",  # or what else is installed decides whether WebSockets are spoken
         ),
         parts,
-        edge,
+        app,
     )
 
 

@@ -29,11 +29,13 @@ def add(commands: Commands) -> None:
     parser = commands.add_parser(
         "top",
         help="watch a running gateway: throughput, times, limits, upstreams, alerts",
-        description="With an operator's key it shows what /v1/monitoring tells, over all replicas; "
-        "with another one, or none, what /metrics of one replica tells. Ctrl-C ends it.",
+        description=(
+            "With an operator's key it shows what /v1/monitoring reports, over all replicas; "
+            "with another one, or none, what /metrics of one replica reports. Ctrl-C ends it."
+        ),
     )
     caller.add_arguments(parser)
-    parser.add_argument("--once", action="store_true", help="print one snapshot and end")
+    parser.add_argument("--once", action="store_true", help="print one snapshot and exit")
     parser.add_argument(
         "--interval",
         type=between(float, 0.2, 3600),
@@ -111,7 +113,7 @@ def monitored(url: str, key: str) -> list[str]:
         return [_plain(line) for line in _monitored(url, state, series, performance, alerts)]
     except (KeyError, TypeError, IndexError) as error:
         raise CommandError(
-            f"{url} answers as no gateway of this version does: {error}", 1
+            f"{url} doesn't answer like a gateway of this version: {error}", 1
         ) from None
 
 
@@ -183,7 +185,7 @@ class Metered:
         reply = _ask(self._url, "/metrics", self._key)
         now, sums = time.monotonic(), _sums(reply) if reply.status == 200 else {}
         if "gateway_requests_in_flight" not in sums:
-            raise CommandError(f"{self._url} is no gateway: /metrics answers {reply.code}", 1)
+            raise CommandError(f"{self._url} is not a gateway: /metrics returned {reply.code}", 1)
         before, self._before = self._before, (now, sums)
         if before is None:
             return [_plain(line) for line in self._lines(sums, 1.0, "since the start")]
@@ -205,7 +207,7 @@ class Metered:
             f"tokens     {rate(f'{tokens} input')} in, {rate(f'{tokens} output')} out {unit}",
             f"in flight  {sums['gateway_requests_in_flight']:.0f} of "
             f"{sums.get('gateway_requests_in_flight_limit', 0):.0f}",
-            f"store      {'available' if sums.get('gateway_store_available') else 'away'}",
+            f"store      {'available' if sums.get('gateway_store_available') else 'unavailable'}",
         ]
 
 

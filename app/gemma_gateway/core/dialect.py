@@ -24,21 +24,21 @@ Where = str | tuple["Where", str | int]
 
 
 @dataclass(slots=True)
-class Slot:
+class TextPart:
     """A text inside a decoded JSON document: ``container[key]`` is the str, and may be replaced.
 
     Args:
         where: path for error messages, such as ``messages.0.content.1.text``.
         channel: texts of one channel are one text for the reader: its parts are concatenated
             (stream deltas of the same choice and field). None: it stands alone.
-        trail: lists that run along the text, one entry a token (logprobs), see ``Trail``.
+        logprobs: lists that run along the text, one entry a token, see ``Logprobs``.
     """
 
     container: Any
     key: Any
     where: Where = ""
     channel: Hashable = None
-    trail: Trail | None = None
+    logprobs: Logprobs | None = None
 
     @property
     def text(self) -> str:
@@ -54,14 +54,14 @@ class Slot:
         self.container[self.key] = text
 
 
-class Reading(Slot):
+class ReadOnlyText(TextPart):
     """A text that is judged and counted where it stands, but never rewritten (schemas, keys): its
     container is not the document."""
 
     __slots__ = ()
 
 
-class Trail(Protocol):
+class Logprobs(Protocol):
     """Token-wise lists beside a text (logprobs): they must not tell what the text doesn't say."""
 
     def take(self) -> list[tuple[str | bytes, Any]]:
@@ -85,7 +85,7 @@ class Media:
     or as a data: URL. Nothing else is ever loaded.
 
     Args:
-        where: path for error messages, as of a ``Slot``.
+        where: path for error messages, as of a ``TextPart``.
     """
 
     container: Any
@@ -105,7 +105,7 @@ class Message:
     Args:
         where: path, such as ``messages.0``.
         role: as the client wrote it; ``user`` for prompts.
-        slots: every text in it that reaches the model.
+        texts: every text in it that reaches the model.
         media: what it holds beside texts.
         counts: False for texts beside the messages (tool definitions, schemas, template
             variables): the bounds on messages and on their characters don't count them.
@@ -113,7 +113,7 @@ class Message:
 
     where: str
     role: str
-    slots: list[Slot]
+    texts: list[TextPart]
     media: Sequence[Media] = ()
     counts: bool = True
 
@@ -125,10 +125,10 @@ class Event:
     Args:
         raw: its bytes, blank line included.
         doc: decoded JSON, or None (``[DONE]``, comments).
-        slots: pieces of text in it, in order.
+        texts: pieces of text in it, in order.
         closes: channels that end with this event (after its own pieces); ``ALL`` for every one.
-        repeats: whole texts that this event says again (Responses' done events): judged each on its
-            own, and rewritten where a filter changes texts.
+        restated: whole texts that this event says again (Responses' done events): each is judged by
+            itself, and rewritten where a filter changes texts.
         usage: the engine's token counts, where the event tells them.
         finish: why the answer ends, where the event tells it.
         hidden: the client didn't ask for this event (usage chunk added by the gateway).
@@ -138,9 +138,9 @@ class Event:
 
     raw: bytes
     doc: Json | None = None
-    slots: list[Slot] = field(default_factory=list)
+    texts: list[TextPart] = field(default_factory=list)
     closes: Iterable[Hashable] | None = None
-    repeats: list[Slot] = field(default_factory=list)
+    restated: list[TextPart] = field(default_factory=list)
     usage: Usage | None = None
     finish: str = ""
     hidden: bool = False
@@ -154,7 +154,7 @@ ALL: tuple[Hashable, ...] = ("*",)
 class AnswerStream(Protocol):
     """Reads the events of one streamed answer. Stateful: it remembers what an ending needs."""
 
-    def quick(self, raw: bytes) -> tuple[Hashable, str] | None:
+    def fast_text(self, raw: bytes) -> tuple[Hashable, str] | None:
         """The channel and text of an event that holds one plain piece of text and nothing else
         that matters; None for all others (they go through ``read``). Must be fast."""
         ...
@@ -162,11 +162,11 @@ class AnswerStream(Protocol):
     def read(self, raw: bytes) -> Event: ...
 
     def write(self, event: Event) -> bytes:
-        """The event's bytes after its slots were changed. An event that was read counts as sent
+        """The event's bytes after its texts were changed. An event that was read counts as sent
         once it is written, or, unchanged, when the next one comes."""
         ...
 
-    def extra(self, channel: Hashable, text: str) -> bytes:
+    def insert(self, channel: Hashable, text: str) -> bytes:
         """An event of its own that carries held-back text of a channel just before it closes. It
         may renumber the event that was read last: that one's ``raw`` is to be taken afterwards."""
         ...
@@ -239,15 +239,15 @@ class Dialect(ABC):
         del body
         return False
 
-    def answer(self, doc: Json) -> list[Slot]:
+    def answer(self, doc: Json) -> list[TextPart]:
         """Texts of a whole answer, channel by channel."""
         del doc
         return []
 
-    def says(self, slot: Slot) -> bool:
+    def says(self, part: TextPart) -> bool:
         """Whether a text of an answer is what its reader is told by the (first) answer: no thought,
         no call."""
-        del slot
+        del part
         return False
 
     def usage(self, doc: Json) -> Usage | None:
@@ -260,8 +260,8 @@ class Dialect(ABC):
         del doc
         return ""
 
-    def refuse(self, doc: Json, slot: Slot) -> None:
-        """Make a whole answer end at ``slot`` (whose text was already cut): finish reason, later
+    def refuse(self, doc: Json, part: TextPart) -> None:
+        """Make a whole answer end at ``part`` (whose text was already cut): finish reason, later
         texts of the same choice removed, logprobs cut. Every route whose ``answer`` has texts says
         how."""
         raise NotImplementedError

@@ -61,10 +61,10 @@ class Code(Enum):
     OPERATOR_REQUIRED = Kind(403, Family.PERMISSION, "This needs a key with operator scope.")
     MODEL_NOT_FOUND = Kind(404, Family.NOT_FOUND, "No such model; GET /v1/models lists them.")
     KEY_NOT_FOUND = Kind(404, Family.NOT_FOUND, "No such key; GET /v1/keys lists them.")
-    KEY_CONFLICT = Kind(409, Family.INVALID_REQUEST, "This key can't be changed so.")
-    RESPONSE_NOT_FOUND = Kind(404, Family.NOT_FOUND, "No such answer of this key's.")
+    KEY_CONFLICT = Kind(409, Family.INVALID_REQUEST, "This key can't be changed in this way.")
+    RESPONSE_NOT_FOUND = Kind(404, Family.NOT_FOUND, "This key has no such answer.")
     NOT_FOUND = Kind(404, Family.NOT_FOUND, "No such route; see /docs.")
-    METHOD_NOT_ALLOWED = Kind(405, Family.INVALID_REQUEST, "This route takes another method.")
+    METHOD_NOT_ALLOWED = Kind(405, Family.INVALID_REQUEST, "This route doesn't accept this method.")
     RATE_LIMIT_EXCEEDED = Kind(429, Family.RATE_LIMIT, "Rate limit exceeded; try again later.")
     CONTENT_FILTERED = Kind(
         400, Family.INVALID_REQUEST, "The request was blocked by the content policy."
@@ -84,7 +84,9 @@ class Code(Enum):
     KEY_STORE_UNAVAILABLE = Kind(
         503, Family.UNAVAILABLE, "Keys can't be looked up now; try again shortly."
     )
-    ALERT_STORE_UNAVAILABLE = Kind(503, Family.UNAVAILABLE, "Redis is away; try again shortly.")
+    ALERT_STORE_UNAVAILABLE = Kind(
+        503, Family.UNAVAILABLE, "Redis is unavailable; try again shortly."
+    )
     SHUTTING_DOWN = Kind(503, Family.UNAVAILABLE, "This server is shutting down; try again.")
     INTERNAL_ERROR = Kind(503, Family.INTERNAL, "The server could not answer.")
 

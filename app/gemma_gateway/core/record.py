@@ -16,10 +16,10 @@ class FinishedCall(msgspec.Struct, frozen=True):
     """
 
     time: Annotated[float, Meta(description="End of the call, seconds since the epoch")]
-    id: Annotated[str, Meta(description="The engine's id of it; the answer's own id ends with it")]
+    id: Annotated[str, Meta(description="The engine's id for it; the answer's own id ends with it")]
     request_id: Annotated[str, Meta(description="The header x-request-id")]
     key_id: Annotated[str, Meta(description="Id of the caller's key")]
-    tier: Annotated[str, Meta(description="Of the caller")]
+    tier: Annotated[str, Meta(description="The caller's tier")]
     route: Annotated[str, Meta(description="Path, such as /v1/chat/completions")]
     model: Annotated[str, Meta(description="A served model's name, or other")]
 
@@ -35,12 +35,13 @@ class Record(FinishedCall, frozen=True, array_like=True, gc=False):
     versions read each other's records during a rollout.
     """
 
-    stream: Annotated[bool, Meta(description="A stream was asked for")]
+    stream: Annotated[bool, Meta(description="Whether a stream was requested")]
     status: Annotated[
         int,
         Meta(
-            description="HTTP status; 499: the client left; of a stream that broke off, the one "
-            "that its error has"
+            description=(
+                "HTTP status; 499: the client left; of a broken stream, the status of its error"
+            )
         ),
     ]
     outcome: Annotated[str, Meta(description="ok, client_closed, or an error code")]
@@ -52,7 +53,11 @@ class Record(FinishedCall, frozen=True, array_like=True, gc=False):
     ] = None
     queue_time: Annotated[
         float | None,
-        Meta(description="Seconds that it waited inside the engine; null: the engine doesn't tell"),
+        Meta(
+            description=(
+                "Seconds that it waited inside the engine; null: the engine doesn't report it"
+            )
+        ),
     ] = None
     input_tokens: Annotated[int, Meta(description="Of the prompt")] = 0
     output_tokens: Annotated[int, Meta(description="Generated")] = 0
@@ -61,7 +66,8 @@ class Record(FinishedCall, frozen=True, array_like=True, gc=False):
     ] = 0
     reasoning_tokens: Annotated[int, Meta(description="Of the output")] = 0
     usage_estimated: Annotated[
-        bool, Meta(description="The engine was cut off and told no count: tokens are estimated")
+        bool,
+        Meta(description="The engine was cut off before it reported a count: tokens are estimated"),
     ] = False
     finish_reason: Annotated[
         str,
@@ -74,8 +80,10 @@ class Record(FinishedCall, frozen=True, array_like=True, gc=False):
     upstream: Annotated[
         str,
         Meta(
-            description="host:port of the server that took it last; local: the engine in process; "
-            "empty: none did"
+            description=(
+                "host:port of the server that handled it last; local: the engine in process; "
+                "empty: none did"
+            )
         ),
     ] = ""
     memory_mb: Annotated[

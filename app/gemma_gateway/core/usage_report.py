@@ -47,12 +47,12 @@ class UsageReport(BaseModel):
         )
     )
     windows: list[WindowUsage]
-    in_flight: int = Field(0, description="Its calls in flight in the process that answers")
-    max_in_flight: int = Field(0, description="How many there may be; 0: no limit of the tier")
+    in_flight: int = Field(0, description="Its calls in flight in the answering process")
+    max_in_flight: int = Field(0, description="Most it may have; 0: the tier sets no limit")
     today: Period = Field(description="Since midnight UTC")
     all_time: Period
     degraded: bool = Field(
-        description="The store is away: this process's own counts, not those of the others"
+        description="The store is unavailable: this process's own counts, not those of the others"
     )
 
 

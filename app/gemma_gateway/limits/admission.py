@@ -29,7 +29,7 @@ class Admission(NamedTuple):
         allowed: every window had room, and the request now counts in all of them. Otherwise it
             counts in none.
         states: each window of the tier, in the settings' order; empty when nothing was counted
-            (store away and ``store_failure`` is ``allow``).
+            (store unavailable and ``store_failure`` is ``allow``).
         retry_after: seconds until every window has room again; 0 when allowed.
         degraded: decided without the store.
         stored_at: the request's time in the store's log, microseconds; None: it isn't there.

@@ -59,7 +59,8 @@ class Callers:
             self._new.setdefault((day, key_id[0]), []).append(key_id)
 
     async def flush(self) -> None:
-        """Write what is new. Returns at once when the store is away; it is tried again then."""
+        """Write what is new. Returns at once when the store is unavailable; it is tried again
+        then."""
         async with self._flushing:
             await self._flush()
 

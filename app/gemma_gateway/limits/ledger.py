@@ -63,8 +63,8 @@ class _Sums(NamedTuple):
 class Ledger(WriteBehind[_Sums]):
     """Adds up in this process and writes sums to the store, twice a second.
 
-    Nothing is lost while the store is away: it is kept here (one sum per caller, model and day)
-    until the store is back. A batch whose answer got lost is sent again and counts once: it
+    Nothing is lost while the store is unavailable: it is kept here (one sum per caller, model and
+    day) until the store is back. A batch whose answer got lost is sent again and counts once: it
     leaves a marker in the store, which is removed once the answer has come. So the store holds
     markers only of batches in flight, of those sent twice in the last ten minutes, and for two
     days of those that a killed process left behind, however many callers there are. What has not
@@ -76,6 +76,8 @@ class Ledger(WriteBehind[_Sums]):
         prefix: first part of the store's key names.
         clock: seconds since the epoch; its UTC day is the day that usage belongs to.
     """
+
+    what = "usage"
 
     def __init__(
         self, store: Store, limiter: Limiter, prefix: str, clock: Callable[[], float] = time.time
@@ -172,7 +174,7 @@ class Ledger(WriteBehind[_Sums]):
             key_ids: hex digests.
 
         Raises:
-            StoreError: the store is away.
+            StoreError: the store is unavailable.
         """
         await self.flush()
         day, found = self._today(), list[tuple[Period, Period]]()

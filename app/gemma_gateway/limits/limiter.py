@@ -37,7 +37,7 @@ class Limiter:
         store: where all gateway processes count; from now on it counts as available when this
             script works on it.
         prefix: first part of the store's key names.
-        on_failure: what to do while the store is away: ``local`` counts in this process (see
+        on_failure: what to do while the store is unavailable: ``local`` counts in this process (see
             :class:`limits.local.LocalWindows`), ``deny`` refuses, ``allow`` lets through.
 
     Attributes:

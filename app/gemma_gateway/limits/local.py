@@ -1,4 +1,4 @@
-"""The same sliding windows in this process, for when the store is away."""
+"""The same sliding windows in this process, for when the store is unavailable."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class LocalWindows:
     """Exact sliding windows of one process, on its monotonic clock.
 
     Requests that the store admitted are noted here, too, so a gateway that loses its store goes on
-    where it was. Each process knows only its own: while the store is away, N processes may let
-    through up to N times the limit. What is admitted here is not added to the store when it is
+    where it was. Each process knows only its own: while the store is unavailable, N processes may
+    let through up to N times the limit. What is admitted here is not added to the store when it is
     back: from then on only the store's counts rule.
 
     Args:

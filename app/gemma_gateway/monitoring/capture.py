@@ -8,26 +8,26 @@ from gemma_gateway.core.call import Call
 from gemma_gateway.core.outcomes import status_of
 from gemma_gateway.core.record import Record
 from gemma_gateway.core.stage import End
-from gemma_gateway.monitoring.journal import Journal
 from gemma_gateway.monitoring.memory import Memory
+from gemma_gateway.monitoring.records import RequestLog
 
 
 class Recorder:
     """Keeps the record of each call to a route whose tokens are charged; an ``Observer``.
 
     Args:
-        journal: keeps them.
+        request_log: keeps them.
         memory: the newest measure of it.
     """
 
-    def __init__(self, journal: Journal, memory: Memory) -> None:
-        self._journal = journal
+    def __init__(self, request_log: RequestLog, memory: Memory) -> None:
+        self._request_log = request_log
         self._memory = memory
 
     def settle(self, call: Call, end: End) -> None:
         """See ``Observer``."""
         if call.dialect.charged:
-            self._journal.add(record_of(call, end, self._memory))
+            self._request_log.add(record_of(call, end, self._memory))
 
 
 def record_of(call: Call, end: End, memory: Memory) -> Record:

@@ -9,7 +9,7 @@ import msgspec
 from pydantic import BaseModel, Field, create_model
 
 from gemma_gateway.core.record import FinishedCall
-from gemma_gateway.monitoring.moments import iso
+from gemma_gateway.monitoring.timestamps import iso
 
 ID_CHARS = 8  # of a key's id that are shown
 

@@ -103,7 +103,7 @@ class Bucket(NamedTuple):
 
 
 class Rollups:
-    """Counts in this process until the journal writes it, and reads what all processes wrote.
+    """Counts in this process until the request log writes it, and reads what all processes wrote.
 
     Args:
         store: where the sums are kept.
@@ -170,8 +170,8 @@ class Rollups:
             end: seconds since the epoch; the stretch that holds it is the last one.
 
         Returns:
-            With each stretch, whether the store was away, so that only what this process has not
-            written yet is in it.
+            With each stretch, whether the store was unavailable, so that only what this process has
+            not written yet is in it.
         """
         starts = range(int(start) // step * step, int(end) + 1, step)
         for at in range(0, len(starts), PAGE):

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from gemma_gateway.core.outcomes import FILTERED, LIMITED, OK, class_of
 from gemma_gateway.monitoring.histogram import quantile
-from gemma_gateway.monitoring.moments import iso
 from gemma_gateway.monitoring.rollups import MINUTE, TEN_MINUTES, Bucket, Rollups, Sums
+from gemma_gateway.monitoring.timestamps import iso
 from gemma_gateway.monitoring.views import Point, Quantiles, Range, Series, Totals
 
 

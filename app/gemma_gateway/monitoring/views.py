@@ -27,7 +27,9 @@ class Summary(BaseModel):
     p95_response_time: float | None = Field(description=SECONDS_OK)
     average_time_to_first_token: float | None = Field(description=f"{SECONDS_OK} that streamed")
     p95_time_to_first_token: float | None = Field(description=f"{SECONDS_OK} that streamed")
-    average_queue_time: float | None = Field(description="seconds, of calls whose engine tells it")
+    average_queue_time: float | None = Field(
+        description="seconds, of calls whose engine reports it"
+    )
     average_memory_mb: float | None
     average_gpu_memory_mb: float | None
     average_tokens_per_second: float | None = Field(
@@ -41,7 +43,9 @@ class Summary(BaseModel):
 
 
 class Degradable(BaseModel):
-    degraded: bool = Field(description="The store is away: only what this process itself has seen")
+    degraded: bool = Field(
+        description="The store is unavailable: only what this process itself has seen"
+    )
 
 
 class Performance(Degradable):
@@ -50,7 +54,9 @@ class Performance(Degradable):
     from_: str | None = Field(alias="from", description="First record's time, or the start asked")
     to: str | None
     complete: bool = Field(
-        description="No call of the range has left the window of records, or was over the bound"
+        description=(
+            "True if no call of the range has left the window of records or was over the bound"
+        )
     )
     summary: Summary
     groups: dict[str, Summary]
@@ -114,13 +120,13 @@ class Calls(Degradable):
     """A live log: newest first. Ask again with ``after`` for what has come since."""
 
     data: list[CallView]
-    cursor: str = Field(description="Empty while the store is away: ask again without it")
+    cursor: str = Field(description="Empty while the store is unavailable: ask again without it")
 
 
 class StoreState(BaseModel):
-    status: Literal["available", "away"]
+    status: Literal["available", "unavailable"]
     failures: int = Field(description="Commands without an answer since the start")
-    outages: int = Field(description="Times that it went away since the start")
+    outages: int = Field(description="Times it became unavailable since the start")
 
 
 class EngineState(BaseModel):

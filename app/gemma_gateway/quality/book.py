@@ -16,8 +16,8 @@ from gemma_gateway.storage import Batch, Script, Store, StoreError, WriteBehind,
 SCRIPT = Script(lua("gemma_gateway.quality", "book"))
 MOST = 10_000  # scores, and as many words of feedback, kept by all processes together
 BATCH = 256  # of each in one script call
-WAITING = 1000  # of each, kept here while the store is away; the oldest go first
-OWN = 1000  # of this process's scores and feedback, for answers while the store is away
+WAITING = 1000  # of each, kept here while the store is unavailable; the oldest go first
+OWN = 1000  # of this process's scores and feedback, for answers while the store is unavailable
 PAGE = 500  # entries that are read at once, so that calls of the road get in between
 SKEW = 5.0  # seconds by which clocks of gateways and store may differ, and a score may come late
 
@@ -53,8 +53,8 @@ _feedback = msgspec.msgpack.Decoder(Feedback).decode
 class Book(WriteBehind[tuple[list[Rating], list[Feedback]]]):
     """Gathers in this process and writes to the store, twice a second.
 
-    While the store is away entries are kept here, ``WAITING`` of each kind, and written when it is
-    back. What has not been written when the process is killed is lost: at most half a second.
+    While the store is unavailable entries are kept here, ``WAITING`` of each kind, and written when
+    it is back. What has not been written when the process is killed is lost: at most half a second.
 
     Args:
         store: where they are kept.
@@ -64,6 +64,8 @@ class Book(WriteBehind[tuple[list[Rating], list[Feedback]]]):
     Attributes:
         lost: entries dropped, since the start.
     """
+
+    what = "scores and feedback"
 
     def __init__(self, store: Store, prefix: str, seconds: float = 7 * 86_400) -> None:
         super().__init__(store, repack=True)
@@ -129,7 +131,7 @@ class Book(WriteBehind[tuple[list[Rating], list[Feedback]]]):
             end: the same for the latest, exclusive.
 
         Returns:
-            Them, and whether the store is away: then they are this process's own.
+            Them, and whether the store is unavailable: then they are this process's own.
         """
         await self.flush()
         found: dict[str, Rating] = {}

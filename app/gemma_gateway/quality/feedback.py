@@ -12,7 +12,7 @@ from gemma_gateway.core.buckets import Buckets
 from gemma_gateway.core.call import Principal
 from gemma_gateway.core.errors import Code, GatewayError
 from gemma_gateway.core.record import Record
-from gemma_gateway.monitoring.journal import Journal
+from gemma_gateway.monitoring.records import RequestLog
 from gemma_gateway.quality.book import Book, Feedback
 
 # An engine's answer carries the id that the gateway gave the call: vLLM puts a prefix before it
@@ -23,11 +23,11 @@ OLDER = 10_000  # that a second look reads, one of them at a time in this proces
 OLDER_BURST, OLDER_PER_SECOND = 10, 0.2  # such looks for each key
 
 
-class FeedbackDesk:
-    """Takes feedback for calls that the journal knows.
+class FeedbackService:
+    """Takes feedback for calls that the request log knows.
 
     Args:
-        journal: the finished calls.
+        request_log: the finished calls.
         book: where feedback is kept.
         observe: told each score, with the model's name.
         clock: seconds since the epoch.
@@ -35,12 +35,12 @@ class FeedbackDesk:
 
     def __init__(
         self,
-        journal: Journal,
+        request_log: RequestLog,
         book: Book,
         observe: Callable[[str, float], None],
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._journal = journal
+        self._request_log = request_log
         self._book = book
         self._observe = observe
         self._clock = clock
@@ -82,7 +82,7 @@ class FeedbackDesk:
                 (r for r in records if r.key_id == key_id and names & {r.id, r.request_id}), None
             )
 
-        records = await self._journal.recent(NEWEST)
+        records = await self._request_log.recent(NEWEST)
         record = pick(records)
         if record is not None or len(records) < NEWEST:
             return record
@@ -95,4 +95,4 @@ class FeedbackDesk:
         if self._looking.locked():
             raise GatewayError(Code.ENGINE_OVERLOADED)
         async with self._looking:
-            return pick(await self._journal.recent(OLDER))
+            return pick(await self._request_log.recent(OLDER))

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
 from gemma_gateway.quality import likelihood, shieldgemma
-from gemma_gateway.quality.asker import Asker
 from gemma_gateway.quality.embeddings import Embeddings, similarity
+from gemma_gateway.quality.engine_client import EngineClient
 from gemma_gateway.quality.item import Item, Turn, Unscored
 from gemma_gateway.quality.scores import NAMES, Scores, mean, squash
 from gemma_gateway.safety.policy import Policy
@@ -32,16 +32,16 @@ class Judge:
     """Scores answers. Every score stands alone: one that can't be had is None, with a reason.
 
     Args:
-        asker: how the model is asked.
+        engine_client: how the model is asked.
         embeddings: sentence embeddings.
         policy: the content policy.
         samples: further answers for self-consistency; 0: none.
     """
 
     def __init__(
-        self, asker: Asker, embeddings: Embeddings, policy: Policy, samples: int = 2
+        self, engine_client: EngineClient, embeddings: Embeddings, policy: Policy, samples: int = 2
     ) -> None:
-        self._asker = asker
+        self._engine_client = engine_client
         self._embeddings = embeddings
         self._policy = policy
         self._samples = samples
@@ -79,10 +79,10 @@ class Judge:
         return "consistency", self._consistency
 
     async def _coherence(self, item: Item) -> float:
-        return await likelihood.coherence(self._asker, item)
+        return await likelihood.coherence(self._engine_client, item)
 
     async def _by_context(self, item: Item) -> float:
-        return await likelihood.grounding(self._asker, item)
+        return await likelihood.grounding(self._engine_client, item)
 
     async def _relevance(self, item: Item) -> float:
         """How near the answer is to the question; the model was trained to find answers so."""
@@ -97,10 +97,10 @@ class Judge:
         if item.filtered or any(self._policy.find(text) for text in texts):
             return 0.0
         verdict = FLAGGED if any(self._policy.flags(text) for text in texts) else 1.0
-        shield = shieldgemma.served(self._asker.models())
+        shield = shieldgemma.served(self._engine_client.models())
         if shield is None:
             return verdict
-        return min(verdict, await shieldgemma.safety(self._asker, shield, item))
+        return min(verdict, await shieldgemma.safety(self._engine_client, shield, item))
 
     async def _by_reference(self, item: Item) -> float:
         """How near the answer is to a right one, both beside the question: a bare "Paris." and a
@@ -129,7 +129,7 @@ class Judge:
             "top_p": 1,  # no cut: vLLM sorts the vocabulary for one, which on a CPU takes its time
             "repetition_penalty": 1,
         }
-        document = await self._asker.ask("consistency", "/v1/chat/completions", body)
+        document = await self._engine_client.ask("consistency", "/v1/chat/completions", body)
         try:
             said = [choice["message"]["content"] or "" for choice in document["choices"]]
         except (KeyError, TypeError):

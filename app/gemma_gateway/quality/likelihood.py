@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from gemma_gateway.core.errors import Code
-from gemma_gateway.quality.asker import Asker, Refused
+from gemma_gateway.quality.engine_client import EngineClient, Refused
 from gemma_gateway.quality.item import MAX_ANSWER, MAX_CONTEXT, MAX_QUESTION, Item, Unscored
 from gemma_gateway.quality.scores import squash
 
-NOT_TOLD = "the engine tells no likelihoods of a prompt"
+NOT_TOLD = "the engine reports no likelihoods of a prompt"
 CLOSED = "a gateway refused it: the tier of its key needs prompt_logprobs_tokens (8192)"
 TOO_SHORT = "the answer is too short to be judged"
 MIN_WORDS = 5
@@ -43,7 +43,7 @@ class Token:
     logprob: float
 
 
-async def coherence(asker: Asker, item: Item) -> float:
+async def coherence(engine_client: EngineClient, item: Item) -> float:
     """Whether an answer reads as connected text, 0 to 1.
 
     Measured is how much more likely its tokens are, on average, in their order than with its words
@@ -64,14 +64,14 @@ async def coherence(asker: Asker, item: Item) -> float:
     space = " " if " " in answer else ""
     head = _question(item) + "Answer: "
     told = await _likelihoods(
-        asker, "coherence", item.model, [head + answer, head + space.join(mixed)]
+        engine_client, "coherence", item.model, [head + answer, head + space.join(mixed)]
     )
     start = _common(told[0], told[1])
     gain = _mean(told[0][start:]) - _mean(told[1][start:])
     return squash(gain, COHERENCE_MIDDLE, COHERENCE_WIDTH)
 
 
-async def grounding(asker: Asker, item: Item) -> float:
+async def grounding(engine_client: EngineClient, item: Item) -> float:
     """Whether an answer follows from its context, 0 to 1.
 
     Measured is how much likelier the context makes each token of the answer. What the context
@@ -86,7 +86,7 @@ async def grounding(asker: Asker, item: Item) -> float:
     whole = f"{question}Answer: {answer}"
     context = relevant_part(item.context, f"{item.question} {answer}")
     told = await _likelihoods(
-        asker,
+        engine_client,
         "grounding",
         item.model,
         [whole, f"Context: {context}\n\n{whole}", f"{question}Answer:"],
@@ -126,7 +126,7 @@ def relevant_part(context: str, text: str) -> str:
 
 
 async def _likelihoods(
-    asker: Asker, purpose: str, model: str, prompts: Sequence[str]
+    engine_client: EngineClient, purpose: str, model: str, prompts: Sequence[str]
 ) -> list[list[Token]]:
     """The tokens of each prompt, without the first, which nothing goes before."""
     body = {
@@ -137,7 +137,7 @@ async def _likelihoods(
         "prompt_logprobs": 0,
     }
     try:
-        document = await asker.ask(purpose, "/v1/completions", body)
+        document = await engine_client.ask(purpose, "/v1/completions", body)
     except Refused as refused:
         if refused.code == Code.VALIDATION_ERROR.name:
             raise Unscored(CLOSED) from None

@@ -37,7 +37,7 @@ class Scores(msgspec.Struct, omit_defaults=True):
 
     @property
     def overall(self) -> float | None:
-        """Mean of the scores that there are."""
+        """Mean of the available scores."""
         return mean(getattr(self, name) for name in NAMES)
 
 

@@ -8,11 +8,11 @@ from typing import Any
 from prometheus_client import Histogram
 
 from gemma_gateway.core.engine import Engine
-from gemma_gateway.monitoring.journal import Journal
-from gemma_gateway.quality.asker import Asker
+from gemma_gateway.monitoring.records import RequestLog
 from gemma_gateway.quality.book import MOST, Book
 from gemma_gateway.quality.embeddings import Embeddings
-from gemma_gateway.quality.feedback import FeedbackDesk
+from gemma_gateway.quality.engine_client import EngineClient
+from gemma_gateway.quality.feedback import FeedbackService
 from gemma_gateway.quality.judge import Judge
 from gemma_gateway.quality.sampler import Sampler
 from gemma_gateway.quality.view import QualityView
@@ -33,7 +33,7 @@ class Quality:
         store: where scores and feedback are kept.
         prefix: of their keys there.
         keep_seconds: how long.
-        journal: finished calls, for feedback.
+        request_log: finished calls, for feedback.
         policy: the content policy.
         engine: is asked on the judge's behalf, past the callers' limits.
         metrics: where the parts' figures are shown.
@@ -50,14 +50,14 @@ class Quality:
         store: Store,
         prefix: str,
         keep_seconds: float,
-        journal: Journal,
+        request_log: RequestLog,
         policy: Policy,
         engine: Engine,
         metrics: Metrics,
         in_flight: Callable[[], int],
     ) -> None:
         self._book = Book(store, prefix, keep_seconds)
-        self.desk = FeedbackDesk(journal, self._book, self._satisfied)
+        self.feedback = FeedbackService(request_log, self._book, self._satisfied)
         self.view = QualityView(self._book)
         self.sampler: Sampler | None = None
         self._embeddings = Embeddings(settings.quality_embeddings)
@@ -71,7 +71,7 @@ class Quality:
         )
         metrics.watch(
             "gateway_quality_lost_total",
-            "Scores and feedback dropped because the store was away for too long.",
+            "Scores and feedback dropped because the store was unavailable for too long.",
             lambda: self._book.lost,
         )
         if not samples:
@@ -80,8 +80,8 @@ class Quality:
         def busy() -> bool:
             return in_flight() > settings.quality_max_in_flight
 
-        asker = Asker(engine, busy=busy)
-        judge = Judge(asker, self._embeddings, policy, settings.quality_consistency)
+        engine_client = EngineClient(engine, busy=busy)
+        judge = Judge(engine_client, self._embeddings, policy, settings.quality_consistency)
         sampler = self.sampler = Sampler(judge, self._book, busy, self._observe)
         metrics.watch_each(
             "gateway_quality_calls_total",
@@ -93,7 +93,7 @@ class Quality:
             "gateway_quality_engine_calls_total",
             "Questions to the engine on the judge's behalf; billed to nobody.",
             "purpose",
-            lambda: asker.asked,
+            lambda: engine_client.asked,
         )
 
     async def start(self) -> None:

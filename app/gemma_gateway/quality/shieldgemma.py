@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from gemma_gateway.quality.asker import CONTROLS, Asker
+from gemma_gateway.quality.engine_client import CONTROLS, EngineClient
 from gemma_gateway.quality.item import Item, Unscored
 
 # The text models (2B, 9B, 27B); ShieldGemma 2 judges images.
@@ -67,7 +67,7 @@ def served(models: Iterable[str]) -> str | None:
     return next((name for name in models if _NAME.search(name)), None)
 
 
-async def safety(asker: Asker, model: str, item: Item) -> float:
+async def safety(engine_client: EngineClient, model: str, item: Item) -> float:
     """1 minus the probability that the answer violates the policy that it violates most.
 
     Raises:
@@ -81,7 +81,7 @@ async def safety(asker: Asker, model: str, item: Item) -> float:
         "temperature": 0,
         "logprobs": TOP,
     }
-    document = await asker.ask("safety", "/v1/completions", body)
+    document = await engine_client.ask("safety", "/v1/completions", body)
     try:
         risks = [_violation(choice) for choice in document["choices"]]
     except (KeyError, TypeError, ValueError, AttributeError, IndexError):

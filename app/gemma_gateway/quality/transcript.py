@@ -41,7 +41,7 @@ def item_of(call: Call, answer: bytes, filtered: bool) -> Item | None:
 def _turns(messages: list[Message]) -> Iterator[Turn]:
     for message in messages:
         role = ROLES.get(message.role, message.role)
-        texts = (slot.text for slot in message.slots if slot.key not in NO_TEXT)
+        texts = (part.text for part in message.texts if part.key not in NO_TEXT)
         text = "\n".join(filter(None, texts))
         if message.counts and text and role in KNOWN:
             yield Turn(role, text)
@@ -58,14 +58,14 @@ def _documents(body: Json) -> list[str]:
 
 
 def _whole(call: Call, answer: bytes) -> Iterator[str]:
-    for slot in call.dialect.answer(orjson.loads(answer)):
-        if call.dialect.says(slot):
-            yield slot.text
+    for part in call.dialect.answer(orjson.loads(answer)):
+        if call.dialect.says(part):
+            yield part.text
 
 
 def _streamed(call: Call, answer: bytes) -> Iterator[str]:
     stream = call.dialect.stream(False)
     for raw in _BLANK_LINE.split(answer):
-        for slot in stream.read(raw + b"\n").slots:
-            if call.dialect.says(slot):
-                yield slot.text
+        for part in stream.read(raw + b"\n").texts:
+            if call.dialect.says(part):
+                yield part.text

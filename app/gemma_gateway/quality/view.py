@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from gemma_gateway.core.record import FinishedCall
 from gemma_gateway.monitoring.columns import model_of, shown
-from gemma_gateway.monitoring.moments import iso
+from gemma_gateway.monitoring.timestamps import iso
 from gemma_gateway.quality.book import Book, Feedback, Rating
 from gemma_gateway.quality.scores import Scores, mean
 
@@ -21,13 +21,13 @@ class QualitySummary(BaseModel):
     """Averages from 0 (bad) to 1 (good), each over the calls that have the score."""
 
     evaluated: int = Field(description="Calls whose answer was judged")
-    feedback: int = Field(description="Calls that their caller said something about")
+    feedback: int = Field(description="Calls with feedback from their caller")
     average_relevance_score: float | None
     average_coherence_score: float | None
     average_safety_score: float | None
     average_factual_accuracy: float | None
     average_user_satisfaction: float | None
-    overall_score: float | None = Field(description="Mean of the averages that there are")
+    overall_score: float | None = Field(description="Mean of the available averages")
 
 
 class QualityRow(model_of(FinishedCall)):  # type: ignore[misc]  # its base is made at run time
@@ -40,7 +40,7 @@ class QualityRow(model_of(FinishedCall)):  # type: ignore[misc]  # its base is m
     factual_accuracy: float | None
     accuracy_by: str = Field(description="reference, context, consistency, or empty")
     user_satisfaction: float | None
-    overall_score: float | None = Field(description="Mean of the scores that there are")
+    overall_score: float | None = Field(description="Mean of the available scores")
     reasons: dict[str, str]
     comment: str = Field(description="The caller's own words, or empty")
 
@@ -53,7 +53,9 @@ class QualityReport(BaseModel):
     summary: QualitySummary
     models: dict[str, QualitySummary]
     data: list[QualityRow] = Field(description=f"Newest first, {MOST_ROWS} at most")
-    degraded: bool = Field(description="The store is away: only what this process itself has seen")
+    degraded: bool = Field(
+        description="The store is unavailable: only what this process itself has seen"
+    )
 
 
 class QualityView:

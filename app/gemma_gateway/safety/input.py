@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator
 
-from gemma_gateway.core.dialect import Message, Slot
+from gemma_gateway.core.dialect import Message, TextPart
 from gemma_gateway.core.errors import Code, GatewayError
 from gemma_gateway.safety.filter import Filter
 from gemma_gateway.safety.sanitise import sanitise as clean
@@ -32,17 +32,17 @@ def sanitise(messages: list[Message]) -> bool:
     """
     changed = False
     for message in messages:
-        for slots in _channels(message):
-            for slot in slots:
-                changed |= _sanitise(slot)
-            if len(slots) > 1:
-                joined = "".join(slot.text for slot in slots)
+        for parts in _channels(message):
+            for part in parts:
+                changed |= _sanitise(part)
+            if len(parts) > 1:
+                joined = "".join(part.text for part in parts)
                 cleaned = clean(joined)
                 if cleaned != joined:
                     changed = True
-                    for slot in slots:
-                        slot.put("")
-                    slots[0].put(cleaned)
+                    for part in parts:
+                        part.put("")
+                    parts[0].put(cleaned)
     return changed
 
 
@@ -57,40 +57,40 @@ def check(judge: Filter, messages: list[Message]) -> set[str]:
     """
     flagged: set[str] = set()
     for message in messages:
-        for slots in _channels(message):
-            texts = [slot.text for slot in slots]
-            for slot, text in zip(slots, texts, strict=True):
+        for parts in _channels(message):
+            texts = [part.text for part in parts]
+            for part, text in zip(parts, texts, strict=True):
                 if (match := judge.find(text)) is not None:
-                    raise Filtered(match, place(slot.where))
+                    raise Filtered(match, place(part.where))
             if len(texts) > 1:
                 texts += ["".join(texts), " ".join(texts)]
                 for text in texts[-2:]:
                     if (match := judge.find(text)) is not None:
-                        raise Filtered(match, place(slots[0].where))
+                        raise Filtered(match, place(parts[0].where))
             if judge.flagging:
                 flagged.update(*map(judge.flags, texts))
     return flagged
 
 
-def _sanitise(slot: Slot) -> bool:
-    text = slot.text
+def _sanitise(part: TextPart) -> bool:
+    text = part.text
     cleaned = clean(text)
     if cleaned is text:
         return False
-    slot.put(cleaned)
+    part.put(cleaned)
     return True
 
 
-def _channels(message: Message) -> Iterable[list[Slot]]:
+def _channels(message: Message) -> Iterable[list[TextPart]]:
     """The texts of a message that a reader sees side by side."""
-    return (message.slots,) if len(message.slots) == 1 else _grouped(message.slots)
+    return (message.texts,) if len(message.texts) == 1 else _grouped(message.texts)
 
 
-def _grouped(slots: list[Slot]) -> Iterator[list[Slot]]:
-    groups: dict[Hashable, list[Slot]] = {}
-    for slot in slots:
-        if slot.channel is None:
-            yield [slot]
+def _grouped(parts: list[TextPart]) -> Iterator[list[TextPart]]:
+    groups: dict[Hashable, list[TextPart]] = {}
+    for part in parts:
+        if part.channel is None:
+            yield [part]
         else:
-            groups.setdefault(slot.channel, []).append(slot)
+            groups.setdefault(part.channel, []).append(part)
     yield from groups.values()

@@ -6,12 +6,12 @@ import re
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 
-from gemma_gateway.core.dialect import ALL, AnswerStream, Dialect, Event, Json, Slot
+from gemma_gateway.core.dialect import ALL, AnswerStream, Dialect, Event, Json, TextPart
 from gemma_gateway.core.usage import Usage
+from gemma_gateway.safety.channel import ChannelState, Held
 from gemma_gateway.safety.filter import Filter
-from gemma_gateway.safety.lane import Held, Lane
+from gemma_gateway.safety.logprobs import LogprobGuard, drop_alternatives, judge_logprobs
 from gemma_gateway.safety.terms import Match
-from gemma_gateway.safety.trail import Tokens, drop_alternatives, judge_trail
 from gemma_gateway.wire.large_json import LARGE_BYTES
 
 MAX_EVENT_BYTES = 8 * 1024 * 1024
@@ -40,7 +40,7 @@ class OutputGuard:
         self._filter = judge
         self._flagging = judge.flagging
         self._stream = stream
-        self._lanes: dict[Hashable, Lane] = {}
+        self._channels: dict[Hashable, ChannelState] = {}
         self.rest = bytearray()
         self._returns = False  # the engine ends lines with CR LF
         self._flags: set[str] = set()
@@ -55,7 +55,7 @@ class OutputGuard:
     @property
     def flags(self) -> set[str]:
         """Flag-only categories that the answer matches so far."""
-        return self._flags.union(*(self._flagged(lane) for lane in self._lanes.values()))
+        return self._flags.union(*(self._flagged(state) for state in self._channels.values()))
 
     def feed(self, data: bytes) -> bytes:
         """Judge the next bytes of the engine, cut anywhere; returns what to forward now.
@@ -96,7 +96,7 @@ class OutputGuard:
     def close(self) -> bytes:
         """The engine's bytes have ended; returns what was still held, or the answer's refusal."""
         out: list[bytes] = []
-        for channel in list(self._lanes):
+        for channel in list(self._channels):
             if self.blocked is not None or self.failed:
                 break
             if tail := self._close(channel)[0]:
@@ -114,7 +114,7 @@ class OutputGuard:
         return found.end() if found else -1
 
     def _say(self, channel: Hashable, text: str) -> bytes:
-        return self._stream.extra(channel, text)  # noqa: S610 (no Django here)
+        return self._stream.insert(channel, text)
 
     def _wait(self) -> bytes:
         if len(self.rest) > MAX_EVENT_BYTES:
@@ -123,20 +123,20 @@ class OutputGuard:
         return b""
 
     def _event(self, raw: bytes) -> bytes:
-        quick = self._stream.quick(raw) if len(raw) <= LARGE_BYTES else None
+        quick = self._stream.fast_text(raw) if len(raw) <= LARGE_BYTES else None
         if quick is None:
             return self._judge(raw, None)
         channel, text = quick
-        lane = self._lanes.get(channel) or self._open(channel)
+        state = self._channels.get(channel) or self._open(channel)
         if self._flagging:
-            lane.said.append(text)
+            state.said.append(text)
         self.events_with_text += 1
-        released = lane.scanner.push(text)
+        released = state.scanner.push(text)
         return raw if released == text else self._judge(raw, released)
 
-    def _open(self, channel: Hashable) -> Lane:
-        lane = self._lanes[channel] = Lane(self._filter)
-        return lane
+    def _open(self, channel: Hashable) -> ChannelState:
+        state = self._channels[channel] = ChannelState(self._filter)
+        return state
 
     def _judge(self, raw: bytes, released: str | None) -> bytes:
         """Judge an event with all that is in it.
@@ -157,40 +157,40 @@ class OutputGuard:
             return b""
         changed = False
         if released is None:
-            self.events_with_text += any(slot.text for slot in event.slots)
-        for place, slot in enumerate(event.slots):
-            changed |= self._follow(slot, released)
+            self.events_with_text += any(part.text for part in event.texts)
+        for place, part in enumerate(event.texts):
+            changed |= self._follow(part, released)
             if self.blocked is not None:
                 return self._refuse(event, place)
         before, touched = self._closing(event)
-        for slot in event.repeats:
-            self.blocked = self.blocked or self._filter.find(slot.text)
+        for part in event.restated:
+            self.blocked = self.blocked or self._filter.find(part.text)
             if self._filter.rewrites:
-                touched |= _rewrite(self._filter, [slot])[1]
+                touched |= _rewrite(self._filter, [part])[1]
         if self.blocked is not None:
-            return before + self._refuse(event, len(event.slots))
+            return before + self._refuse(event, len(event.texts))
         if event.hidden:
             return before
         judged = self._stream.write(event) if changed or touched else event.raw
         return before + judged if before else judged
 
-    def _follow(self, slot: Slot, released: str | None) -> bool:
+    def _follow(self, part: TextPart, released: str | None) -> bool:
         """Pass one piece of text through its channel; whether the event changed."""
-        lane = self._lanes.get(slot.channel) or self._open(slot.channel)
-        text = slot.text
+        state = self._channels.get(part.channel) or self._open(part.channel)
+        text = part.text
         if released is None:
-            released = lane.scanner.push(text)
+            released = state.scanner.push(text)
             if self._flagging:
-                lane.said.append(text)
-        self.blocked = lane.scanner.match
-        self.held.note(lane)
+                state.said.append(text)
+        self.blocked = state.scanner.match
+        self.held.note(state)
         changed = released != text
         if changed:
-            slot.put(released)
-        if slot.trail is not None:
-            changed |= drop_alternatives(self._filter, slot.trail)
-            lane.tokens = lane.tokens or Tokens(self._filter)
-            changed |= lane.tokens.follow(slot.trail)
+            part.put(released)
+        if part.logprobs is not None:
+            changed |= drop_alternatives(self._filter, part.logprobs)
+            state.tokens = state.tokens or LogprobGuard(self._filter)
+            changed |= state.tokens.follow(part.logprobs)
         return changed
 
     def _closing(self, event: Event) -> tuple[bytes, bool]:
@@ -199,14 +199,14 @@ class OutputGuard:
         changed = False
         for channel in self._closed(event.closes):
             tail, tokens = self._close(channel)
-            slot = next((s for s in reversed(event.slots) if s.channel == channel), None)
-            if tail and slot is not None:
-                slot.put(slot.text + tail)
+            part = next((s for s in reversed(event.texts) if s.channel == channel), None)
+            if tail and part is not None:
+                part.put(part.text + tail)
                 changed = True
             elif tail:
                 before.append(self._say(channel, tail))
-            if tokens is not None and slot is not None and slot.trail is not None:
-                changed |= tokens.end(slot.trail)
+            if tokens is not None and part is not None and part.logprobs is not None:
+                changed |= tokens.end(part.logprobs)
             if self.blocked is not None:
                 break
         return b"".join(before), changed
@@ -215,36 +215,36 @@ class OutputGuard:
         if closes is None:
             return []
         if closes is ALL:
-            return list(self._lanes)
-        return [channel for channel in closes if channel in self._lanes]
+            return list(self._channels)
+        return [channel for channel in closes if channel in self._channels]
 
-    def _close(self, channel: Hashable) -> tuple[str, Tokens | None]:
+    def _close(self, channel: Hashable) -> tuple[str, LogprobGuard | None]:
         """Forget a channel: (its held text unless that is a match, its logprob entries)."""
-        lane = self._lanes.pop(channel)
-        self._flags |= self._flagged(lane)
-        tail = lane.scanner.close()
-        self.held.note(lane)
-        self.blocked = lane.scanner.match
-        return tail, lane.tokens
+        state = self._channels.pop(channel)
+        self._flags |= self._flagged(state)
+        tail = state.scanner.close()
+        self.held.note(state)
+        self.blocked = state.scanner.match
+        return tail, state.tokens
 
-    def _flagged(self, lane: Lane) -> set[str]:
-        return self._filter.flags("".join(lane.said)) if lane.said else set()
+    def _flagged(self, state: ChannelState) -> set[str]:
+        return self._filter.flags("".join(state.said)) if state.said else set()
 
     def _refuse(self, event: Event, place: int) -> bytes:
         """The clean part of the event in which a match was decided, then the dialect's ending.
 
         Args:
-            place: number of the slot that matched; those after it are dropped.
+            place: number of the part that matched; those after it are dropped.
         """
-        for slot in event.slots[place + 1 :]:
-            slot.put("")
-            if slot.trail is not None:
-                slot.trail.give([])
-        said_again = any(self._filter.find(s.text) is not None for s in event.repeats)
+        for part in event.texts[place + 1 :]:
+            part.put("")
+            if part.logprobs is not None:
+                part.logprobs.give([])
+        said_again = any(self._filter.find(s.text) is not None for s in event.restated)
         if event.closes is None and not event.last and not said_again:
             return self._stream.write(event) + self._stream.refusal()
         # The event says how the answer ended, and it ends otherwise: only its text may go out.
-        said = [self._say(s.channel, s.text) for s in event.slots if s.text]
+        said = [self._say(s.channel, s.text) for s in event.texts if s.text]
         return b"".join(said) + self._stream.refusal()
 
 
@@ -267,40 +267,40 @@ def judge_answer(judge: Filter, dialect: Dialect, doc: Json) -> Verdict:
     """Judge a whole answer in place: each choice keeps its clean text, and ends at a match."""
     verdict = Verdict()
     channels = _by_channel(dialect.answer(doc))
-    for slots in channels.values():
-        for slot in slots:
-            if slot.trail is not None:
-                verdict.changed |= judge_trail(judge, slot.trail)
+    for parts in channels.values():
+        for part in parts:
+            if part.logprobs is not None:
+                verdict.changed |= judge_logprobs(judge, part.logprobs)
         if judge.flagging:
-            verdict.flags |= judge.flags("".join(slot.text for slot in slots))
+            verdict.flags |= judge.flags("".join(part.text for part in parts))
     for channel in list(channels):
         if verdict.match is not None:  # that refusal may have dropped other texts of its choice
             channels = _by_channel(dialect.answer(doc))
-        slots = channels.get(channel, [])
+        parts = channels.get(channel, [])
         if judge.rewrites:
-            found, changed = _rewrite(judge, slots)
+            found, changed = _rewrite(judge, parts)
             verdict.changed |= changed
         else:
-            found = _cut(judge, slots)
+            found = _cut(judge, parts)
         if found is not None:
-            match, slot = found
-            dialect.refuse(doc, slot)
+            match, part = found
+            dialect.refuse(doc, part)
             verdict.match = verdict.match or match
             verdict.changed = True
     return verdict
 
 
-def _by_channel(slots: Iterable[Slot]) -> dict[Hashable, list[Slot]]:
-    channels: dict[Hashable, list[Slot]] = {}
-    for slot in slots:
-        channel = slot.where if slot.channel is None else slot.channel
-        channels.setdefault(channel, []).append(slot)
+def _by_channel(parts: Iterable[TextPart]) -> dict[Hashable, list[TextPart]]:
+    channels: dict[Hashable, list[TextPart]] = {}
+    for part in parts:
+        channel = part.where if part.channel is None else part.channel
+        channels.setdefault(channel, []).append(part)
     return channels
 
 
-def _cut(judge: Filter, slots: list[Slot]) -> tuple[Match, Slot] | None:
-    """Cut the texts of one channel at their first match: (match, slot that has the cut)."""
-    texts = [slot.text for slot in slots]
+def _cut(judge: Filter, parts: list[TextPart]) -> tuple[Match, TextPart] | None:
+    """Cut the texts of one channel at their first match: (match, part that has the cut)."""
+    texts = [part.text for part in parts]
     if judge.find("".join(texts)) is None:
         return None
     scanner = judge.scanner()
@@ -311,25 +311,25 @@ def _cut(judge: Filter, slots: list[Slot]) -> tuple[Match, Slot] | None:
     while clean >= len(texts[cut]):
         clean -= len(texts[cut])
         cut += 1
-    slots[cut].put(texts[cut][:clean])
-    for later in slots[cut + 1 :]:
+    parts[cut].put(texts[cut][:clean])
+    for later in parts[cut + 1 :]:
         later.put("")
-    return scanner.match, slots[cut]
+    return scanner.match, parts[cut]
 
 
-def _rewrite(judge: Filter, slots: list[Slot]) -> tuple[tuple[Match, Slot] | None, bool]:
+def _rewrite(judge: Filter, parts: list[TextPart]) -> tuple[tuple[Match, TextPart] | None, bool]:
     """The same by a filter that changes texts, and whether it changed any: what it holds back moves
     into the next text of the channel."""
-    before = [slot.text for slot in slots]
+    before = [part.text for part in parts]
     scanner, cut = judge.scanner(), None
-    for slot, text in zip(slots, before, strict=True):
+    for part, text in zip(parts, before, strict=True):
         if cut is not None:
-            slot.put("")
+            part.put("")
             continue
         left = scanner.push(text)
-        if slot is slots[-1]:
+        if part is parts[-1]:
             left += scanner.close()
-        slot.put(left)
+        part.put(left)
         if scanner.match is not None:
-            cut = (scanner.match, slot)
-    return cut, before != [slot.text for slot in slots]
+            cut = (scanner.match, part)
+    return cut, before != [part.text for part in parts]

@@ -30,7 +30,9 @@ class AccessSettings(Strict):
     operator_keys: Commas = Field(
         (),
         repr=False,
-        description="The same with operator scope: they may also see and manage what is others'",
+        description=(
+            "The same, with operator scope: they may also see and manage what belongs to others"
+        ),
     )
     keys: tuple[KeyEntry, ...] = Field((), description="Further keys, hashed (YAML)")
     allow_anonymous: bool = Field(
@@ -40,7 +42,8 @@ class AccessSettings(Strict):
         3600.0,
         ge=0,
         description=(
-            "When the store is away: how long keys made at run time go on working where they are "
+            "When the store is unavailable: how long keys made at run time go on working where "
+            "they are "
             "known, seconds"
         ),
     )

@@ -51,7 +51,7 @@ DEFAULT_RULES: dict[str, dict[str, Any]] = {
 
 
 class Rule(Strict):
-    """One alert rule; see ``alerts.kinds`` for what each kind measures."""
+    """One alert rule; see ``alerts.rule_types`` for what each kind measures."""
 
     kind: KindName = Field(description="What is measured; a default rule's name is its kind")
     threshold: float = Field(ge=0, description="Bound of the value, in the unit of the kind")
@@ -60,7 +60,7 @@ class Rule(Strict):
         10,
         ge=1,
         le=1000,
-        description="How many of the last calls are looked at; with seconds: how many at least",
+        description="How many of the last calls are considered; with seconds: how many at least",
     )
     seconds: float | None = Field(
         None, ge=1, le=3600, description="Look at the calls of the last seconds instead"
@@ -116,7 +116,7 @@ class Webhook(Strict):
     format: Literal["json", "slack"] = Field(
         "json", description="slack: a body that Slack, Mattermost and Rocket.Chat show"
     )
-    min_severity: Severity = Field("low", description="Least severity that is sent")
+    min_severity: Severity = Field("low", description="Lowest severity that is sent")
 
 
 class AlertSettings(Strict):
@@ -136,7 +136,7 @@ class AlertSettings(Strict):
         5.0,
         ge=0.5,
         le=300,
-        description="A leader that is silent for so long is replaced; three intervals at least",
+        description="A leader that is silent for this long is replaced; at least three intervals",
     )
     resolve_seconds: float = Field(
         30.0, ge=0, le=86_400, description="How long it must be within bounds before it resolves"
@@ -155,8 +155,8 @@ class AlertSettings(Strict):
         ge=0,
         le=86_400,
         description=(
-            "Store away: how much later than the leader the other gateways tell of it, in case "
-            "the leader is gone, too"
+            "Store unavailable: how much later than the leader the other gateways report it, in "
+            "case the leader is gone, too"
         ),
     )
 

@@ -33,7 +33,7 @@ def load(file: Path | None = None) -> Settings:
         raise ConfigError(f"{found.file if found else ''}:1: the file must be a mapping")
     _check_secrets()
     if odd := [name for name in values if not isinstance(name, str)]:
-        raise ConfigError(_told([((str(odd[0]),), "no name of a setting")], found))
+        raise ConfigError(_told([((str(odd[0]),), "not the name of a setting")], found))
     try:
         return Settings(**values)
     except ValidationError as error:

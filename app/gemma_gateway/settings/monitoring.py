@@ -23,7 +23,7 @@ class MonitoringSettings(Strict):
     """Health, records of calls, and what they cost."""
 
     health_cache_seconds: Seconds = Field(
-        10.0, ge=0, description="Life of a /health result, seconds"
+        10.0, ge=0, description="How long a /health result is reused, seconds"
     )
     health_degraded_seconds: Seconds = Field(
         5.0, gt=0, description=("A health generation slower than this is degraded")
@@ -33,7 +33,7 @@ class MonitoringSettings(Strict):
         10_000, ge=100, le=1_000_000, description="Records of finished calls kept in the store"
     )
     records_days: float = Field(
-        7.0, gt=0, le=366, description="Age at which a record of a call goes, days"
+        7.0, gt=0, le=366, description="Age at which a record of a call is deleted, days"
     )
     prices: dict[str, Price] = Field(
         default_factory=dict,

@@ -24,7 +24,7 @@ class SafetySettings(Strict):
     """What may be said."""
 
     policy_file: Path | None = Field(
-        None, description=("Term policy in YAML; empty: the built-in four terms")
+        None, description=("Term policy in YAML; empty: the four built-in terms")
     )
     control_tokens: Annotated[Commas, AfterValidator(_tokens)] = Field(
         (),

@@ -51,7 +51,7 @@ class ServerSettings(Strict):
         (),
         description=(
             "Addresses and networks (CIDR) of the proxies whose X-Forwarded-For or Forwarded is "
-            "believed; empty: the client is who connects"
+            "trusted; empty: the client is whoever connects"
         ),
     )
     drain_grace_seconds: float = Field(
@@ -59,8 +59,8 @@ class ServerSettings(Strict):
         ge=0,
         le=300,
         description=(
-            "After SIGTERM: how long new calls are still taken, not ready already, so that load "
-            "balancers turn away first, seconds"
+            "After SIGTERM: how long new calls are still accepted while /health/ready already "
+            "fails, so that load balancers stop sending first, seconds"
         ),
     )
     drain_seconds: Seconds = Field(

@@ -22,7 +22,8 @@ class StoreSettings(Strict):
     )
     redis_prefix: str = Field("gemma", pattern=r"^[a-z0-9-]{1,32}$", description="Key prefix")
     store_failure: Literal["local", "deny", "allow"] = Field(
-        "local", description=("When the store is away: limit in process, deny all, or allow all")
+        "local",
+        description=("When the store is unavailable: limit in process, deny all, or allow all"),
     )
     store_timeout: float = Field(
         0.05,

@@ -13,6 +13,6 @@ class TelemetrySettings(Strict):
     """What is logged. Traces go by OpenTelemetry's own variables."""
 
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="Least level that is logged"
+        "info", description="Lowest level that is logged"
     )
     access_log: bool = Field(True, description="One JSON line per call on standard output")

@@ -33,9 +33,11 @@ class Tier(Strict):
     max_tokens_cap: int = Field(
         1024, ge=1, le=MOST_TOKENS, description="Largest answer length, tokens"
     )
-    temperature: float = Field(0.7, ge=0, le=2, description="When the client says nothing")
-    top_p: float = Field(0.9, gt=0, le=1, description="When the client says nothing")
-    repetition_penalty: float = Field(1.05, gt=0, le=2, description="When the client says nothing")
+    temperature: float = Field(0.7, ge=0, le=2, description="Used where the client sends none")
+    top_p: float = Field(0.9, gt=0, le=1, description="Used where the client sends none")
+    repetition_penalty: float = Field(
+        1.05, gt=0, le=2, description="Used where the client sends none"
+    )
     max_messages: int = Field(50, ge=1, description="Messages, prompts or input items in one call")
     max_message_chars: int = Field(
         8192, ge=1, description="Characters of one message, after sanitising"
@@ -53,7 +55,7 @@ class Tier(Strict):
     grammars: bool = Field(
         False,
         description=(
-            "Take regular expressions and grammars that bind an answer, within bounds "
+            "Accept regular expressions and grammars that bind an answer, within bounds "
             "(docs/constraints.md)"
         ),
     )

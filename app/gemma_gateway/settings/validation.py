@@ -15,7 +15,7 @@ class ValidationSettings(Strict):
     allow_engine_parameters: Commas = Field(
         (),
         description=(
-            "Fields beside the usual that clients may send to the engine, such as priority, "
+            "Further fields that clients may send to the engine, such as priority, "
             "cache_salt, chat_template_kwargs.date_string"
         ),
     )

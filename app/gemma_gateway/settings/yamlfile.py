@@ -32,7 +32,7 @@ class _Loader(_Safe):  # type: ignore[misc]
             for key, _ in node.value:
                 line, name = key.start_mark.line + 1, (key.tag, str(key.value))
                 if name in seen and key.tag != _MERGE:
-                    why = f"{key.value!r} stands in line {seen[name]} already, and replaces that"
+                    why = f"{key.value!r} is already set in line {seen[name]}"
                     raise yaml.constructor.ConstructorError(None, None, why, key.start_mark)
                 seen[name] = line
         return super().construct_mapping(node, deep)

@@ -1,6 +1,6 @@
 """The store: Redis or Valkey, and what can be built on it without knowing what is kept there."""
 
-from gemma_gateway.storage.batch import (
+from gemma_gateway.storage.connection import (
     Argument,
     Prepared,
     ReplyError,

@@ -11,15 +11,15 @@ from typing import Any
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
 from gemma_gateway.core.background import cancelled
-from gemma_gateway.storage.batch import Argument, Prepared, ReplyError, StoreError, pack
-from gemma_gateway.storage.endpoint import (
+from gemma_gateway.storage.address import Address, Several
+from gemma_gateway.storage.connection import Argument, Prepared, ReplyError, StoreError, pack
+from gemma_gateway.storage.reconnecting import (
     ELSEWHERE,
     FIRST_PAUSE,
     LAST_PAUSE,
     REDIRECTIONS,
-    Endpoint,
+    ReconnectingConnection,
 )
-from gemma_gateway.storage.target import Several, Target
 
 MAP_SECONDS = 1.0  # longest wait for the map of slots; only background tasks wait for it
 AGAIN = 0.005  # seconds between two redirections of one call, while nodes disagree
@@ -31,11 +31,11 @@ MOST_PROBES = 1000  # numbers tried for a key in a slot of each master
 Ranges = list[tuple[int, int, str, int]]  # first slot, last slot, host and port of their master
 
 
-class Node(Endpoint):
+class Node(ReconnectingConnection):
     """A master of the cluster."""
 
     def __init__(
-        self, target: Target, timeout: float, patience: float, on_lost: Callable[[], None]
+        self, target: Address, timeout: float, patience: float, on_lost: Callable[[], None]
     ) -> None:
         super().__init__(target.open, timeout, patience, on_lost)
         self.target = target
@@ -63,7 +63,7 @@ class Cluster:
         losses: connections to nodes lost, since the start.
     """
 
-    def __init__(self, seeds: Sequence[Target], timeout: float, patience: float = 0.0) -> None:
+    def __init__(self, seeds: Sequence[Address], timeout: float, patience: float = 0.0) -> None:
         self._seeds = list(seeds)
         self._timeout = timeout
         self._patience = patience
@@ -94,7 +94,7 @@ class Cluster:
         parts = Several.parse(url)
         if parts.path not in {"", "0"}:
             raise ValueError("store URL: a Redis Cluster has only database 0")
-        seeds = [Target.parse(f"{scheme}://{parts.login}{h}?{parts.query}") for h in parts.hosts]
+        seeds = [Address.parse(f"{scheme}://{parts.login}{h}?{parts.query}") for h in parts.hosts]
         return cls(seeds, timeout, patience)
 
     async def start(self) -> None:
@@ -131,7 +131,8 @@ class Cluster:
         return next((n for n, node in enumerate(self._slots) if node and node.link), 0)
 
     def probes(self, make: Callable[[int], Prepared]) -> list[tuple[str, Prepared]]:
-        """One call for each master; see :meth:`storage.endpoint.Endpoint.probes`."""
+        """One call for each master; see
+        :meth:`storage.reconnecting.ReconnectingConnection.probes`."""
         if not self._whole:
             raise StoreError(self._trouble)
         found: dict[Node | None, Prepared] = {}
@@ -276,7 +277,7 @@ def _ranges(reply: Any, asked: str) -> Ranges:
             for first, last, master, *_ in reply
         ]
     except (TypeError, ValueError, AttributeError, IndexError) as error:
-        raise StoreError("that is no map of slots") from error
+        raise StoreError("not a map of slots") from error
     if not ranges:
         raise StoreError(f"{asked} knows no slots")
     return ranges

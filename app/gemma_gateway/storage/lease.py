@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 
-from gemma_gateway.storage.batch import Script, lua, prepare
+from gemma_gateway.storage.connection import Script, lua, prepare
 from gemma_gateway.storage.redis import Store
 
 FUNCTIONS = lua("gemma_gateway.storage", "lease")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gemma_gateway.storage import lease
-from gemma_gateway.storage.batch import Argument, Script, lua, prepare
+from gemma_gateway.storage.connection import Argument, Script, lua, prepare
 from gemma_gateway.storage.lease import Lease
 from gemma_gateway.storage.redis import Store
 

@@ -8,11 +8,11 @@ from typing import Any, Protocol
 
 from redis.crc import key_slot
 
-from gemma_gateway.storage.batch import Argument, Prepared, ReplyError, StoreError, pack
+from gemma_gateway.storage.address import Address
 from gemma_gateway.storage.cluster import Cluster
-from gemma_gateway.storage.endpoint import Endpoint
+from gemma_gateway.storage.connection import Argument, Prepared, ReplyError, StoreError, pack
+from gemma_gateway.storage.reconnecting import ReconnectingConnection
 from gemma_gateway.storage.sentinel import Sentinels
-from gemma_gateway.storage.target import Target
 from gemma_gateway.storage.vigil import ABSENT_SECONDS, Vigil
 
 PING = pack("PING")
@@ -20,7 +20,7 @@ Trial = Callable[[int], Prepared]  # a call for each number from 0 on, with keys
 
 
 class Servers(Protocol):
-    """What stands behind the URL: :class:`storage.endpoint.Endpoint` or
+    """What stands behind the URL: :class:`storage.reconnecting.ReconnectingConnection` or
     :class:`storage.cluster.Cluster`, where the attributes and methods are described."""
 
     losses: int
@@ -185,12 +185,12 @@ def _servers(url: str, timeout: float, patience: float) -> Servers:
     scheme, _, kind = url.partition("://")[0].lower().partition("+")
     match scheme, kind:
         case ("redis" | "rediss" | "unix", ""):
-            return Endpoint(Target.parse(url).open, timeout, patience)
+            return ReconnectingConnection(Address.parse(url).open, timeout, patience)
         case ("redis" | "rediss", "cluster"):
             return Cluster.parse(url, scheme, timeout, patience)
         case ("redis" | "rediss", "sentinel"):
-            return Endpoint(Sentinels.parse(url, scheme).open, timeout, patience)
+            return ReconnectingConnection(Sentinels.parse(url, scheme).open, timeout, patience)
     raise ValueError(
-        "store URL: it begins with redis://, rediss://, unix://, or with redis or rediss and "
+        "store URL: it must begin with redis://, rediss://, unix://, or with redis or rediss and "
         "+cluster:// or +sentinel://"
     )

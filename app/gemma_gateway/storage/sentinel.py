@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Sequence
 from urllib.parse import parse_qsl, quote, urlencode
 
-from gemma_gateway.storage.batch import Link, StoreError, pack
-from gemma_gateway.storage.target import OnLost, Several, Target
+from gemma_gateway.storage.address import Address, OnLost, Several
+from gemma_gateway.storage.connection import Connection, StoreError, pack
 
 PORT = 26379
 ANSWER_SECONDS = 0.5  # for a sentinel, once connected
@@ -23,7 +23,7 @@ class Sentinels:
         name: of the master.
     """
 
-    def __init__(self, sentinels: Sequence[Target], master: Target, name: str) -> None:
+    def __init__(self, sentinels: Sequence[Address], master: Address, name: str) -> None:
         self._sentinels = list(sentinels)
         self._master = master
         self._name = name
@@ -46,18 +46,18 @@ class Sentinels:
         parts = Several.parse(url)
         name, _, database = parts.path.partition("/")
         if not name or not (database or "0").isdecimal():
-            raise ValueError("store URL: after the sentinels come /name-of-the-master/database")
+            raise ValueError("store URL: /name-of-the-master/database must follow the sentinels")
         query = dict(parse_qsl(parts.query))
         user, password = query.pop("sentinel_username", ""), query.pop("sentinel_password", "")
         login = f"{quote(user, safe='')}:{quote(password, safe='')}@" if password else ""
         rest = urlencode(query)
         return cls(
-            [Target.parse(f"{scheme}://{login}{host}?{rest}", PORT) for host in parts.hosts],
-            Target.parse(f"{scheme}://{parts.login}master/{database}?{rest}"),
+            [Address.parse(f"{scheme}://{login}{host}?{rest}", PORT) for host in parts.hosts],
+            Address.parse(f"{scheme}://{parts.login}master/{database}?{rest}"),
             name,
         )
 
-    async def open(self, timeout: float, on_lost: OnLost) -> Link:
+    async def open(self, timeout: float, on_lost: OnLost) -> Connection:
         """A link to the master, by the first sentinel that knows it.
 
         A sentinel that was cut off tells of a former master; so the server itself must say that
@@ -84,7 +84,7 @@ class Sentinels:
                 return link
         raise StoreError(f"no master by sentinel {'; '.join(reasons)}")
 
-    async def _ask(self, sentinel: Target) -> tuple[str, int]:
+    async def _ask(self, sentinel: Address) -> tuple[str, int]:
         link = await sentinel.open(ANSWER_SECONDS, _unheard)
         try:
             answer = await link.send(self._question)
@@ -94,11 +94,11 @@ class Sentinels:
             raise StoreError(f"it knows no master named {self._name!r}")
         return answer[0].decode(), int(answer[1])
 
-    async def _verify(self, link: Link, address: str) -> None:
+    async def _verify(self, link: Connection, address: str) -> None:
         try:
             role = (await link.send(ROLE))[0]
             if role != b"master":
-                raise StoreError(f"{address} is no master")
+                raise StoreError(f"{address} is not a master")
             if link.lost:
                 raise StoreError(link.lost)
         except (StoreError, asyncio.CancelledError):
@@ -106,5 +106,5 @@ class Sentinels:
             raise
 
 
-def _unheard(link: Link, reason: str) -> None:
+def _unheard(link: Connection, reason: str) -> None:
     """The end of a link that served for one question."""

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from gemma_gateway.core.periodic import Periodic
-from gemma_gateway.storage.batch import ReplyError, StoreError
+from gemma_gateway.storage.connection import ReplyError, StoreError
 
 LOOK_SECONDS = 0.5  # between two looks
 ABSENT_SECONDS = (
@@ -106,5 +106,5 @@ class Vigil:
 
     def _away(self) -> None:
         self.outages += 1
-        what = "away" if self._refusing is None else "refuses"
+        what = "unavailable" if self._refusing is None else "refuses"
         log.warning("store %s: %s", what, self.last_error)

@@ -7,10 +7,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 from gemma_gateway.core.periodic import Periodic
-from gemma_gateway.storage.batch import Prepared, StoreError
+from gemma_gateway.storage.connection import Prepared, StoreError
 from gemma_gateway.storage.redis import Store
 
 FLUSH_SECONDS = 0.5
@@ -36,15 +36,20 @@ class WriteBehind(ABC, Generic[T]):
     """Writes to the store what its subclass gathers, twice a second, so that no call waits for it.
 
     A batch whose answer got lost is sent again before anything newer. How much is kept while the
-    store is away is up to the subclass. What has not been written when the process is killed is
-    lost: at most half a second.
+    store is unavailable is up to the subclass. What has not been written when the process is killed
+    is lost: at most half a second.
 
     Args:
         store: where it is written.
         at_once: batches in flight at the same time.
         repack: a batch that failed isn't kept as it is: the subclass packs it anew, with what has
             come since. Only for scripts to which the same entries may be given twice.
+
+    Attributes:
+        what: is written, for the log.
     """
+
+    what: ClassVar[str]
 
     def __init__(self, store: Store, *, at_once: int = 1, repack: bool = False) -> None:
         self._store = store
@@ -52,15 +57,14 @@ class WriteBehind(ABC, Generic[T]):
         self._repack = repack
         self._unanswered: dict[Batch[T], None] = {}  # in the order in which they were packed
         self._flushing = asyncio.Lock()
-        failure = f"{type(self).__name__.lower()} could not be written"
-        self._flushes = Periodic(self.flush, FLUSH_SECONDS, failure)
+        self._flushes = Periodic(self.flush, FLUSH_SECONDS, f"{self.what} could not be written")
 
     async def start(self) -> None:
         """Begin to flush in the background."""
         await self._flushes.start()
 
     async def stop(self) -> None:
-        """Write what is left. Idempotent; returns at once when the store is away."""
+        """Write what is left. Idempotent; returns at once when the store is unavailable."""
         await self._flushes.stop()
         await self.flush()
 
@@ -68,7 +72,7 @@ class WriteBehind(ABC, Generic[T]):
         """Write everything now.
 
         Returns:
-            Whether all of it was written; False at once when the store is away.
+            Whether all of it was written; False at once when the store is unavailable.
         """
         return await self._write(self._batches())
 

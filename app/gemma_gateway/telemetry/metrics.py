@@ -144,7 +144,7 @@ class Metrics:
         )
         self.queue = Histogram(
             "gateway_queue_time_seconds",
-            "Wait inside the engine before the prompt was worked on, where the engine tells.",
+            "Wait inside the engine before the prompt was worked on, where the engine reports it.",
             CALL_LABELS,
             buckets=LATENCY,
             registry=registry,

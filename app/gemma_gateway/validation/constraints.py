@@ -76,7 +76,7 @@ def _structured(value: Any, tier: Tier) -> None:
     for name, item in value.items():
         at = f"{where}.{name}"
         if name not in STRUCTURED:
-            raise invalid(f"{where} takes {', '.join(sorted(STRUCTURED))}.", where)
+            raise invalid(f"{where} accepts {', '.join(sorted(STRUCTURED))}.", where)
         if item is None or item.__class__ is bool:
             continue
         if name == "json":
@@ -127,7 +127,9 @@ def _custom(tools: list[Any], where: str, tier: Tier) -> None:
             # OpenAI puts syntax and definition into an object of their own in chat
             grammar = form["grammar"] if form.get("grammar").__class__ is dict else form
             if grammar.get("syntax") != "regex":
-                raise invalid(f"{at}: of grammars for tools, only the syntax regex is taken.", at)
+                raise invalid(
+                    f"{at}: of grammars for tools, only the syntax regex is accepted.", at
+                )
             weigh(grammar.get("definition"), at, weigh_regex)
 
 
@@ -206,7 +208,7 @@ class _Count:
         """Count what one object of the schema says itself."""
         self._add(1, MAX_OBJECTS, "objects")
         if "x-guidance" in node:
-            raise invalid(f"{self._where}: x-guidance is not taken.", self._where)
+            raise invalid(f"{self._where}: x-guidance is not accepted.", self._where)
         properties = node.get("properties")
         if properties.__class__ is dict:
             self._add(len(properties), MAX_PROPERTIES, "properties")
@@ -258,7 +260,8 @@ class _Count:
     def _bound(self, found: float, most: int, what: str) -> None:
         if found > most:
             raise invalid(
-                f"{self._where} has {found:,.0f} {what}; at most {most:,} are taken.", self._where
+                f"{self._where} has {found:,.0f} {what}; at most {most:,} are accepted.",
+                self._where,
             )
 
 

@@ -1,7 +1,7 @@
 """The weight of regular expressions and grammars: the pieces that an engine has to follow.
 
 Nothing is compiled here. A counted repeat weighs as often as it repeats, with all that it repeats,
-so repeats inside repeats multiply; a rule weighs anew wherever it is used. A rule that comes back
+so repeats inside repeats multiply; a rule weighs anew wherever it is used. A rule that refers back
 to itself is refused: where a text can be read in more ways than one (``x ::= x x``), each token
 costs an engine seconds, and nothing short of compiling tells which recursion is harmless. JSON
 schemas may be recursive.
@@ -64,7 +64,7 @@ def weigh_grammar(text: str) -> int:
 
     def weight(name: str) -> int:
         if name in open_rules:
-            raise Refused(f"must not be recursive, and {name[:64]} comes back to itself")
+            raise Refused(f"must not be recursive, and {name[:64]} refers back to itself")
         if len(open_rules) == MAX_RULES_DEEP:
             raise Refused(f"has rules that use rules more than {MAX_RULES_DEEP} deep")
         if name not in weights:

@@ -39,7 +39,7 @@ INTERNALS = frozenset(
         # the inside of the model, and what its operator decided
         *("routed_experts_prompt_start", "return_routed_experts", "return_hidden_states"),
         *("watermarking", "mm_payload", "return_mm_kwargs"),
-        # other servers that may stand upstream: loaded models, slots and templates of Ollama and
+        # other servers that may stand upstream: loaded models, texts and templates of Ollama and
         # llama.cpp
         *("keep_alive", "options", "template", "raw", "id_slot", "slot_id", "cache_prompt"),
     }
@@ -85,6 +85,6 @@ def header(ignored: list[str]) -> str:
 
 def _refuse(dialect: Dialect, name: str, value: Any) -> None:
     if name in INTERNALS:
-        raise invalid(f"{name} is an engine internal that this server does not take.", name)
+        raise invalid(f"{name} is an engine internal that this server does not accept.", name)
     if dialect.max_tokens and (words := advice(dialect, name, value)):
         raise invalid(f"{name} is not a field of this route: {words}.", name)

@@ -60,7 +60,9 @@ def strings(most: int) -> Check:
             raise invalid(f"{key} must hold at most {most} strings.", key)
         for text in listed:
             if text.__class__ is not str or len(text) > MAX_STRING_CHARS:
-                raise invalid(f"{key} takes strings of at most {MAX_STRING_CHARS} characters.", key)
+                raise invalid(
+                    f"{key} accepts strings of at most {MAX_STRING_CHARS} characters.", key
+                )
 
     return check
 
@@ -86,7 +88,7 @@ def stream_options(key: str, value: Any) -> None:
         raise invalid(f"{key} must be an object.", key)
     for name, item in value.items():
         if name not in _STREAM_OPTIONS:
-            raise invalid(f"{key} takes {', '.join(sorted(_STREAM_OPTIONS))}.", key)
+            raise invalid(f"{key} accepts {', '.join(sorted(_STREAM_OPTIONS))}.", key)
         if item is not None:
             boolean(f"{key}.{name}", item)
 

@@ -38,7 +38,7 @@ def check_prompt_logprobs(dialect: Dialect, body: Json, tier: Tier) -> int:
             field,
         )
     if any(map(_holds_media, body.get("messages") or ())):
-        raise invalid(f"{field} is taken for prompts of text alone.", field)
+        raise invalid(f"{field} is accepted only for prompts of text alone.", field)
     # No text has more tokens than bytes; its quotes pay for the tokens of the chat template.
     size: int = len(orjson.dumps({key: body[key] for key in _PROMPT if key in body}))
     size *= max(body.get("n") or 1, body.get("best_of") or 1)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from gemma_gateway.core.dialect import Dialect, Json, Message, Reading
+from gemma_gateway.core.dialect import Dialect, Json, Message, ReadOnlyText
 from gemma_gateway.settings import Tier
 from gemma_gateway.validation.constraints import check_constraints
 from gemma_gateway.validation.parameters import CHECKS, integer, invalid
@@ -87,7 +87,7 @@ def _check_template(variables: Any, allow: frozenset[str]) -> None:
         if f"{_TEMPLATE}.{name}" in allow:
             continue
         if name not in _SWITCHES:
-            raise invalid(f"{_TEMPLATE} takes {', '.join(sorted(_SWITCHES))}.", _TEMPLATE)
+            raise invalid(f"{_TEMPLATE} accepts {', '.join(sorted(_SWITCHES))}.", _TEMPLATE)
         word = value.__class__ is str and _WORD.fullmatch(value)
         if not (word or value is None or value.__class__ in (bool, int)):
             raise invalid(
@@ -101,7 +101,7 @@ def _bound_messages(messages: Sequence[Message], tier: Tier) -> None:
     for message in messages:
         if message.counts:
             count += 1
-            if sum([len(slot.text) for slot in message.slots]) > tier.max_message_chars:
+            if sum([len(part.text) for part in message.texts]) > tier.max_message_chars:
                 _shorten(message, tier)
     if not 1 <= count <= tier.max_messages:
         words = f"Send 1 to {tier.max_messages} messages or prompts, not {count}."
@@ -120,12 +120,12 @@ def _shorten(message: Message, tier: Tier) -> None:
             f"A message holds at most {tier.max_message_chars} characters.", message.where
         )
     left = tier.max_message_chars
-    for slot in message.slots:
-        text = slot.text
+    for part in message.texts:
+        text = part.text
         if len(text) > left:
-            if isinstance(slot, Reading):
+            if isinstance(part, ReadOnlyText):
                 raise invalid("The keys in a message are too long to be cut.", message.where)
-            slot.put(text[:left])
+            part.put(text[:left])
         left = max(0, left - len(text))
 
 

@@ -58,6 +58,6 @@ class Validate:
         request.content_hash = request.affinity = content_hash(messages)
         if len(messages) > 2:  # later turns of a conversation find the prefix of the earlier ones
             request.affinity = content_hash(messages[:2])
-        request.input_length = sum([len(s.text) for m in messages if m.counts for s in m.slots])
+        request.input_length = sum([len(s.text) for m in messages if m.counts for s in m.texts])
         request.stream = body.get("stream") is True
         request.usage_hidden = request.stream and call.dialect.ask_usage(body)

@@ -13,7 +13,7 @@ def content_hash(messages: Iterable[Message]) -> str:
     texts: list[str] = []
     media: list[str] = []
     for message in messages:
-        texts += [slot.text for slot in message.slots]
+        texts += [part.text for part in message.texts]
         if message.media:
             media += [each.data for each in message.media]
     digest = hashlib.sha256("\n".join(texts).encode("utf-8", "replace"))

@@ -130,7 +130,7 @@ def _check_keys(raw: bytes, colons: int, again: bytes) -> None:
         twice = colons != again.count(b":")
     if twice:
         name = _duplicate(raw) if len(raw) <= _NAMED_UP_TO else None
-        raise invalid("A key stands twice in one object of the body.", name)
+        raise invalid("A key appears twice in one object of the body.", name)
 
 
 def _duplicate(raw: bytes) -> str | None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from gemma_gateway.core.dialect import Json, Media, Message, Reading, Slot, Where
+from gemma_gateway.core.dialect import Json, Media, Message, ReadOnlyText, TextPart, Where
 from gemma_gateway.wire.media import check_url
 from gemma_gateway.wire.openai.openai import invalid
 from gemma_gateway.wire.place import place
@@ -55,7 +55,7 @@ class Table:
 
 def content_texts(
     holder: Json, where: Where, channel: Where, media: list[Media], key: str = "content"
-) -> list[Slot]:
+) -> list[TextPart]:
     """Texts of ``holder[key]``, which is a string or a list of parts.
 
     Args:
@@ -71,20 +71,20 @@ def content_texts(
     at: Where = (where, key) if where else key
     content = holder.get(key)
     if content.__class__ is str:
-        return [Slot(holder, key, at, channel)]
+        return [TextPart(holder, key, at, channel)]
     if content.__class__ is not list:
         raise invalid(f"{key} must be a string or a list of parts.", place(at))
     for i, part in enumerate(content):
         if part.__class__ is not dict:
             raise invalid("A content part must be an object.", place((at, i)))
-    slots = part_texts(content, at, media)
-    for slot in slots:
-        if slot.key in ("text", "refusal"):
-            slot.channel = channel
-    return slots
+    texts = part_texts(content, at, media)
+    for text_part in texts:
+        if text_part.key in ("text", "refusal"):
+            text_part.channel = channel
+    return texts
 
 
-def part_texts(root: Any, where: Where, media: list[Media]) -> list[Slot]:
+def part_texts(root: Any, where: Where, media: list[Media]) -> list[TextPart]:
     """Every text in a part, a list of parts, or an item with parts.
 
     Args:
@@ -95,7 +95,7 @@ def part_texts(root: Any, where: Where, media: list[Media]) -> list[Slot]:
     Raises:
         GatewayError: VALIDATION_ERROR where media would be loaded from elsewhere.
     """
-    found: list[Slot] = []
+    found: list[TextPart] = []
     stack: list[tuple[Any, Where, str]] = [(root, where, "")]
     while stack:
         node, at, parent = stack.pop()
@@ -118,10 +118,10 @@ def part_texts(root: Any, where: Where, media: list[Media]) -> list[Slot]:
     return found
 
 
-def other_texts(entry: Json, where: Where) -> list[Slot]:
+def other_texts(entry: Json, where: Where) -> list[TextPart]:
     """What a message holds beside its role and content: names, thoughts, refusals, tool calls and
     whatever else a template may read."""
-    found: list[Slot] = []
+    found: list[TextPart] = []
     for key, value in entry.items():
         if key == "content":
             continue
@@ -133,10 +133,10 @@ def other_texts(entry: Json, where: Where) -> list[Slot]:
     return found
 
 
-def free_texts(root: Any, where: Where, known: frozenset[str] = frozenset()) -> list[Slot]:
+def free_texts(root: Any, where: Where, known: frozenset[str] = frozenset()) -> list[TextPart]:
     """Every string, and every key that isn't ``known``, in JSON of any form; a node's own strings
     first."""
-    found: list[Slot] = []
+    found: list[TextPart] = []
     keys: list[str] = []
     stack: list[tuple[Any, Where]] = [(root, where)]
     while stack:
@@ -151,7 +151,7 @@ def free_texts(root: Any, where: Where, known: frozenset[str] = frozenset()) -> 
             keys += [key for key in node if key not in known]
         stack.extend(reversed(children))
     if keys:
-        found.append(Reading(["\n".join(keys)], 0, where))
+        found.append(ReadOnlyText(["\n".join(keys)], 0, where))
     return found
 
 
@@ -166,16 +166,16 @@ def asides(body: Json, table: Table) -> list[Message]:
         holder, key = _field(body, name)
         value = holder.get(key)
         if value.__class__ is str:
-            found.append(Message(name, "system", [Slot(holder, key, name)], counts=False))
+            found.append(Message(name, "system", [TextPart(holder, key, name)], counts=False))
         elif value.__class__ is dict or value.__class__ is list:
             found.append(Message(name, "system", free_texts(value, name), counts=False))
     for name in table.binding:
         holder, key = _field(body, name)
         if value := holder.get(key):
-            slot = Reading([words([value])], 0, name)
-            found.append(Message(name, "system", [slot], counts=False))
+            text_part = ReadOnlyText([words([value])], 0, name)
+            found.append(Message(name, "system", [text_part], counts=False))
     for message in found:
-        if sum([len(slot.text) for slot in message.slots]) > MAX_ASIDE_CHARS:
+        if sum([len(text_part.text) for text_part in message.texts]) > MAX_ASIDE_CHARS:
             name = message.where
             raise invalid(f"{name} holds more than {MAX_ASIDE_CHARS} characters.", name)
     return found
@@ -201,10 +201,10 @@ def _pairs(node: Any) -> Iterator[tuple[Any, Any]] | Any:
     return node.items() if node.__class__ is dict else enumerate(node)
 
 
-def _slot(node: Any, key: Any, at: Where) -> Slot:
+def _slot(node: Any, key: Any, at: Where) -> TextPart:
     if key == "arguments" and "\\" in node[key]:
         node[key] = _ESCAPED.sub(_spelt, node[key])
-    return Slot(node, key, (at, key))
+    return TextPart(node, key, (at, key))
 
 
 def _spelt(found: re.Match[str]) -> str:

@@ -3,7 +3,7 @@
 
 /** One alert. */
 export interface AlertView {
-  /** Of this alert alone; the rule's next one has another id */
+  /** Unique to this alert; the rule's next one has another id */
   id: string;
   rule: string;
   /** What the rule measures */
@@ -21,10 +21,10 @@ export interface AlertView {
   severity: "low" | "medium" | "high";
   state: "firing" | "resolved";
   message: string;
-  /** Last one that was out of bounds; shares go from 0 to 1 */
+  /** Last value that was out of bounds; shares go from 0 to 1 */
   value: number;
   threshold: number;
-  /** upstream: the server that it is about */
+  /** upstream: the server it is about */
   labels: Record<string, string>;
   started_at: string;
   resolved_at: string | null;
@@ -33,10 +33,10 @@ export interface AlertView {
 
 /** All alerts and rules. */
 export interface AlertsReport {
-  /** Firing ones, then those that are over, latest first */
+  /** Firing alerts, then those that have ended, latest first */
   data: AlertView[];
   rules: RuleView[];
-  /** Redis is away: what this gateway saw last, and nothing that is over */
+  /** Redis is unavailable: what this gateway saw last, without ended alerts */
   degraded: boolean;
 }
 
@@ -44,21 +44,21 @@ export interface AlertsReport {
 export interface CallView {
   /** End of the call */
   time: string;
-  /** The engine's id of it; the answer's own id ends with it */
+  /** The engine's id for it; the answer's own id ends with it */
   id: string;
   /** The header x-request-id */
   request_id: string;
   /** First 8 digits of the key's id */
   key_id: string;
-  /** Of the caller */
+  /** The caller's tier */
   tier: string;
   /** Path, such as /v1/chat/completions */
   route: string;
   /** A served model's name, or other */
   model: string;
-  /** A stream was asked for */
+  /** Whether a stream was requested */
   stream: boolean;
-  /** HTTP status; 499: the client left; of a stream that broke off, the one that its error has */
+  /** HTTP status; 499: the client left; of a broken stream, the status of its error */
   status: number;
   /** ok, client_closed, or an error code */
   outcome: string;
@@ -66,7 +66,7 @@ export interface CallView {
   response_time: number;
   /** Seconds; null: nothing was streamed */
   time_to_first_token: number | null;
-  /** Seconds that it waited inside the engine; null: the engine doesn't tell */
+  /** Seconds that it waited inside the engine; null: the engine doesn't report it */
   queue_time: number | null;
   /** Of the prompt */
   input_tokens: number;
@@ -76,7 +76,7 @@ export interface CallView {
   cached_tokens: number;
   /** Of the output */
   reasoning_tokens: number;
-  /** The engine was cut off and told no count: tokens are estimated */
+  /** The engine was cut off before it reported a count: tokens are estimated */
   usage_estimated: boolean;
   /**
    * The engine's own word, such as stop or end_turn; content_filter: the policy cut the answer;
@@ -85,7 +85,7 @@ export interface CallView {
   finish_reason: string;
   /** Characters of the messages' texts */
   input_length: number;
-  /** host:port of the server that took it last; local: the engine in process; empty: none did */
+  /** host:port of the server that handled it last; local: the engine in process; empty: none did */
   upstream: string;
   /** MB, resident memory of the gateway and an engine in process */
   memory_mb: number;
@@ -101,16 +101,16 @@ export interface CallView {
 
 /** A live log: newest first. Ask again with ``after`` for what has come since. */
 export interface Calls {
-  /** The store is away: only what this process itself has seen */
+  /** The store is unavailable: only what this process itself has seen */
   degraded: boolean;
   data: CallView[];
-  /** Empty while the store is away: ask again without it */
+  /** Empty while the store is unavailable: ask again without it */
   cursor: string;
 }
 
 /** A notification that was given up. */
 export interface DeadLetterView {
-  /** Of the notification: the receiver's x-gateway-delivery */
+  /** The notification's id; the receiver gets it as x-gateway-delivery */
   id: string;
   /** Name of the webhook */
   webhook: string;
@@ -145,7 +145,7 @@ export interface FeedbackRequest {
 
 /** Feedback as it was kept. */
 export interface FeedbackView {
-  /** The id that the gateway knows the answer by */
+  /** The gateway's own id for the answer */
   response_id: string;
   model: string;
   score: number;
@@ -156,12 +156,12 @@ export interface HealthReport {
   status: "healthy" | "degraded" | "unhealthy";
   model_loaded: boolean;
   multimodal_enabled: boolean;
-  /** seconds of the test generation */
+  /** Duration of the test generation, seconds */
   response_time: number;
-  /** MB, of this process and its engine */
+  /** Memory of this process and its engine, MB */
   memory_usage: number;
   models: string[];
-  store: "available" | "away";
+  store: "available" | "unavailable";
   errors: string[];
 }
 
@@ -171,12 +171,12 @@ export interface KeyChange {
   name?: string;
   /** A tier of the settings */
   tier?: string;
-  /** Models that it may use; empty: all */
+  /** Models it may use; empty: all */
   models?: string[];
   scopes?: "operator"[];
   /** ISO 8601 (without a zone: UTC) or seconds since the epoch; null: never */
   expires?: string | null;
-  /** Limits of its own; null: its tier's */
+  /** Its own limits; null: those of its tier */
   windows?: Window[] | null;
 }
 
@@ -197,49 +197,49 @@ export interface KeyUsage {
 
 /** A key, without its secret. */
 export interface KeyView {
-  /** 64 hex digits; it stays when the key gets a new secret */
+  /** 64 hex digits; unchanged when the key gets a new secret */
   id: string;
   name: string;
   tier: string;
-  /** Models that it may use; empty: all */
+  /** Models it may use; empty: all */
   models: string[];
-  /** operator: it may see and change what is others' */
+  /** operator: may see and change what belongs to others */
   scopes: string[];
-  /** null: a key of the settings */
+  /** null: a key from the settings */
   created: string | null;
   /** null: never */
   expires: string | null;
   /** settings: change it there */
   source: "settings" | "store";
-  /** Limits of its own; null: its tier's */
+  /** Its own limits; null: those of its tier */
   windows: Window[] | null;
   state: "active" | "expired" | "revoked";
-  /** null: the store is away */
+  /** null: the store is unavailable */
   usage: KeyUsage | null;
 }
 
 /** A key and its new secret. */
 export interface KeyWithSecret {
-  /** 64 hex digits; it stays when the key gets a new secret */
+  /** 64 hex digits; unchanged when the key gets a new secret */
   id: string;
   name: string;
   tier: string;
-  /** Models that it may use; empty: all */
+  /** Models it may use; empty: all */
   models: string[];
-  /** operator: it may see and change what is others' */
+  /** operator: may see and change what belongs to others */
   scopes: string[];
-  /** null: a key of the settings */
+  /** null: a key from the settings */
   created: string | null;
   /** null: never */
   expires: string | null;
   /** settings: change it there */
   source: "settings" | "store";
-  /** Limits of its own; null: its tier's */
+  /** Its own limits; null: those of its tier */
   windows: Window[] | null;
   state: "active" | "expired" | "revoked";
-  /** null: the store is away */
+  /** null: the store is unavailable */
   usage: KeyUsage | null;
-  /** The secret: shown this once, and kept nowhere */
+  /** The secret: shown only once, and stored nowhere */
   key: string;
 }
 
@@ -268,12 +268,12 @@ export interface NewKey {
   name: string;
   /** A tier of the settings */
   tier?: string;
-  /** Models that it may use; empty: all */
+  /** Models it may use; empty: all */
   models?: string[];
   scopes?: "operator"[];
   /** ISO 8601 (without a zone: UTC) or seconds since the epoch; null: never */
   expires?: string | null;
-  /** Limits of its own; null: its tier's */
+  /** Its own limits; null: those of its tier */
   windows?: Window[] | null;
 }
 
@@ -291,12 +291,12 @@ export interface OpenAIErrorDetail {
 
 /** A summary, whole and by group. */
 export interface Performance {
-  /** The store is away: only what this process itself has seen */
+  /** The store is unavailable: only what this process itself has seen */
   degraded: boolean;
   /** First record's time, or the start asked */
   from: string | null;
   to: string | null;
-  /** No call of the range has left the window of records, or was over the bound */
+  /** True if no call of the range has left the window of records or was over the bound */
   complete: boolean;
   summary: Summary;
   groups: Record<string, Summary>;
@@ -344,7 +344,7 @@ export interface QualityReport {
   models: Record<string, QualitySummary>;
   /** Newest first, 1000 at most */
   data: QualityRow[];
-  /** The store is away: only what this process itself has seen */
+  /** The store is unavailable: only what this process itself has seen */
   degraded: boolean;
 }
 
@@ -352,13 +352,13 @@ export interface QualityReport {
 export interface QualityRow {
   /** End of the call, or, where it was not judged, of the feedback */
   time: string;
-  /** The engine's id of it; the answer's own id ends with it */
+  /** The engine's id for it; the answer's own id ends with it */
   id: string;
   /** The header x-request-id */
   request_id: string;
   /** First 8 digits of the key's id */
   key_id: string;
-  /** Of the caller */
+  /** The caller's tier */
   tier: string;
   /** Path, such as /v1/chat/completions */
   route: string;
@@ -371,7 +371,7 @@ export interface QualityRow {
   /** reference, context, consistency, or empty */
   accuracy_by: string;
   user_satisfaction: number | null;
-  /** Mean of the scores that there are */
+  /** Mean of the available scores */
   overall_score: number | null;
   reasons: Record<string, string>;
   /** The caller's own words, or empty */
@@ -382,14 +382,14 @@ export interface QualityRow {
 export interface QualitySummary {
   /** Calls whose answer was judged */
   evaluated: number;
-  /** Calls that their caller said something about */
+  /** Calls with feedback from their caller */
   feedback: number;
   average_relevance_score: number | null;
   average_coherence_score: number | null;
   average_safety_score: number | null;
   average_factual_accuracy: number | null;
   average_user_satisfaction: number | null;
-  /** Mean of the averages that there are */
+  /** Mean of the available averages */
   overall_score: number | null;
 }
 
@@ -402,7 +402,7 @@ export interface Quantiles {
 
 /** How a key gets its new secret. */
 export interface Rotation {
-  /** How long the old secret goes on working; 30 days at most */
+  /** How long the old secret keeps working; at most 30 days */
   grace_seconds?: number;
 }
 
@@ -417,7 +417,7 @@ export interface RuleView {
 
 /** What plots are drawn from. */
 export interface Series {
-  /** The store is away: only what this process itself has seen */
+  /** The store is unavailable: only what this process itself has seen */
   degraded: boolean;
   range: "1h" | "6h" | "24h" | "7d";
   step_seconds: number;
@@ -431,7 +431,7 @@ export interface Series {
 export interface SilenceRequest {
   /** Name of a rule; GET /v1/monitoring/alerts */
   rule: string;
-  /** From now on; 30 days at most */
+  /** From now on; at most 30 days */
   seconds: number;
   /** Why, for other operators */
   comment?: string;
@@ -457,7 +457,7 @@ export interface Silences {
 export interface Spent {
   calls: number;
   total_tokens: number;
-  /** In ``currency`` of the settings; null: no model that it used has a price */
+  /** In the settings' ``currency``; null: no model that it used has a price */
   cost: number | null;
 }
 
@@ -480,10 +480,10 @@ export interface State {
 }
 
 export interface StoreState {
-  status: "available" | "away";
+  status: "available" | "unavailable";
   /** Commands without an answer since the start */
   failures: number;
-  /** Times that it went away since the start */
+  /** Times it became unavailable since the start */
   outages: number;
 }
 
@@ -511,7 +511,7 @@ export interface Summary {
   average_time_to_first_token: number | null;
   /** seconds, of successful calls that streamed */
   p95_time_to_first_token: number | null;
-  /** seconds, of calls whose engine tells it */
+  /** seconds, of calls whose engine reports it */
   average_queue_time: number | null;
   average_memory_mb: number | null;
   average_gpu_memory_mb: number | null;
@@ -561,7 +561,7 @@ export interface UpstreamView {
 
 /** By key, day and model. */
 export interface Usage {
-  /** The store is away: only what this process itself has seen */
+  /** The store is unavailable: only what this process itself has seen */
   degraded: boolean;
   currency: string;
   data: UsageRow[];
@@ -580,14 +580,14 @@ export interface UsageReport {
    */
   reset_time: string | null;
   windows: WindowUsage[];
-  /** Its calls in flight in the process that answers */
+  /** Its calls in flight in the answering process */
   in_flight: number;
-  /** How many there may be; 0: no limit of the tier */
+  /** Most it may have; 0: the tier sets no limit */
   max_in_flight: number;
   /** Since midnight UTC */
   today: Period;
   all_time: Period;
-  /** The store is away: this process's own counts, not those of the others */
+  /** The store is unavailable: this process's own counts, not those of the others */
   degraded: boolean;
 }
 

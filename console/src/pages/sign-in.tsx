@@ -8,7 +8,7 @@ import { Mark } from "../ui/icons";
 
 function explain(error: unknown): string {
   if (error instanceof Away) {
-    return "The gateway doesn't answer. Check that it runs, then try again.";
+    return "The gateway doesn't answer. Check that it is running, then try again.";
   }
   if (keyRefused(error) && error.code === "API_KEY_EXPIRED") return error.message;
   if (keyRefused(error)) {
@@ -91,7 +91,7 @@ export function SignInPage(): JSX.Element {
         <p id="key-help" class="help">
           The key stays in this browser tab: a reload keeps it, closing the tab forgets it. The
           first key of a new gateway is in <code>.gateway/api_key</code>. Leave the field empty
-          where the gateway asks for no key.
+          where the gateway needs no key.
         </p>
       </form>
     </main>

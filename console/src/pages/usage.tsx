@@ -18,7 +18,7 @@ export function UsagePage(): JSX.Element {
   return (
     <>
       <PageHead title="My usage" about={key ? about(key) : ""} />
-      {usage.error !== null && <ErrorNotice error={usage.error} doing="Reading the usage" />}
+      {usage.error !== null && <ErrorNotice error={usage.error} doing="Loading the usage" />}
       {now && (
         <>
           <section class="section" aria-label="Limits">

@@ -7,8 +7,8 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from gemma_gateway.alerts.book import MOST_HISTORY
 from gemma_gateway.alerts.service import Alerts
+from gemma_gateway.alerts.store import MOST_HISTORY
 from gemma_gateway.alerts.view import AlertsReport, DeadLetterView, SilenceView
 from gemma_gateway.api.auth import Auth
 from gemma_gateway.api.body import json_body, takes
@@ -24,7 +24,7 @@ class SilenceRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
     rule: str = Field(max_length=40, description="Name of a rule; GET /v1/monitoring/alerts")
     seconds: float = Field(
-        ge=1, le=LONGEST_SILENCE, allow_inf_nan=False, description="From now on; 30 days at most"
+        ge=1, le=LONGEST_SILENCE, allow_inf_nan=False, description="From now on; at most 30 days"
     )
     comment: str = Field("", max_length=200, description="Why, for other operators")
 
@@ -50,7 +50,7 @@ def router(auth: Auth, alerts: Alerts) -> APIRouter:
     async def report(
         _: Principal = Depends(caller),
         limit: Annotated[
-            int, Query(ge=0, le=MOST_HISTORY, description="Most alerts that are over")
+            int, Query(ge=0, le=MOST_HISTORY, description="Most ended alerts to return")
         ] = 100,
     ) -> AlertsReport:
         """Alerts that fire, those that are over, and the rules."""

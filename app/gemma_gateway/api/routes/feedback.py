@@ -18,7 +18,7 @@ from gemma_gateway.api.auth import Auth
 from gemma_gateway.api.body import json_body, takes
 from gemma_gateway.api.schema import says
 from gemma_gateway.core.call import Principal
-from gemma_gateway.quality.feedback import FeedbackDesk
+from gemma_gateway.quality.feedback import FeedbackService
 
 THUMBS = {"up": 1.0, "down": 0.0}
 ResponseId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{1,256}$")]
@@ -57,12 +57,12 @@ class FeedbackRequest(BaseModel):
 class FeedbackView(BaseModel):
     """Feedback as it was kept."""
 
-    response_id: str = Field(description="The id that the gateway knows the answer by")
+    response_id: str = Field(description="The gateway's own id for the answer")
     model: str
     score: float
 
 
-def router(auth: Auth, desk: FeedbackDesk) -> APIRouter:
+def router(auth: Auth, service: FeedbackService) -> APIRouter:
     """The route ``/v1/feedback``."""
     routes = APIRouter(tags=["feedback"])
     caller, body = auth.any_caller, json_body(FeedbackRequest)
@@ -74,7 +74,7 @@ def router(auth: Auth, desk: FeedbackDesk) -> APIRouter:
             404,
             413,
             503,
-            s404="No such answer of this key's, or it is too old",
+            s404="This key has no such answer, or it is too old",
             s503="Too many look-ups of old answers; see Retry-After",
         ),
         openapi_extra=takes(FeedbackRequest),
@@ -84,7 +84,7 @@ def router(auth: Auth, desk: FeedbackDesk) -> APIRouter:
         wanted: FeedbackRequest = Depends(body),
     ) -> FeedbackView:
         """Say how good an answer was."""
-        kept = await desk.take(principal, wanted.response_id, wanted.value, wanted.comment)
+        kept = await service.take(principal, wanted.response_id, wanted.value, wanted.comment)
         return FeedbackView(response_id=kept.id, model=kept.model, score=kept.score)
 
     return routes

@@ -17,7 +17,7 @@ from gemma_gateway.core.call import Principal
 from gemma_gateway.settings import Window
 
 if TYPE_CHECKING:
-    from gemma_gateway.access.registrar import Fields
+    from gemma_gateway.access.service import Fields
 
 LONGEST_GRACE = 30 * 86_400  # seconds
 LAST_YEAR = 2999
@@ -33,27 +33,27 @@ class KeyChange(BaseModel):
     model_config = ConfigDict(extra="forbid")
     name: Name = Field("", validate_default=False, description="For people; need not be unique")
     tier: str = Field("default", max_length=64, description="A tier of the settings")
-    models: list[Model] = Field([], max_length=64, description="Models that it may use; empty: all")
+    models: list[Model] = Field([], max_length=64, description="Models it may use; empty: all")
     scopes: list[Literal["operator"]] = Field([], max_length=1)
     expires: datetime | None = Field(
         None, description="ISO 8601 (without a zone: UTC) or seconds since the epoch; null: never"
     )
     windows: list[Window] | None = Field(
-        None, min_length=1, max_length=8, description="Limits of its own; null: its tier's"
+        None, min_length=1, max_length=8, description="Its own limits; null: those of its tier"
     )
 
     @field_validator("name")
     @classmethod
     def _printable(cls, name: str) -> str:
         if not name.isprintable() or name != name.strip():
-            raise ValueError("only printable characters, and no space around them")
+            raise ValueError("only printable characters, with no space at either end")
         return name
 
     @field_validator("expires")
     @classmethod
     def _zoned(cls, moment: datetime | None) -> datetime | None:
         if moment is not None and moment.year > LAST_YEAR:
-            raise ValueError(f"at most in the year {LAST_YEAR}")
+            raise ValueError(f"no later than the year {LAST_YEAR}")
         return moment if moment is None or moment.tzinfo else moment.replace(tzinfo=UTC)
 
     def fields(self) -> Fields:
@@ -94,11 +94,11 @@ class Rotation(BaseModel):
         ge=0,
         le=LONGEST_GRACE,
         allow_inf_nan=False,
-        description="How long the old secret goes on working; 30 days at most",
+        description="How long the old secret keeps working; at most 30 days",
     )
 
 
-CHANGE = {"s404": "No such key", "s409": "A key of the settings, or one that is revoked"}
+CHANGE = {"s404": "No such key", "s409": "A key from the settings, or a revoked one"}
 
 
 def router(auth: Auth, keys: KeyAdmin) -> APIRouter:
@@ -118,7 +118,7 @@ def router(auth: Auth, keys: KeyAdmin) -> APIRouter:
         _: Principal = Depends(caller),
         limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 50,
         after: Annotated[
-            str, Query(pattern="^([0-9a-f]{64})?$", description="``cursor`` of the page before")
+            str, Query(pattern="^([0-9a-f]{64})?$", description="``cursor`` of the previous page")
         ] = "",
     ) -> KeyList:
         """All keys, a page at a time, and the tiers that they may have."""

@@ -13,13 +13,13 @@ from gemma_gateway.admin.overview import MOST_RECORDS, Overview
 from gemma_gateway.api.auth import Auth
 from gemma_gateway.api.schema import says
 from gemma_gateway.core.errors import Code, GatewayError
-from gemma_gateway.monitoring import moments
+from gemma_gateway.monitoring import timestamps
 from gemma_gateway.monitoring.summary import Group
 from gemma_gateway.monitoring.views import Calls, Performance, Range, Series, State, Usage
 
 Moment = Annotated[
     float,
-    BeforeValidator(moments.parse),
+    BeforeValidator(timestamps.parse),
     WithJsonSchema({"type": "string", "description": "ISO 8601, or seconds since 1970"}),
 ]
 

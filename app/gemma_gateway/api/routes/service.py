@@ -91,7 +91,9 @@ def router(auth: Auth, own: Own, health: Health, metrics: Callable[[], bytes]) -
         return Probe(status="alive")
 
     @routes.get(
-        "/health/ready", tags=["health"], responses=_failing(Probe, "No new calls should come here")
+        "/health/ready",
+        tags=["health"],
+        responses=_failing(Probe, "No new calls should be sent here"),
     )
     async def ready(response: Response) -> Probe:
         """200 when new calls should come here, else 503."""

@@ -32,14 +32,16 @@ def add(commands: Commands) -> None:
         type=_list(between(int, 1, MOST_CALLERS)),
         default=[1, 4, 16],
         metavar="N,N,...",
-        help="callers at once, each with one call after the other; one level each (1,4,16)",
+        help="concurrent callers, each making one call after another; one level each (1,4,16)",
     )
     levels.add_argument(
         "--rate",
         type=_list(between(float, 0.01, 10_000)),
         metavar="R,R,...",
-        help="instead: calls a second at random times, whatever became of those before; timed "
-        "from when they were due",
+        help=(
+            "instead: calls a second at random times, whether or not earlier ones have "
+            "ended; timed from when they were due"
+        ),
     )
     length = parser.add_mutually_exclusive_group()
     length.add_argument(
@@ -47,10 +49,12 @@ def add(commands: Commands) -> None:
         type=between(float, 0.1, 86_400),
         default=15.0,
         metavar="SECONDS",
-        help="how long each level begins calls (%(default)s)",
+        help="how long each level starts new calls (%(default)s)",
     )
     length.add_argument(
-        "--requests", type=between(int, 1, 10_000_000), help="instead: calls of each level"
+        "--requests",
+        type=between(int, 1, 10_000_000),
+        help="instead: number of calls at each level",
     )
     parser.add_argument("--model", help="default: the first that the server lists")
     prompts = parser.add_mutually_exclusive_group()
@@ -99,10 +103,13 @@ def add(commands: Commands) -> None:
         help="longest call (%(default)s)",
     )
     parser.add_argument(
-        "--seed", type=int, default=0, help="of random prompts and times (%(default)s)"
+        "--seed", type=int, default=0, help="seed of random prompts and times (%(default)s)"
     )
     parser.add_argument(
-        "--out", type=Path, metavar="FOLDER", help="for the result (bench-TIME in this folder)"
+        "--out",
+        type=Path,
+        metavar="FOLDER",
+        help="folder for the result (bench-TIME in this folder)",
     )
     parser.set_defaults(run=_run)
 
@@ -118,11 +125,11 @@ def _fields(text: str) -> dict[str, Any]:
     try:
         found = json.loads(text)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"no JSON: {error}") from None
+        raise argparse.ArgumentTypeError(f"not JSON: {error}") from None
     if not isinstance(found, dict):
-        raise argparse.ArgumentTypeError("an object is expected")
+        raise argparse.ArgumentTypeError("expected an object")
     if taken := OWN_FIELDS & found.keys():
-        raise argparse.ArgumentTypeError(f"{', '.join(sorted(taken))}: an option of its own")
+        raise argparse.ArgumentTypeError(f"{', '.join(sorted(taken))}: use the option of that name")
     return found
 
 

@@ -138,13 +138,13 @@ def notes(figures: list[Figures], calls: Iterable[Call]) -> list[str]:
         if level.cpu_share > BUSY or level.late > LATE:
             said.append(
                 f"Level {level.level}: this program used {level.cpu_share:.0%} of a core, and its "
-                f"calls left up to {level.late * 1000:.0f} ms late (p99): part of the times is its "
-                "own. Give it a machine of its own, or spread the load over several."
+                f"calls left up to {level.late * 1000:.0f} ms late (p99): part of the times is "
+                "its own. Run it on a machine of its own, or spread the load over several."
             )
     if any(level.tokens_estimated for level in figures):
         said.append(
-            "The server told no token counts: a token here is an event of the stream that carried "
-            "text, which may hold several."
+            "The server reported no token counts: each stream event with text counts as one "
+            "token here, though it may hold several."
         )
     errors = sum((Counter(level.errors) for level in figures), Counter())
     details = {call.outcome: call.detail for call in calls if call.detail}
@@ -156,9 +156,9 @@ def notes(figures: list[Figures], calls: Iterable[Call]) -> list[str]:
 
 ADVICE = {
     "RATE_LIMIT_EXCEEDED": "Give this key a tier with more room, or raise "
-    "GATEWAY_REQUESTS_PER_HOUR for the time of the benchmark.",
+    "GATEWAY_REQUESTS_PER_HOUR for the duration of the benchmark.",
     "ENGINE_OVERLOADED": "GATEWAY_MAX_IN_FLIGHT or the engine's own queue is full at this level.",
-    "CLIENT_TIMEOUT": "--timeout says how long a call may take.",
+    "CLIENT_TIMEOUT": "--timeout sets how long a call may take.",
 }
 
 

@@ -58,7 +58,7 @@ def from_file(path: Path) -> Iterator[Messages]:
     parse = _object if path.suffix == ".jsonl" else _text
     prompts = [parse(line, f"{path}:{n}") for n, line in enumerate(lines, 1) if line.strip()]
     if not prompts:
-        raise CommandError(f"{path}: no prompt in it")
+        raise CommandError(f"{path}: it contains no prompt")
     return itertools.cycle(prompts)
 
 
@@ -71,11 +71,11 @@ def _object(line: str, where: str) -> Messages:
     try:
         found = orjson.loads(line)
     except orjson.JSONDecodeError as error:
-        raise CommandError(f"{where}: no JSON: {error}") from None
+        raise CommandError(f"{where}: not JSON: {error}") from None
     if isinstance(found, dict):
         prompt, messages = found.get("prompt"), found.get("messages")
         if isinstance(prompt, str) and prompt:
             return _text(prompt, where)
         if isinstance(messages, list) and messages and all(isinstance(m, dict) for m in messages):
             return messages
-    raise CommandError(f'{where}: an object with "prompt" (text) or "messages" (list) is expected')
+    raise CommandError(f'{where}: an object with "prompt" (text) or "messages" (list) expected')

@@ -93,16 +93,16 @@ def make_folder(folder: Path) -> None:
     """Make the folder for a result, before any call is made.
 
     Raises:
-        CommandError: it can't be made or written, or holds a result already.
+        CommandError: it can't be made or written, or already holds a result.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CommandError(f"{folder}: {error.strerror}") from None
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise CommandError(f"{folder}: no right to write there")
+        raise CommandError(f"{folder}: no permission to write there")
     if any((folder / name).exists() for name in (RESULT, PLOT, PAGE)):
-        raise CommandError(f"{folder} holds a result already: name another folder with --out")
+        raise CommandError(f"{folder} already holds a result: name another folder with --out")
 
 
 def _row(level: Figures) -> list[str]:

@@ -22,14 +22,14 @@ def add(commands: Commands) -> None:
     """Add the command."""
     parser = commands.add_parser(
         "doctor",
-        help="find what is wrong with this set-up, and say what to do",
+        help="find what is wrong with this setup, and how to fix it",
         description="Looks at settings, keys, term policy, files, port, clock, Redis, model "
         "servers or engine, and GPU, as 'gemma-gateway serve' would find them here. Changes "
         "nothing but a key in Redis that lives for a second. Exit status: 0 unless there is a "
         "problem.",
     )
     parser.add_argument("--config", type=Path, help="YAML file (default: gateway.yaml, if any)")
-    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("--json", action="store_true", help="output for programs")
     parser.set_defaults(run=_run)
 
 
@@ -50,7 +50,7 @@ def _run(parsed: argparse.Namespace) -> int:
     if parsed.json:
         print(json.dumps(_document(findings), indent=2))
     else:
-        print(f"\n{count['problem']} problems, {count['warning']} warnings, {count['ok']} well")
+        print(f"\n{count['problem']} problems, {count['warning']} warnings, {count['ok']} ok")
     return 1 if count["problem"] else 0
 
 

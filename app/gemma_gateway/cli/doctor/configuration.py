@@ -17,7 +17,7 @@ from gemma_gateway.telemetry import tracing
 
 ADVICE: dict[str | int, str] = {
     "expires": "give it another date, or remove its entry",
-    "max_in_flight": "lower it, so that no key can take the places of all others",
+    "max_in_flight": "lower it, so that one key can't use up the capacity of all",
 }
 SHORT_KEY = 24  # characters; a key of the gateway's own has 46
 
@@ -66,7 +66,7 @@ def _similar(name: str, prefix: str = "", joint: str = ".") -> str:
         f"{section}{joint}{n}" for section, part in SECTIONS.items() for n in part.model_fields
     ]
     close = difflib.get_close_matches(name.lower(), known, n=1)
-    return f"do you mean {prefix + close[0].upper() if prefix else close[0]}?" if close else ""
+    return f"did you mean {prefix + close[0].upper() if prefix else close[0]}?" if close else ""
 
 
 def _unknown_variables(settings: Settings) -> Findings:
@@ -75,13 +75,13 @@ def _unknown_variables(settings: Settings) -> Findings:
             if not settings.access.api_keys:
                 yield warning(
                     "settings",
-                    f"{name} is set: it is the key that bench, top and export call with, and lets "
-                    "nobody in",
+                    f"{name} is set: it is the key that bench, top and export use, and grants "
+                    "nobody access",
                     "to serve a key, set GATEWAY_API_KEYS (with an S)",
                 )
             continue
         known = _similar(name.upper().removeprefix("GATEWAY_"), "GATEWAY_", "__")
-        yield warning("settings", f"{name} names no setting", known or "unset it")
+        yield warning("settings", f"{name} is not a known setting", known or "unset it")
 
 
 def _references(settings: Settings, file: Path | None) -> Findings:
@@ -90,7 +90,7 @@ def _references(settings: Settings, file: Path | None) -> Findings:
             yield problem("settings", config.told([(place, why)], file), "correct this name")
     for place, why in references.doubts(settings):
         check = "keys" if place[0] == "keys" else "settings"
-        advice = ADVICE.get(place[-1], "correct it, or take it away")
+        advice = ADVICE.get(place[-1], "correct it, or remove it")
         yield warning(check, config.told([(place, why)], file), advice)
 
 
@@ -102,7 +102,7 @@ def _policy(settings: Settings) -> Findings:
             yield problem("policy", line, "correct this line of the term policy")
         return
     file = settings.safety.policy_file
-    named = str(file) if file else "the built-in four terms"
+    named = str(file) if file else "the four built-in terms"
     yield ok("policy", f"usable ({named})")
 
 
@@ -113,13 +113,15 @@ def _keys(settings: Settings) -> Findings:
         if access.allow_anonymous:
             yield ok("keys", "none: anybody on this machine may call (GATEWAY_ALLOW_ANONYMOUS)")
         else:
-            yield ok("keys", f"none given: one is made in {settings.server.data_dir / 'api_key'}")
+            yield ok(
+                "keys", f"none given: one will be created in {settings.server.data_dir / 'api_key'}"
+            )
         return
     yield ok("keys", f"{len(clear) + len(access.keys)} in the settings")
     if short := sum(len(key) < SHORT_KEY for key in clear):
         yield warning(
             "keys",
-            f"{short} of them shorter than {SHORT_KEY} characters: such a key may be guessed",
+            f"{short} of them shorter than {SHORT_KEY} characters: such a key could be guessed",
             "make keys with 'gemma-gateway key new'",
         )
     if not access.operator_keys and not any("operator" in e.scopes for e in access.keys):
@@ -144,7 +146,7 @@ def _extras(settings: Settings) -> Findings:
         yield report(
             "extras",
             f"{setting} needs packages that are not installed",
-            f"pip install 'gemma-gateway[{extra}]', or take the setting away",
+            f"pip install 'gemma-gateway[{extra}]', or remove the setting",
         )
 
 

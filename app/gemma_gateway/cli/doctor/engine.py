@@ -106,7 +106,7 @@ def _graphics(gpus: list[Gpu], on_cpu: bool) -> Findings:
         if not on_cpu and gpu.total and gpu.used > gpu.total / 2:
             yield warning(
                 "gpu",
-                f"half of {gpu.name}'s memory is in use already",
+                f"half of {gpu.name}'s memory is already in use",
                 "see 'nvidia-smi' for what uses it; vLLM takes 90% of it unless "
                 "--gpu-memory-utilization says otherwise",
             )
@@ -128,12 +128,12 @@ def _graphics(gpus: list[Gpu], on_cpu: bool) -> Findings:
 def _memory(need: float) -> Finding:
     free = available()
     if free is None:
-        return ok("memory", "this system doesn't tell")
+        return ok("memory", "unknown on this system")
     if free < need:
         return warning(
             "memory",
             f"{free / 2**30:.1f} GB free, about {need / 2**30:.1f} GB are needed",
-            "end other programs, raise the container's limit, take a smaller model, or lower "
+            "stop other programs, raise the container's limit, use a smaller model, or lower "
             "VLLM_CPU_KVCACHE_SPACE (GB)",
         )
     return ok("memory", f"{free / 2**30:.1f} GB free, about {need / 2**30:.1f} GB are needed")

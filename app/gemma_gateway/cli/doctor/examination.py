@@ -19,7 +19,7 @@ def examine(config_file: Path | None) -> Findings:
     if settings is None:
         yield warning(
             "settings",
-            "nothing else can be looked at before the settings are valid",
+            "nothing else can be checked until the settings are valid",
             "correct them, and run this again",
         )
         return

@@ -40,12 +40,12 @@ def _data_dir(settings: Settings) -> Findings:
     while not there.exists():
         there = there.parent
     if not there.is_dir():
-        yield problem("files", f"{there} is no folder", "name another in GATEWAY_DATA_DIR")
+        yield problem("files", f"{there} is not a folder", "name another in GATEWAY_DATA_DIR")
         return
     if not os.access(there, os.W_OK | os.X_OK):
         yield problem(
             "files",
-            f"{there} can't be written by this user",
+            f"{there} isn't writable by this user",
             f"chown {os.getuid()} {there}, or name another folder in GATEWAY_DATA_DIR",
         )
         return
@@ -53,11 +53,11 @@ def _data_dir(settings: Settings) -> Findings:
     if mode & 0o022:
         yield problem(
             "files",
-            f"{folder} can be written by others (mode {mode:04o}): they could replace the key",
+            f"{folder} is writable by others (mode {mode:04o}): they could replace the key",
             f"chmod 700 {folder}",
         )
     else:
-        yield ok("files", f"{folder} {'can be written' if there == folder else 'will be made'}")
+        yield ok("files", f"{folder} {'is writable' if there == folder else 'will be created'}")
     bundled = not settings.engine.upstreams and not settings.engine.model
     need = BUNDLED_NEEDS if bundled and not (folder / "models").exists() else LEAST_FREE
     free = shutil.disk_usage(there).free
@@ -65,7 +65,7 @@ def _data_dir(settings: Settings) -> Findings:
         yield problem(
             "files",
             f"{free / 2**20:.0f} MB free for {folder}, {need / 2**20:.0f} MB are needed",
-            "make room, or name a folder on another disk in GATEWAY_DATA_DIR",
+            "free some space, or name a folder on another disk in GATEWAY_DATA_DIR",
         )
 
 
@@ -86,7 +86,7 @@ def _key_file(settings: Settings) -> Findings:
             "files", f"{path} doesn't hold an API key", "delete it: the next start makes a new one"
         )
     else:
-        yield ok("files", f"{path} can be read by this user alone")
+        yield ok("files", f"{path} is readable only by this user")
 
 
 def _config_file(settings: Settings, given: Path | None) -> Findings:
@@ -98,7 +98,7 @@ def _config_file(settings: Settings, given: Path | None) -> Findings:
     if names and _mode(path) & 0o044:
         yield warning(
             "files",
-            f"{path} holds {', '.join(names)} and others may read it (mode {_mode(path):04o})",
+            f"{path} holds {', '.join(names)} and others can read it (mode {_mode(path):04o})",
             f"chmod 600 {path}, or give them in the environment or by {SECRETS_VARIABLE}",
         )
 
@@ -122,7 +122,7 @@ def _secrets() -> Findings:
         if path.name.lower().startswith("gateway_") and path.is_file() and _mode(path) & 0o007:
             yield warning(
                 "files",
-                f"{path} holds a secret and anybody may open it (mode {_mode(path):04o})",
+                f"{path} holds a secret and anybody can open it (mode {_mode(path):04o})",
                 f"chmod 400 {path} (Kubernetes: defaultMode of the volume)",
             )
 
@@ -131,7 +131,7 @@ def _written_by_others(path: Path, check: str) -> Findings:
     if path.is_file() and _mode(path) & 0o002:
         yield problem(
             check,
-            f"{path} can be written by anybody (mode {_mode(path):04o})",
+            f"{path} is writable by anybody (mode {_mode(path):04o})",
             f"chmod o-w {path}",
         )
 

@@ -35,7 +35,7 @@ def skew(check: str, whose: str, seconds: float) -> Findings:
             check,
             f"the clock of {whose} is {abs(seconds):.1f} s {'ahead' if seconds > 0 else 'behind'}",
             "let chrony or systemd-timesyncd set both clocks: keys' expiry, usage by day and "
-            "records go by them",
+            "records depend on them",
         )
 
 
@@ -70,13 +70,13 @@ def _taken(error: OSError, where: str, host: str, port: int) -> Finding:
         if alive == {"status": "alive"}:
             return warning(
                 "port",
-                f"{where} is taken by a gateway that runs already",
-                "nothing, if it is this one; a second one needs another GATEWAY_PORT",
+                f"{where} is in use by a gateway that is already running",
+                "nothing to do if it is this one; a second one needs another GATEWAY_PORT",
             )
         return problem(
             "port",
-            f"{where} is taken by another program",
-            f"see which by 'ss -ltnp sport = :{port}' and end it, or set GATEWAY_PORT",
+            f"{where} is in use by another program",
+            f"find it with 'ss -ltnp sport = :{port}' and stop it, or set GATEWAY_PORT",
         )
     if error.errno == errno.EACCES:
         return problem(
@@ -87,7 +87,7 @@ def _taken(error: OSError, where: str, host: str, port: int) -> Finding:
     if error.errno == errno.EADDRNOTAVAIL:
         return problem(
             "port",
-            f"{host} is no address of this machine",
+            f"{host} is not an address of this machine",
             "set GATEWAY_HOST to one of them, or to 0.0.0.0 for all",
         )
     return problem("port", f"{where}: {error.strerror}", "set GATEWAY_HOST and GATEWAY_PORT")
@@ -113,7 +113,7 @@ def _clock() -> Finding:
         return problem(
             "clock",
             f"{now} is before this program was installed",
-            "set the clock: keys' expiry, TLS and usage by day go by it",
+            "set the clock: keys' expiry, TLS and usage by day depend on it",
         )
     zone = os.environ.get("TZ", "")
     return ok("clock", now + (f" (TZ={zone}; days are counted in UTC)" if zone else ""))

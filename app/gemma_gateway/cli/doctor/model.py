@@ -61,8 +61,8 @@ def _hub(model: str) -> tuple[float, Finding]:
     if os.environ.get("HF_HUB_OFFLINE") == "1":
         return 0, problem(
             "model",
-            f"{model} is not on this machine, and HF_HUB_OFFLINE forbids to fetch it",
+            f"{model} is not on this machine, and HF_HUB_OFFLINE forbids fetching it",
             "unset HF_HUB_OFFLINE for the first start, or name a folder in GATEWAY_MODEL",
         )
-    token = "" if os.environ.get("HF_TOKEN") else "; Gemma's licence wants HF_TOKEN"
-    return 0, ok("model", f"{model} is fetched at the first start{token}")
+    token = "" if os.environ.get("HF_TOKEN") else "; Gemma's licence requires HF_TOKEN"
+    return 0, ok("model", f"{model} will be downloaded at the first start{token}")

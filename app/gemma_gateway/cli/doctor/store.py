@@ -27,7 +27,7 @@ RIGHTS = (
 ADVICE = (
     ("WRONGPASS", "correct user and password in GATEWAY_REDIS_URL (percent-encoded)"),
     ("NOAUTH", "put the password into GATEWAY_REDIS_URL: redis://:PASSWORD@host:port"),
-    ("ERR AUTH", "the server asks for no password: take it out of GATEWAY_REDIS_URL"),
+    ("ERR AUTH", "the server needs no password: remove it from GATEWAY_REDIS_URL"),
     ("NOPERM", RIGHTS),
     ("ACL failure", RIGHTS),
     ("can't run this command", RIGHTS),
@@ -35,11 +35,11 @@ ADVICE = (
     ("MOVED", "this is one node of a Redis Cluster: use redis+cluster://host:port"),
     ("CLUSTERDOWN", "the cluster doesn't serve all slots: see 'redis-cli cluster info'"),
     ("OOM", "maxmemory is reached: raise it, or make room"),
-    ("MISCONF", "it can't save to disk and refuses writes: see its log, make room on its disk"),
+    ("MISCONF", "it can't save to disk and refuses writes: see its log, free space on its disk"),
     ("NOREPLICAS", "too few replicas (min-replicas-to-write): start them"),
     ("MASTERDOWN", "this is a replica without its primary: name the primary"),
     ("LOADING", "it is loading its data: wait, and try again"),
-    ("BUSY", "a script of somebody's doesn't end: see its log, SCRIPT KILL"),
+    ("BUSY", "someone's script doesn't end: see its log, SCRIPT KILL"),
     ("[SSL", "use rediss:// only with a server that speaks TLS; ssl_ca_certs= names its authority"),
 )
 
@@ -109,15 +109,15 @@ async def _examine(settings: StoreSettings, store: Store, where: str) -> AsyncIt
         times.append(time.perf_counter() - began)
     info = await _info(store)
     product = "Valkey" if "valkey_version" in info else "Redis"
-    version = info.get("valkey_version") or info.get("redis_version") or "(it tells no version)"
+    version = info.get("valkey_version") or info.get("redis_version") or "(version unknown)"
     middle, worst = statistics.median(times), max(times)
     yield ok("redis", f"{product} {version} at {where}, answers in {middle * 1000:.2f} ms")
     if worst > settings.store_timeout:
         yield warning(
             "redis",
-            f"of {PINGS} answers one took {worst * 1000:.0f} ms; calls wait "
+            f"one of {PINGS} answers took {worst * 1000:.0f} ms; calls wait "
             f"{settings.store_timeout * 1000:.0f} ms and then go on without the store",
-            "bring it nearer, see 'redis-cli --latency', or raise GATEWAY_STORE_TIMEOUT",
+            "move it closer, see 'redis-cli --latency', or raise GATEWAY_STORE_TIMEOUT",
         )
     for finding in _role(info, settings.redis_url):
         yield finding
@@ -142,7 +142,7 @@ async def _writes(settings: StoreSettings, store: Store, where: str) -> AsyncIte
 
 def _role(info: dict[str, str], url: str) -> Findings:
     if info.get("role") in {"slave", "replica"}:
-        yield problem("redis", "it is a replica: it takes no writes", dict(ADVICE)["READONLY"])
+        yield problem("redis", "it is a replica: it accepts no writes", dict(ADVICE)["READONLY"])
     if info.get("cluster_enabled") == "1" and "+cluster://" not in url:
         yield problem("redis", "it is one node of a Redis Cluster", dict(ADVICE)["MOVED"])
 
@@ -153,7 +153,7 @@ def _memory(info: dict[str, str]) -> Findings:
     if policy != "noeviction":
         yield warning(
             "redis",
-            f"maxmemory-policy is {policy}: with its memory full it forgets limits and usage",
+            f"maxmemory-policy is {policy}: when its memory is full it forgets limits and usage",
             "set maxmemory-policy noeviction",
         )
     if limit and used > FULL * limit:

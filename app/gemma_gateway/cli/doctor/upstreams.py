@@ -26,7 +26,7 @@ def look(settings: Settings) -> Findings:
         if not addresses:
             yield problem(
                 "upstream",
-                f"{urlsplit(name.url).hostname} has no address now",
+                f"{urlsplit(name.url).hostname} doesn't resolve to any address",
                 "correct the name, or start its servers (Kubernetes: a headless Service lists "
                 "ready pods only)",
             )
@@ -82,10 +82,10 @@ def _judged(settings: EngineSettings, url: str, reply: Reply, seconds: float) ->
         return ok("upstream", f"{url} answers {took}, but lists no models ({reply.status})")
     if reply.status not in {401, 403}:
         return problem(
-            "upstream", f"{url} answers status {reply.status}", "see that server's own log"
+            "upstream", f"{url} returns status {reply.status}", "see that server's own log"
         )
     if settings.upstream_credentials == "google":
-        return ok("upstream", f"{url} answers {took}; it wants the Google identity's token")
+        return ok("upstream", f"{url} answers {took}; it requires the Google identity's token")
     return problem(
         "upstream",
         f"{url} refuses the key ({reply.status})",
@@ -99,8 +99,8 @@ def _served(url: str, reply: Reply, took: str) -> Finding:
     if not isinstance(data, list):
         return problem(
             "upstream",
-            f"{url} answers, but not as an OpenAI-compatible server does",
-            "correct its address in GATEWAY_UPSTREAMS: it ends in /v1",
+            f"{url} answers, but not like an OpenAI-compatible server",
+            "correct its address in GATEWAY_UPSTREAMS: it must end in /v1",
         )
     models = [str(card.get("id")) for card in data if isinstance(card, dict)]
     if not models:

@@ -31,7 +31,7 @@ class LocalEngine:
 
     Attributes:
         deaths: times that a running engine core has died.
-        failed_starts: starts that came to nothing.
+        failed_starts: starts that failed.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class LocalEngine:
     def watch(self, metrics: Watcher) -> None:
         """Whether it takes calls, and how often it didn't."""
         metrics.watch(
-            "gateway_engine_ready", "1 while an engine takes calls.", lambda: bool(self.models())
+            "gateway_engine_ready", "1 while an engine accepts calls.", lambda: bool(self.models())
         )
         metrics.watch(
             "gateway_engine_deaths_total",
@@ -137,7 +137,7 @@ class LocalEngine:
         )
         metrics.watch(
             "gateway_engine_failed_starts_total",
-            "Starts of the engine that came to nothing.",
+            "Engine starts that failed.",
             lambda: self.failed_starts,
         )
 

@@ -353,7 +353,7 @@ def explain(error: BaseException, model: str) -> str:
     if "Engine core initialization failed" in text:
         return (
             f"the engine core ended while it loaded {model}: vLLM's own messages above say why; if "
-            "they give no reason it was most likely killed for want of memory: give it more, or a "
+            "they give no reason it was most likely killed for lack of memory: give it more, or a "
             "smaller model, GATEWAY_MAX_MODEL_LEN or VLLM_CPU_KVCACHE_SPACE (GiB)"
         )
     return f"{model} could not be started, vLLM's own messages are above: {text[:500]}"

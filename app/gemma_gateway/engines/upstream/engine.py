@@ -326,7 +326,7 @@ class UpstreamEngine:
         detail = f"{len(up)} of {len(states)} upstreams ready"
         for what, which in (
             ("calls fail", [s.url for s in states if s.ejected and s.reachable]),
-            ("away", [s.url for s in states if not s.reachable]),
+            ("unreachable", [s.url for s in states if not s.reachable]),
         ):
             detail += f"; {what}: {', '.join(which)}" if which else ""
         ready = any(s.reachable for s in states)
@@ -348,7 +348,7 @@ class UpstreamEngine:
 
         metrics.watch(
             "gateway_engine_ready",
-            "1 while an engine takes calls.",
+            "1 while an engine accepts calls.",
             lambda: any(not state.ejected for state in self.pool.states()),
         )
         each("gateway_upstream_available", "0 while a server is ejected.", lambda s: not s.ejected)

@@ -35,12 +35,12 @@ def tables(report: Json) -> Iterator[tuple[str, Table]]:
         yield "Scores, 0 to 1, with 95 % intervals", _scores(report)
     if report["comparison"]:
         one, other = report["models"]
-        yield f"{other} less {one}, row by row", _comparison(report)
+        yield f"{other} minus {one}, row by row", _comparison(report)
     if report["validation"]:
         yield "How well the scores rank labelled answers (AUC)", _validation(report)
     missing = _missing(report)
     if len(missing) > 1:
-        yield "Scores that could not be had", missing
+        yield "Scores that could not be computed", missing
 
 
 def html(report: Json) -> str:

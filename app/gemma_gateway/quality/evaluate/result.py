@@ -71,7 +71,7 @@ class Log:
             folder.mkdir(parents=True, exist_ok=True)
             if path.exists() and not resume:
                 raise Unusable(
-                    f"{path} is there already: go on with --resume, or name another folder with "
+                    f"{path} already exists: continue with --resume, or name another folder with "
                     "--out"
                 )
             whole = self._read(path, options) if path.exists() else 0
@@ -109,7 +109,7 @@ class Log:
             made_with = msgspec.json.decode(head)
             results = [msgspec.json.decode(line, type=Result) for line in lines]
         except msgspec.DecodeError:
-            raise Unusable(f"{path} is no log of an evaluation") from None
+            raise Unusable(f"{path} is not an evaluation log") from None
         if made_with != options:
             changed = [name for name in options if made_with.get(name) != options[name]]
             raise Unusable(f"{path} was made with another {changed[0] if changed else 'set'}")

@@ -57,7 +57,7 @@ class Row(BaseModel):
         if self.messages is not None and self.messages[-1].role != "user":
             raise ValueError("the last message must be the user's")
         if self.labels and self.answer is None:
-            raise ValueError("labels are about the row's own answer, and it has none")
+            raise ValueError("labels describe the row's own answer, and it has none")
         return self
 
     @property
@@ -123,7 +123,7 @@ def read(path: Path) -> list[Row]:
     if told:
         raise Unusable("\n".join(told[:MAX_FAULTS]))
     if not rows:
-        raise Unusable(f"{path}: no rows in it")
+        raise Unusable(f"{path}: it contains no rows")
     return rows
 
 
@@ -131,9 +131,9 @@ def _object(line: bytes) -> object:
     try:
         document = orjson.loads(line)
     except orjson.JSONDecodeError as error:
-        raise ValueError(f"no JSON: {error}") from None
+        raise ValueError(f"not JSON: {error}") from None
     if not isinstance(document, dict):
-        raise ValueError("no JSON object")
+        raise ValueError("not a JSON object")
     return document
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from gemma_gateway.core.engine import EngineFailed
 from gemma_gateway.engines.upstream.engine import UpstreamEngine
-from gemma_gateway.quality.asker import Asker, Refused
 from gemma_gateway.quality.embeddings import Embeddings
+from gemma_gateway.quality.engine_client import EngineClient, Refused
 from gemma_gateway.quality.evaluate.errors import EvaluationError, KeyRefused, Unusable
 from gemma_gateway.quality.evaluate.options import Options
 from gemma_gateway.quality.evaluate.progress import Progress
@@ -60,15 +60,15 @@ class Session:
         options = self._options
         engine = UpstreamEngine([f"{options.url}/v1"], api_key=self._key)
         embeddings = Embeddings(options.embeddings)
-        asker = Asker(engine, timeout=600.0, patience=PATIENCE_SECONDS)
+        engine_client = EngineClient(engine, timeout=600.0, patience=PATIENCE_SECONDS)
         if self._asks:
             await engine.start()
         try:
             if self._asks:
-                await self._greet(engine, asker)
+                await self._greet(engine, engine_client)
             self._log = Log(options.out, self._stated(), options.resume)
-            judge = Judge(asker, embeddings, self._policy, options.samples)
-            await self._all(asker, judge, self._log)
+            judge = Judge(engine_client, embeddings, self._policy, options.samples)
+            await self._all(engine_client, judge, self._log)
         finally:
             await embeddings.stop()
             await engine.stop()
@@ -96,16 +96,16 @@ class Session:
             interrupted,
         )
 
-    async def _all(self, asker: Asker, judge: Judge, log: Log) -> None:
+    async def _all(self, engine_client: EngineClient, judge: Judge, log: Log) -> None:
         left = [row for row in self._rows if row.key not in log.done]
         waiting = iter(left)
         done = len(self._rows) - len(left)
-        with Progress(len(self._rows), done, lambda: asker.waiting) as progress:
+        with Progress(len(self._rows), done, lambda: engine_client.waiting) as progress:
 
             async def work() -> None:
                 for row in waiting:
                     if row.key not in log.done:  # the same row may stand in a set twice
-                        log.add(await self._row(row, asker, judge))
+                        log.add(await self._row(row, engine_client, judge))
                     progress.step()
 
             workers = [asyncio.create_task(work()) for _ in range(self._options.concurrency)]
@@ -117,19 +117,21 @@ class Session:
                     task.cancel()
                 await asyncio.wait([clock, *workers])
 
-    async def _row(self, row: Row, asker: Asker, judge: Judge) -> Result:
+    async def _row(self, row: Row, engine_client: EngineClient, judge: Judge) -> Result:
         against = self._options.against
         if row.answer is not None:
             first = await self._judged(row, Side("", row.answer, Scores()), judge)
         else:
-            first = await self._judged(row, await self._ask(row, self._model, asker), judge)
+            first = await self._judged(row, await self._ask(row, self._model, engine_client), judge)
         if not against:
             return Result(row.key, first)
         return Result(
-            row.key, first, await self._judged(row, await self._ask(row, against, asker), judge)
+            row.key,
+            first,
+            await self._judged(row, await self._ask(row, against, engine_client), judge),
         )
 
-    async def _ask(self, row: Row, model: str, asker: Asker) -> Side:
+    async def _ask(self, row: Row, model: str, engine_client: EngineClient) -> Side:
         """A model's answer to a row."""
         body = {
             "model": model,
@@ -139,7 +141,7 @@ class Session:
             "seed": 0,
         }
         try:
-            document = await asker.ask("answer", CHAT, body)
+            document = await engine_client.ask("answer", CHAT, body)
             choice = document["choices"][0]
             answer = str(choice["message"]["content"] or "")
         except Refused as refused:
@@ -166,7 +168,7 @@ class Session:
             del side.scores.reasons["safety"]
         return side
 
-    async def _greet(self, engine: UpstreamEngine, asker: Asker) -> None:
+    async def _greet(self, engine: UpstreamEngine, engine_client: EngineClient) -> None:
         """Find out whether the server is there, takes the key, and has the models.
 
         Raises:
@@ -185,7 +187,7 @@ class Session:
                 raise Unusable(f"{options.url} serves no {name}; it has: {', '.join(served)}")
         hello = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}
         try:
-            await asker.ask("greeting", CHAT, {"model": self._model, **hello})
+            await engine_client.ask("greeting", CHAT, {"model": self._model, **hello})
         except Refused as refused:
             if refused.status in (401, 403):
                 raise KeyRefused(refused.status, refused.code) from None

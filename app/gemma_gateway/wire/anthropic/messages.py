@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gemma_gateway.core.dialect import AnswerStream, Json, Message, Slot
+from gemma_gateway.core.dialect import AnswerStream, Json, Message, TextPart
 from gemma_gateway.core.errors import Code
 from gemma_gateway.core.usage import Usage
 from gemma_gateway.wire.anthropic.errors import AnthropicDialect
@@ -35,20 +35,20 @@ class Messages(AnthropicDialect):
     def messages(self, body: Json) -> list[Message]:
         return read_messages(body)
 
-    def answer(self, doc: Json) -> list[Slot]:
-        found: list[Slot] = []
+    def answer(self, doc: Json) -> list[TextPart]:
+        found: list[TextPart] = []
         content = doc.get("content")
         for i, block in enumerate(content if isinstance(content, list) else ()):
             if isinstance(block, dict):
                 # Tool input is free-form: every string in it, whatever its key.
                 own = {key: value for key, value in block.items() if key != "input"}
-                slots = openai.leaves(own, f"content.{i}", SKIP)
-                for slot in slots:
-                    if slot.container is own:
-                        slot.container = block
+                texts = openai.leaves(own, f"content.{i}", SKIP)
+                for part in texts:
+                    if part.container is own:
+                        part.container = block
                 if isinstance(block.get("input"), dict | list):
-                    slots += free_texts(block["input"], f"content.{i}.input")
-                found += slots
+                    texts += free_texts(block["input"], f"content.{i}.input")
+                found += texts
         return found
 
     def usage(self, doc: Json) -> Usage | None:
@@ -57,15 +57,15 @@ class Messages(AnthropicDialect):
     def finish(self, doc: Json) -> str:
         return openai.short_name(doc.get("stop_reason"))
 
-    def says(self, slot: Slot) -> bool:
-        return (slot.key, slot.kind) in SAID
+    def says(self, part: TextPart) -> bool:
+        return (part.key, part.kind) in SAID
 
-    def refuse(self, doc: Json, slot: Slot) -> None:
+    def refuse(self, doc: Json, part: TextPart) -> None:
         """See Dialect. A tool use that is cut is removed: half a call must not run."""
-        index = int(place(slot.where).split(".")[1])
+        index = int(place(part.where).split(".")[1])
         content = doc["content"]
         del content[index + 1 :]
-        if slot.container is content[index] and slot.key in CUT_BLOCKS:
+        if part.container is content[index] and part.key in CUT_BLOCKS:
             content[index].pop("citations", None)
         else:
             content.pop()

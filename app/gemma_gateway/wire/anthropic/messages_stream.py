@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from gemma_gateway.core.dialect import ALL, Event, Json, Slot
+from gemma_gateway.core.dialect import ALL, Event, Json, TextPart
 from gemma_gateway.core.errors import Code, GatewayError
 from gemma_gateway.core.usage import Usage
 from gemma_gateway.wire.anthropic.errors import error_doc
@@ -85,7 +85,7 @@ class MessagesStream:
         self._pieces = 0  # deltas sent: what refusal tells as output tokens at least
         self._usage: Usage | None = None
 
-    def quick(self, raw: bytes) -> tuple[Hashable, str] | None:
+    def fast_text(self, raw: bytes) -> tuple[Hashable, str] | None:
         try:
             event = _decode(raw[raw.find(b"{") :])
         except (msgspec.DecodeError, UnicodeDecodeError):
@@ -149,7 +149,7 @@ class MessagesStream:
         doc = event.doc
         return event.raw if doc is None else openai.event(doc, str(doc.get("type", "")))
 
-    def extra(self, channel: Hashable, text: str) -> bytes:
+    def insert(self, channel: Hashable, text: str) -> bytes:
         """See AnswerStream. Nothing for a text that would begin with a block that wasn't sent."""
         index, kind = channel if isinstance(channel, tuple) else (0, "text_delta")
         doc = (self._pending.doc if self._pending else None) or {}
@@ -205,11 +205,11 @@ class MessagesStream:
     def _slot(self, event: Event, holder: Json, key: str, index: Any, kind: str) -> None:
         channel = (index, kind)
         self._channels.add(channel)
-        event.slots.append(Slot(holder, key, f"content.{index}.{key}", channel))
+        event.texts.append(TextPart(holder, key, f"content.{index}.{key}", channel))
 
     def _say(self, event: Event, node: Any) -> None:
         if isinstance(node, dict):
-            event.repeats += openai.leaves(node, "content", SKIP)
+            event.restated += openai.leaves(node, "content", SKIP)
 
     def _read_usage(self, event: Event, holder: Any) -> None:
         self._usage = event.usage = read_usage(holder, self._usage) or self._usage

@@ -58,8 +58,8 @@ def read_messages(body: Json) -> list[Message]:
     found: list[Message] = []
     if body.get("system") is not None:
         media: list[Media] = []
-        slots = content_texts(body, "", "system", media, "system")
-        found.append(Message("system", "system", slots, media))
+        texts = content_texts(body, "", "system", media, "system")
+        found.append(Message("system", "system", texts, media))
     turns = body.get("messages")
     if not isinstance(turns, list):
         raise invalid("messages must be a list.", "messages")
@@ -74,6 +74,6 @@ def read_messages(body: Json) -> list[Message]:
         # The engine puts all system texts together into one.
         channel = "system" if role == "system" else where
         media = []
-        slots = content_texts(turn, where, channel, media) + other_texts(turn, where)
-        found.append(Message(where, role, slots, media))
+        texts = content_texts(turn, where, channel, media) + other_texts(turn, where)
+        found.append(Message(where, role, texts, media))
     return found + asides(body, TABLE)

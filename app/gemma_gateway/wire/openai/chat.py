@@ -8,13 +8,13 @@ from typing import Any
 import msgspec
 from pydantic import Field
 
-from gemma_gateway.core.dialect import Json, Message, Slot
+from gemma_gateway.core.dialect import Json, Message, TextPart
 from gemma_gateway.core.usage import Usage
 from gemma_gateway.wire.openai import openai
 from gemma_gateway.wire.openai.chat_request import ChatMessage, read_messages
 from gemma_gateway.wire.openai.choices import (
     ChoiceStream,
-    answer_slots,
+    answer_texts,
     finish_reason,
     refuse_choice,
 )
@@ -59,7 +59,7 @@ class ChatStream(ChoiceStream):
         super().__init__(hide_usage)
         self._channels: dict[tuple[int, str], Hashable] = {}
 
-    def quick(self, raw: bytes) -> tuple[Hashable, str] | None:
+    def fast_text(self, raw: bytes) -> tuple[Hashable, str] | None:
         try:
             chunk = _decode(raw[6:])  # after "data: "
         except (msgspec.DecodeError, UnicodeDecodeError):
@@ -95,7 +95,7 @@ class ChatCompletionRequest(Sampling):
 
     messages: list[ChatMessage] = Field(min_length=1, max_length=50)
     max_completion_tokens: int | None = Field(None, ge=1, description="Default 512, capped 1,024")
-    max_tokens: int | None = Field(None, ge=1, description="Older name of the same")
+    max_tokens: int | None = Field(None, ge=1, description="Older name of this field")
     repetition_penalty: float | None = Field(None, gt=0, le=2, description="Default 1.05")
     n: int | None = Field(None, ge=1)
     stop: str | list[str] | None = None
@@ -130,8 +130,8 @@ class Chat(OpenAIDialect):
     def ask_usage(self, body: Json) -> bool:
         return openai.ask_usage(body)
 
-    def answer(self, doc: Json) -> list[Slot]:
-        return answer_slots(doc)
+    def answer(self, doc: Json) -> list[TextPart]:
+        return answer_texts(doc)
 
     def usage(self, doc: Json) -> Usage | None:
         return openai.read_usage(doc)
@@ -139,11 +139,11 @@ class Chat(OpenAIDialect):
     def finish(self, doc: Json) -> str:
         return finish_reason(doc)
 
-    def says(self, slot: Slot) -> bool:
-        return slot.channel in SAID
+    def says(self, part: TextPart) -> bool:
+        return part.channel in SAID
 
-    def refuse(self, doc: Json, slot: Slot) -> None:
-        refuse_choice(doc, slot)
+    def refuse(self, doc: Json, part: TextPart) -> None:
+        refuse_choice(doc, part)
 
     def stream(self, hide_usage: bool) -> ChatStream:
         return ChatStream(hide_usage)

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from gemma_gateway.core.dialect import Json, Media, Message, Slot, Where
+from gemma_gateway.core.dialect import Json, Media, Message, TextPart, Where
 from gemma_gateway.wire.media import check_file, check_url
 from gemma_gateway.wire.openai.openai import invalid
 from gemma_gateway.wire.place import place
@@ -78,34 +78,36 @@ def _message(entry: Any, number: int) -> Message:
     content = entry.get("content")
     media: list[Media] = []
     if content.__class__ is str:
-        slots = [Slot(entry, "content", (where, "content"))]
+        texts = [TextPart(entry, "content", (where, "content"))]
     else:
-        slots = _content(entry, content, role, (where, "content"), media)
+        texts = _content(entry, content, role, (where, "content"), media)
     if len(entry) > 2 or "content" not in entry:
-        slots += other_texts(entry, where)
-    return Message(where, role, slots, media)
+        texts += other_texts(entry, where)
+    return Message(where, role, texts, media)
 
 
-def _content(entry: Json, content: Any, role: str, where: Where, media: list[Media]) -> list[Slot]:
-    """Slots of content that is no string. All parts are one text: templates join them."""
+def _content(
+    entry: Json, content: Any, role: str, where: Where, media: list[Media]
+) -> list[TextPart]:
+    """Texts of content that is no string. All parts are one text: templates join them."""
     if content is None:
         if role == "assistant" and any(entry.get(name) for name in _INSTEAD):
             return []
         raise invalid("A message needs content.", place(where))
     if content.__class__ is not list:
         raise invalid("content must be a string or a list of parts.", place(where))
-    slots: list[Slot] = []
+    texts: list[TextPart] = []
     for number, part in enumerate(content):
         if part.__class__ is str:
-            slots.append(Slot(content, number, (where, number)))
+            texts.append(TextPart(content, number, (where, number)))
         elif part.__class__ is dict:
             _check_part(part, (where, number))
-            slots += part_texts(part, (where, number), media)
+            texts += part_texts(part, (where, number), media)
         else:
             raise invalid("A content part must be an object with a type.", place((where, number)))
-    for slot in slots:
-        slot.channel = where
-    return slots
+    for text_part in texts:
+        text_part.channel = where
+    return texts
 
 
 def _check_part(part: Json, where: Where) -> None:

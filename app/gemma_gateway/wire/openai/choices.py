@@ -10,8 +10,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Hashable
 from typing import Any
 
-from gemma_gateway.core.dialect import ALL, Event, Json, Slot, Trail
+from gemma_gateway.core.dialect import ALL, Event, Json, Logprobs, TextPart
 from gemma_gateway.core.errors import Code, GatewayError
+from gemma_gateway.wire.logprobs import (
+    ChatLogprobs,
+    CompletionLogprobs,
+    UnreadLogprobs,
+    choice_logprobs,
+    cut,
+)
 from gemma_gateway.wire.openai.errors import error_object
 from gemma_gateway.wire.openai.openai import (
     DONE,
@@ -22,7 +29,6 @@ from gemma_gateway.wire.openai.openai import (
     read_usage,
     short_name,
 )
-from gemma_gateway.wire.trails import ArrayTrail, TokenTrail, UnreadTrail, choice_trail, cut
 
 # What stands in a choice beside its texts. ``stop_reason`` is one of the client's own stop
 # strings, which were checked on their way in.
@@ -36,10 +42,10 @@ TOKEN_FIELDS = ("token_ids", "routed_experts")  # they tell the text in other wo
 THOUGHT = frozenset({"reasoning", "reasoning_content", "thinking"})
 
 
-def choice_slots(choice: Json, place: int, where: str, prompt: Any = None) -> list[Slot]:
+def choice_texts(choice: Json, place: int, where: str, prompt: Any = None) -> list[TextPart]:
     """Every text of a choice, in the order in which a model writes them: thoughts, text, calls.
 
-    Logprobs run along all generated tokens. Beside one text they become its trail. Beside several
+    Logprobs run along all generated tokens. Beside one text they belong to it. Beside several
     nobody can tell which token belongs where: see ``_apart``.
 
     Args:
@@ -48,55 +54,55 @@ def choice_slots(choice: Json, place: int, where: str, prompt: Any = None) -> li
         where: path of the choice.
         prompt: ``prompt_logprobs`` that stand outside of the choice.
     """
-    slots = leaves(choice, where, NO_TEXT, lambda path: (place, *path))
-    slots.sort(key=_order)
+    parts = leaves(choice, where, NO_TEXT, lambda path: (place, *path))
+    parts.sort(key=_order)
     prompt = choice.get("prompt_logprobs") or prompt
     if not choice.get("logprobs") and not prompt:
-        return slots
-    texts = [slot for slot in slots if slot.text]
+        return parts
+    texts = [text_part for text_part in parts if text_part.text]
     if not texts:  # tokens without a text yet: half a character, a parser's markup
         texts = [_empty_text(choice, place, where)]
-        slots = [*slots, *texts]
-    trail = choice_trail(choice, prompt)
+        parts = [*parts, *texts]
+    logprobs = choice_logprobs(choice, prompt)
     if len(texts) == 1:
-        texts[0].trail = trail
+        texts[0].logprobs = logprobs
     else:
-        slots.append(_apart(choice, place, where, trail))
-    return slots
+        parts.append(_apart(choice, place, where, logprobs))
+    return parts
 
 
-def _apart(choice: Json, place: int, where: str, trail: Trail) -> Slot:
-    """A slot without text for the trail of several texts: what the tokens of a whole answer spell
-    is judged for itself. In an event of a stream it can't be, as the tokens before it went along
-    with other texts."""
+def _apart(choice: Json, place: int, where: str, logprobs: Logprobs) -> TextPart:
+    """A text_part without text for the logprobs of several texts: what the tokens of a whole answer
+    spell is judged for itself. In an event of a stream it can't be, as the tokens before it went
+    along with other texts."""
     if isinstance(choice.get("delta"), dict) and choice.get("logprobs"):
-        trail = UnreadTrail(choice, choice.get("prompt_logprobs"))
-    return Slot([""], 0, f"{where}.logprobs", (place, "logprobs"), trail)
+        logprobs = UnreadLogprobs(choice, choice.get("prompt_logprobs"))
+    return TextPart([""], 0, f"{where}.logprobs", (place, "logprobs"), logprobs)
 
 
-def _order(slot: Slot) -> int:
-    path: Any = slot.channel
+def _order(text_part: TextPart) -> int:
+    path: Any = text_part.channel
     if THOUGHT.intersection(path):
         return 0
     return 2 if "tool_calls" in path or "function_call" in path else 1
 
 
-def _empty_text(choice: Json, place: int, where: str) -> Slot:
+def _empty_text(choice: Json, place: int, where: str) -> TextPart:
     field = next((name for name in ("delta", "message") if isinstance(choice.get(name), dict)), "")
     holder, path = (choice[field], (field, "content")) if field else (choice, ("text",))
     if not isinstance(holder.get(path[-1]), str):
         holder[path[-1]] = ""
-    return Slot(holder, path[-1], f"{where}.{'.'.join(path)}", (place, *path))
+    return TextPart(holder, path[-1], f"{where}.{'.'.join(path)}", (place, *path))
 
 
-def answer_slots(doc: Json) -> list[Slot]:
+def answer_texts(doc: Json) -> list[TextPart]:
     """Texts of a whole answer, choice by choice."""
     prompt = doc.get("prompt_logprobs")
-    slots: list[Slot] = []
+    parts: list[TextPart] = []
     for place, choice in enumerate(doc["choices"]):
-        slots += choice_slots(choice, place, f"choices.{place}", prompt)
+        parts += choice_texts(choice, place, f"choices.{place}", prompt)
         prompt = None
-    return slots
+    return parts
 
 
 def finish_reason(doc: Json) -> str:
@@ -106,13 +112,15 @@ def finish_reason(doc: Json) -> str:
     return short_name(first.get("finish_reason")) if isinstance(first, dict) else ""
 
 
-def refuse_choice(doc: Json, slot: Slot) -> None:
-    """End a choice at a slot whose text was already cut: what came after it goes."""
-    channel: Any = slot.channel
+def refuse_choice(doc: Json, text_part: TextPart) -> None:
+    """End a choice at a text_part whose text was already cut: what came after it goes."""
+    channel: Any = text_part.channel
     choice: Json = doc["choices"][channel[0]]
-    order = choice_slots(choice, channel[0], "")
+    order = choice_texts(choice, channel[0], "")
     mine = next(
-        i for i, s in enumerate(order) if s.container is slot.container and s.key == slot.key
+        i
+        for i, s in enumerate(order)
+        if s.container is text_part.container and s.key == text_part.key
     )
     for later in order[mine + 1 :]:
         later.put("")
@@ -122,8 +130,8 @@ def refuse_choice(doc: Json, slot: Slot) -> None:
             if _call(part.channel) == call:
                 part.put("")
     _drop_empty_calls(choice.get("message"))
-    if isinstance(slot.trail, TokenTrail | ArrayTrail) and not call:
-        cut(slot.trail, slot.text)
+    if isinstance(text_part.logprobs, ChatLogprobs | CompletionLogprobs) and not call:
+        cut(text_part.logprobs, text_part.text)
     elif choice.get("logprobs"):
         choice["logprobs"] = None
     for name in (*TOKEN_FIELDS, "stop_reason"):
@@ -147,13 +155,15 @@ def _drop_empty_calls(message: Any) -> None:
         return
     calls = message.get("tool_calls")
     if isinstance(calls, list):
-        kept = [call for call in calls if any(slot.text for slot in leaves(call, "", NO_TEXT))]
+        kept = [
+            call for call in calls if any(text_part.text for text_part in leaves(call, "", NO_TEXT))
+        ]
         if kept:
             message["tool_calls"] = kept
         else:
             del message["tool_calls"]
     call = message.get("function_call")
-    if isinstance(call, dict) and not any(slot.text for slot in leaves(call, "")):
+    if isinstance(call, dict) and not any(text_part.text for text_part in leaves(call, "")):
         message["function_call"] = None
     calls_left = message.get("tool_calls") or message.get("function_call")
     if message.get("content") is None and not calls_left:
@@ -177,7 +187,7 @@ class ChoiceStream(ABC):
         self._last = b""
 
     @abstractmethod
-    def quick(self, raw: bytes) -> tuple[Hashable, str] | None: ...
+    def fast_text(self, raw: bytes) -> tuple[Hashable, str] | None: ...
 
     @abstractmethod
     def _closing_choice(self, index: int) -> Json:
@@ -199,23 +209,23 @@ class ChoiceStream(ABC):
         if not isinstance(choices, list):  # no event of this protocol: nobody would read it
             return Event(raw, usage=usage, hidden=True)
         self._last = raw
-        slots: list[Slot] = []
+        parts: list[TextPart] = []
         closes: list[Hashable] = []
         finish = ""
         for place, choice in enumerate(choices):
             if not isinstance(choice, dict):
                 return Event(raw, doc, error=True)
             index = self._index(choice)
-            found = choice_slots(choice, index, f"choices.{place}")
-            slots += found
+            found = choice_texts(choice, index, f"choices.{place}")
+            parts += found
             seen = self._seen[index]
-            seen.update((slot.channel, None) for slot in found)
+            seen.update((text_part.channel, None) for text_part in found)
             if choice.get("finish_reason") is not None:
                 self._finishing.add(index)
                 finish = finish or short_name(choice["finish_reason"])
                 closes += seen
         hidden = not choices and usage is not None and self._hide_usage
-        return Event(raw, doc, slots, closes or None, usage=usage, finish=finish, hidden=hidden)
+        return Event(raw, doc, parts, closes or None, usage=usage, finish=finish, hidden=hidden)
 
     def _index(self, choice: Json) -> int:
         index = choice.get("index")
@@ -232,7 +242,7 @@ class ChoiceStream(ABC):
                     choice[name] = None
         return event(event_.doc)
 
-    def extra(self, channel: Hashable, text: str) -> bytes:
+    def insert(self, channel: Hashable, text: str) -> bytes:
         index, *path = channel if isinstance(channel, tuple) else (0, "text")
         choice = {**self._closing_choice(index), **_nest(path, text)}
         return event({**self._head(), "choices": [choice]})

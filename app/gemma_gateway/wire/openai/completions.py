@@ -8,12 +8,12 @@ from typing import Any
 import msgspec
 from pydantic import Field
 
-from gemma_gateway.core.dialect import Json, Message, Slot
+from gemma_gateway.core.dialect import Json, Message, TextPart
 from gemma_gateway.core.usage import Usage
 from gemma_gateway.wire.openai import openai
 from gemma_gateway.wire.openai.choices import (
     ChoiceStream,
-    answer_slots,
+    answer_texts,
     finish_reason,
     refuse_choice,
 )
@@ -52,7 +52,7 @@ class CompletionStream(ChoiceStream):
         super().__init__(hide_usage)
         self._channels: dict[int, Hashable] = {}
 
-    def quick(self, raw: bytes) -> tuple[Hashable, str] | None:
+    def fast_text(self, raw: bytes) -> tuple[Hashable, str] | None:
         try:
             chunk = _decode(raw[6:])  # after "data: "
         except (msgspec.DecodeError, UnicodeDecodeError):
@@ -112,14 +112,14 @@ class Completions(OpenAIDialect):
         if suffix is not None:
             if not isinstance(suffix, str):
                 raise openai.invalid("suffix must be a string.", "suffix")
-            messages[0].slots.append(Slot(body, "suffix", "suffix", "suffix"))
+            messages[0].texts.append(TextPart(body, "suffix", "suffix", "suffix"))
         return messages + asides(body, TABLE)
 
     def ask_usage(self, body: Json) -> bool:
         return openai.ask_usage(body)
 
-    def answer(self, doc: Json) -> list[Slot]:
-        return answer_slots(doc)
+    def answer(self, doc: Json) -> list[TextPart]:
+        return answer_texts(doc)
 
     def usage(self, doc: Json) -> Usage | None:
         return openai.read_usage(doc)
@@ -127,11 +127,11 @@ class Completions(OpenAIDialect):
     def finish(self, doc: Json) -> str:
         return finish_reason(doc)
 
-    def says(self, slot: Slot) -> bool:
-        return slot.channel == (0, "text")
+    def says(self, part: TextPart) -> bool:
+        return part.channel == (0, "text")
 
-    def refuse(self, doc: Json, slot: Slot) -> None:
-        refuse_choice(doc, slot)
+    def refuse(self, doc: Json, part: TextPart) -> None:
+        refuse_choice(doc, part)
 
     def stream(self, hide_usage: bool) -> CompletionStream:
         return CompletionStream(hide_usage)
@@ -140,7 +140,7 @@ class Completions(OpenAIDialect):
 def _prompts(body: Json) -> list[Message]:
     prompt = body.get("prompt")
     if isinstance(prompt, str):
-        return [Message("prompt", "user", [Slot(body, "prompt", "prompt", "prompt")])]
+        return [Message("prompt", "user", [TextPart(body, "prompt", "prompt", "prompt")])]
     if not isinstance(prompt, list):
         raise openai.invalid("prompt must be a string or a list of strings.", "prompt")
     if not prompt:
@@ -154,5 +154,5 @@ def _prompts(body: Json) -> list[Message]:
             )
         if not isinstance(text, str):
             raise openai.invalid("prompt must be a string or a list of strings.", where)
-        messages.append(Message(where, "user", [Slot(prompt, place, where, where)]))
+        messages.append(Message(where, "user", [TextPart(prompt, place, where, where)]))
     return messages

@@ -1,4 +1,4 @@
-"""What OpenAI's routes share: server-sent events, text slots, usage."""
+"""What OpenAI's routes share: server-sent events, text texts, usage."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from gemma_gateway.core.dialect import Json, Slot, Where
+from gemma_gateway.core.dialect import Json, TextPart, Where
 from gemma_gateway.core.errors import Code, GatewayError
 from gemma_gateway.core.usage import Usage
 from gemma_gateway.wire import large_json
@@ -55,7 +55,7 @@ def leaves(
     where: Where,
     skip: frozenset[str] = NAMES,
     channel: Callable[[tuple[Hashable, ...]], Hashable] | None = None,
-) -> list[Slot]:
+) -> list[TextPart]:
     """Every string below a dict or list of an answer: a node's own strings first.
 
     Args:
@@ -64,7 +64,7 @@ def leaves(
         skip: keys whose values are no texts.
         channel: makes a channel from the path below ``root``; None: the place is the channel.
     """
-    found: list[Slot] = []
+    found: list[TextPart] = []
     stack: list[tuple[Any, Where, tuple[Hashable, ...]]] = [(root, where, ())]
     while stack:
         node, at, path = stack.pop()
@@ -75,7 +75,7 @@ def leaves(
                 continue
             if isinstance(value, str):
                 here = (at, key)
-                found.append(Slot(node, key, here, channel((*path, key)) if channel else here))
+                found.append(TextPart(node, key, here, channel((*path, key)) if channel else here))
             elif isinstance(value, (dict, list)) and value:
                 place = value.get("index", key) if isinstance(value, dict) else key
                 place = place if isinstance(place, int | str) else key

@@ -6,9 +6,10 @@ from typing import Any
 
 from pydantic import Field
 
-from gemma_gateway.core.dialect import Json, Media, Message, Slot
+from gemma_gateway.core.dialect import Json, Media, Message, TextPart
 from gemma_gateway.core.errors import Code
 from gemma_gateway.core.usage import Usage
+from gemma_gateway.wire.logprobs import ChatLogprobs, cut
 from gemma_gateway.wire.openai import openai
 from gemma_gateway.wire.openai.errors import OpenAIDialect
 from gemma_gateway.wire.openai.request import SAMPLING_FIELDS, Sampling
@@ -16,7 +17,6 @@ from gemma_gateway.wire.openai.responses_events import read_finish, read_usage, 
 from gemma_gateway.wire.openai.responses_stream import ResponsesStream
 from gemma_gateway.wire.place import place
 from gemma_gateway.wire.request import Text
-from gemma_gateway.wire.trails import TokenTrail, cut
 from gemma_gateway.wire.walk import Table, asides, content_texts, other_texts, part_texts
 
 # Fields that would make the call depend on something that this gateway neither sees nor keeps.
@@ -82,8 +82,8 @@ class Responses(OpenAIDialect):
         found: list[Message] = []
         instructions = body.get("instructions")
         if isinstance(instructions, str):
-            slot = Slot(body, "instructions", "instructions", "instructions")
-            found.append(Message("instructions", "system", [slot]))
+            part = TextPart(body, "instructions", "instructions", "instructions")
+            found.append(Message("instructions", "system", [part]))
         elif instructions is not None:
             raise openai.invalid("instructions must be a string.", "instructions")
         found += self._input(body)
@@ -92,26 +92,28 @@ class Responses(OpenAIDialect):
     def _input(self, body: Json) -> list[Message]:
         value = body.get("input")
         if isinstance(value, str):
-            return [Message("input", "user", [Slot(body, "input", "input", "input")])]
+            return [Message("input", "user", [TextPart(body, "input", "input", "input")])]
         if not isinstance(value, list):
             raise openai.invalid("input must be a string or a list of items.", "input")
         return [_item(item, f"input.{i}") for i, item in enumerate(value)]
 
-    def answer(self, doc: Json) -> list[Slot]:
-        found: list[Slot] = []
+    def answer(self, doc: Json) -> list[TextPart]:
+        found: list[TextPart] = []
         output = doc.get("output")
         for i, item in enumerate(output if isinstance(output, list) else ()):
             if isinstance(item, dict):
                 where = f"output.{i}"
-                slots = texts(item, where)
+                text_parts = texts(item, where)
                 # A call's name before its arguments and a summary before the reasoning: what
                 # follows a cut is removed, what stands before it was read.
-                slots.sort(key=lambda slot: (slot.key != "name", ".content." in place(slot.where)))
-                for slot in slots:
-                    slot.channel = place(slot.where)
-                found += slots
+                text_parts.sort(
+                    key=lambda part: (part.key != "name", ".content." in place(part.where))
+                )
+                for part in text_parts:
+                    part.channel = place(part.where)
+                found += text_parts
         if isinstance(doc.get(SAID_AGAIN), str):
-            found.append(Slot(doc, SAID_AGAIN, SAID_AGAIN, SAID_AGAIN))
+            found.append(TextPart(doc, SAID_AGAIN, SAID_AGAIN, SAID_AGAIN))
         return found
 
     def usage(self, doc: Json) -> Usage | None:
@@ -120,18 +122,18 @@ class Responses(OpenAIDialect):
     def finish(self, doc: Json) -> str:
         return read_finish(doc)
 
-    def says(self, slot: Slot) -> bool:
-        return (slot.key, slot.kind) in SAID
+    def says(self, part: TextPart) -> bool:
+        return (part.key, part.kind) in SAID
 
-    def refuse(self, doc: Json, slot: Slot) -> None:
+    def refuse(self, doc: Json, part: TextPart) -> None:
         """See Dialect. A tool call that is cut is removed: half a call must not run."""
         doc.pop(SAID_AGAIN, None)
         doc["status"] = "incomplete"
         doc["incomplete_details"] = {"reason": "content_filter"}
         doc["code"] = Code.RESPONSE_FILTERED.name
-        if slot.where == SAID_AGAIN:
+        if part.where == SAID_AGAIN:
             return
-        _, index, *steps = place(slot.where).split(".")
+        _, index, *steps = place(part.where).split(".")
         output = doc["output"]
         item = output[int(index)]
         del output[int(index) + 1 :]
@@ -140,10 +142,10 @@ class Responses(OpenAIDialect):
             del item[holder][int(number) + 1 :]
             if holder == "summary" and item.get("content"):
                 item["content"] = []
-            if isinstance(slot.trail, TokenTrail):
-                cut(slot.trail, slot.text)
-            if slot.container.get("annotations"):
-                slot.container["annotations"] = []
+            if isinstance(part.logprobs, ChatLogprobs):
+                cut(part.logprobs, part.text)
+            if part.container.get("annotations"):
+                part.container["annotations"] = []
             item["status"] = "incomplete"
         else:
             output.pop()
@@ -165,5 +167,5 @@ def _item(item: Any, where: str) -> Message:
     if not isinstance(role, str) or role not in ROLES:
         known = ", ".join(sorted(ROLES))
         raise openai.invalid(f"role must be one of {known}.", place((where, "role")))
-    slots = content_texts(item, where, where, media) + other_texts(item, where)
-    return Message(where, role, slots, media)
+    text_parts = content_texts(item, where, where, media) + other_texts(item, where)
+    return Message(where, role, text_parts, media)

@@ -9,10 +9,10 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any
 
-from gemma_gateway.core.dialect import Json, Slot
+from gemma_gateway.core.dialect import Json, TextPart
 from gemma_gateway.core.usage import Usage
+from gemma_gateway.wire.logprobs import text_logprobs
 from gemma_gateway.wire.openai import openai
-from gemma_gateway.wire.trails import text_trail
 
 # Keys whose strings name things or are opaque: nothing that a reader takes for the model's words.
 SKIP = openai.NAMES | {
@@ -20,7 +20,7 @@ SKIP = openai.NAMES | {
     "status",
     "object",
     "model",
-    "token",  # logprobs: checked beside their text, see TokenTrail
+    "token",  # logprobs: checked beside their text, see ChatLogprobs
     "encrypted_content",
     "obfuscation",
     "result",  # generated images, base64
@@ -66,13 +66,13 @@ FAMILIES = {
 BY_KIND = {family.kind: (delta, family) for delta, family in FAMILIES.items()}
 
 
-def texts(node: Any, where: str) -> list[Slot]:
+def texts(node: Any, where: str) -> list[TextPart]:
     """Every text of the model below a node (item, output, event), with its logprobs."""
-    slots = openai.leaves(node, where, SKIP) if isinstance(node, dict | list) else []
-    for slot in slots:
-        if slot.key in ("text", "refusal"):
-            slot.trail = text_trail(slot.container)
-    return slots
+    text_parts = openai.leaves(node, where, SKIP) if isinstance(node, dict | list) else []
+    for text_part in text_parts:
+        if text_part.key in ("text", "refusal"):
+            text_part.logprobs = text_logprobs(text_part.container)
+    return text_parts
 
 
 def place(doc: Json) -> tuple[Hashable, int]:

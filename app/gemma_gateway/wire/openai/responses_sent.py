@@ -79,15 +79,15 @@ class Sent:
         ]
 
     def add(self, event: Event) -> None:
-        """An event was sent, as its slots stand now."""
+        """An event was sent, as its texts stand now."""
         doc = event.doc
         if doc is None:
             return
         kind, number = doc.get("type"), doc.get("sequence_number")
         self.next = number + 1 if isinstance(number, int) else self.next + 1
-        for slot in event.slots:
-            if slot.channel in self.said:
-                self.said[slot.channel].append(slot.text)
+        for text_part in event.texts:
+            if text_part.channel in self.said:
+                self.said[text_part.channel].append(text_part.text)
         item, part = place(doc)
         if kind in BEGINS and isinstance(doc.get("response"), dict):
             self._response = doc["response"]

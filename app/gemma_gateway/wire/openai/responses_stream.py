@@ -12,8 +12,9 @@ from typing import Any
 
 import msgspec
 
-from gemma_gateway.core.dialect import ALL, Event, Json, Slot
+from gemma_gateway.core.dialect import ALL, Event, Json, TextPart
 from gemma_gateway.core.errors import GatewayError
+from gemma_gateway.wire.logprobs import text_logprobs
 from gemma_gateway.wire.openai import openai
 from gemma_gateway.wire.openai.errors import error_object
 from gemma_gateway.wire.openai.responses_events import (
@@ -31,7 +32,6 @@ from gemma_gateway.wire.openai.responses_events import (
     texts,
 )
 from gemma_gateway.wire.openai.responses_sent import Sent
-from gemma_gateway.wire.trails import text_trail
 
 
 class _Delta(msgspec.Struct, gc=False):
@@ -52,9 +52,9 @@ _decode = msgspec.json.Decoder(_Delta).decode
 class ResponsesStream:
     """Reads one answer's events and remembers what was really sent, to end it well.
 
-    What counts as sent: the text of ``quick`` unless ``read`` follows for the same bytes; an event
-    of ``read`` as its slots stand at ``write``, or, when that isn't called, when the next event
-    comes. An event that was only read when ``refusal`` is called was not sent.
+    What counts as sent: the text of ``fast_text`` unless ``read`` follows for the same bytes; an
+    event of ``read`` as its texts stand at ``write``, or, when that isn't called, when the next
+    event comes. An event that was only read when ``refusal`` is called was not sent.
     """
 
     def __init__(self) -> None:
@@ -66,7 +66,7 @@ class ResponsesStream:
         self._shift = 0  # events of our own so far: later ones are renumbered
         self._named = True  # events carry an ``event:`` line
 
-    def quick(self, raw: bytes) -> tuple[Hashable, str] | None:
+    def fast_text(self, raw: bytes) -> tuple[Hashable, str] | None:
         """See AnswerStream. The first piece of every channel goes through ``read``."""
         if self._shift:
             return None  # the number in the bytes is out of date
@@ -126,7 +126,7 @@ class ResponsesStream:
             self._settle()
         return raw
 
-    def extra(self, channel: Hashable, text: str) -> bytes:
+    def insert(self, channel: Hashable, text: str) -> bytes:
         """See AnswerStream. Nothing for texts that are only said again, or that would begin with
         an item that wasn't sent.
 
@@ -135,7 +135,7 @@ class ResponsesStream:
         """
         pending = self._pending
         if pending is not None and channel not in (pending.closes or ()):
-            if any(slot.channel == channel for slot in pending.slots):
+            if any(text_part.channel == channel for text_part in pending.texts):
                 return b""
             if pending.closes is not ALL:
                 self._settle()
@@ -176,13 +176,13 @@ class ResponsesStream:
             return
         item, part = place(doc)
         if isinstance(delta, str):
-            trail = text_trail(doc)
-            event.slots.append(Slot(doc, "delta", kind, (item, part, kind), trail))
+            logprobs = text_logprobs(doc)
+            event.texts.append(TextPart(doc, "delta", kind, (item, part, kind), logprobs))
             self._sent.open((item, part, kind), doc, kind)
         elif isinstance(delta, dict):
             for key, value in delta.items():  # shell output: {stdout, stderr}
                 if isinstance(value, str):
-                    event.slots.append(Slot(delta, key, kind, (item, part, kind, key)))
+                    event.texts.append(TextPart(delta, key, kind, (item, part, kind, key)))
                     self._sent.open((item, part, kind, key), doc, kind)
 
     def _read_response(self, event: Event, doc: Json, kind: str) -> None:
@@ -205,7 +205,7 @@ class ResponsesStream:
         if isinstance(body.get(family.key), str) and body[family.key]:
             item, part = place(doc)
             channel: Channel = (item, part, delta)
-            event.slots.append(Slot(body, family.key, kind, channel))
+            event.texts.append(TextPart(body, family.key, kind, channel))
             head = {**doc, "item_id": item} if isinstance(item, str) else doc
             self._sent.open(channel, head, delta)
             body = {key: value for key, value in body.items() if key != family.key}
@@ -233,16 +233,16 @@ class ResponsesStream:
 
 
 def _say_again(event: Event, node: Any, where: str) -> None:
-    """Whole texts of an event; those with logprobs as slots of their own, ended by the event:
+    """Whole texts of an event; those with logprobs as texts of their own, ended by the event:
     the alternatives beside them must not tell what the text doesn't."""
     closes: list[Hashable] = []
-    for slot in texts(node, where):
-        if slot.trail is None:
-            if slot.text:
-                event.repeats.append(slot)
+    for text_part in texts(node, where):
+        if text_part.logprobs is None:
+            if text_part.text:
+                event.restated.append(text_part)
         else:
-            slot.channel = ("again", slot.where)
-            event.slots.append(slot)
-            closes.append(slot.channel)
+            text_part.channel = ("again", text_part.where)
+            event.texts.append(text_part)
+            closes.append(text_part.channel)
     if closes and event.closes is not ALL:
         event.closes = [*(event.closes or ()), *closes]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gemma_gateway.core.dialect import Json, Message, Slot
+from gemma_gateway.core.dialect import Json, Message, TextPart
 from gemma_gateway.wire.openai import openai
 from gemma_gateway.wire.openai.chat_request import ChatMessage, read_messages
 from gemma_gateway.wire.openai.errors import OpenAIDialect
@@ -46,7 +46,7 @@ class Tokenize(OpenAIDialect):
             return read_messages(body)
         if not isinstance(body.get("prompt"), str):
             raise openai.invalid("Send a prompt (a string) or messages.", "prompt")
-        return [Message("prompt", "user", [Slot(body, "prompt", "prompt", "prompt")])]
+        return [Message("prompt", "user", [TextPart(body, "prompt", "prompt", "prompt")])]
 
 
 class Detokenize(OpenAIDialect):
@@ -69,10 +69,10 @@ class Detokenize(OpenAIDialect):
                 raise openai.invalid("A token id must be an integer from 0.", f"tokens.{place}")
         return [Message("tokens", "user", [])]
 
-    def answer(self, doc: Json) -> list[Slot]:
-        return [Slot(doc, "prompt", "prompt", "prompt")] if "prompt" in doc else []
+    def answer(self, doc: Json) -> list[TextPart]:
+        return [TextPart(doc, "prompt", "prompt", "prompt")] if "prompt" in doc else []
 
-    def refuse(self, doc: Json, slot: Slot) -> None:
+    def refuse(self, doc: Json, part: TextPart) -> None:
         """The text was cut already; say why it is short."""
-        del slot
+        del part
         doc["code"] = "RESPONSE_FILTERED"

@@ -35,7 +35,7 @@ export function CallsPage(): JSX.Element {
 
   return (
     <>
-      <PageHead title="Calls" about="Every call as it ends, without what was said.">
+      <PageHead title="Calls" about="Every call as it ends, without its content.">
         <button
           type="button"
           class="button"
@@ -45,7 +45,7 @@ export function CallsPage(): JSX.Element {
           }}
         >
           <Icon name={paused.value ? "play" : "pause"} />
-          <span>{paused.value ? "Go on" : "Pause"}</span>
+          <span>{paused.value ? "Resume" : "Pause"}</span>
         </button>
       </PageHead>
       <div class="filters">
@@ -73,7 +73,7 @@ export function CallsPage(): JSX.Element {
           {paused.value ? "Paused" : "Live"}, {seen.length} of {all.length}
         </p>
       </div>
-      {polled.error !== null && <ErrorNotice error={polled.error} doing="Reading the calls" />}
+      {polled.error !== null && <ErrorNotice error={polled.error} doing="Loading the calls" />}
       {polled.data !== null && <CallTable calls={seen} filtered={seen.length < all.length} />}
     </>
   );

@@ -23,7 +23,7 @@ export function CallTable({ calls, filtered }: Props): JSX.Element {
   if (calls.length === 0) {
     return (
       <p class="empty">
-        {filtered ? "No call fits this filter." : "No call yet. The next one appears here."}
+        {filtered ? "No call matches this filter." : "No call yet. The next one appears here."}
       </p>
     );
   }

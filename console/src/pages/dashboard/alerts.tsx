@@ -42,7 +42,7 @@ export function AlertHistory({ alerts }: { alerts: AlertsReport }): JSX.Element 
       <h2>Alerts</h2>
       <p>
         <span class={`dot ${fires ? "bad" : "good"}`} />{" "}
-        {fires ? "Some fire: see above." : "Nothing fires."}
+        {fires ? "Some are firing: see above." : "No alert is firing."}
       </p>
       <ul class="alert-list past" aria-label="Past alerts">
         {past.map((alert) => (

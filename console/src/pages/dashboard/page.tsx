@@ -58,9 +58,9 @@ export function DashboardPage(): JSX.Element {
         />
       </PageHead>
       <Parts />
-      {alerts.error !== null && <ErrorNotice error={alerts.error} doing="Reading the alerts" />}
+      {alerts.error !== null && <ErrorNotice error={alerts.error} doing="Loading the alerts" />}
       {alerts.data && <Firing alerts={alerts.data} changed={alerts.again} />}
-      {series.error !== null && <ErrorNotice error={series.error} doing="Reading the figures" />}
+      {series.error !== null && <ErrorNotice error={series.error} doing="Loading the figures" />}
       <Headline series={series.data} summary={performance.data?.summary ?? null} />
       {series.data && <Plots series={series.data} />}
       {alerts.data && <AlertHistory alerts={alerts.data} />}

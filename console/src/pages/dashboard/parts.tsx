@@ -19,7 +19,8 @@ export function Parts(): JSX.Element | null {
           {store.status}
           {store.outages > 0 && (
             <small>
-              away {count(store.outages)} {store.outages === 1 ? "time" : "times"} since the start
+              unavailable {count(store.outages)} {store.outages === 1 ? "time" : "times"} since the
+              start
             </small>
           )}
         </Part>

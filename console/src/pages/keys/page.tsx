@@ -52,7 +52,7 @@ export function KeysPage(): JSX.Element {
           <span>New key</span>
         </button>
       </PageHead>
-      {keys.error !== null && <ErrorNotice error={keys.error} doing="Reading the keys" />}
+      {keys.error !== null && <ErrorNotice error={keys.error} doing="Loading the keys" />}
       {keys.data && (
         <KeyTable
           keys={keys.data.data}

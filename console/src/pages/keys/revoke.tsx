@@ -29,7 +29,7 @@ export function RevokeDialog({ subject, onClose, onDone }: Props): JSX.Element {
       </p>
       {subject.id === self.value?.id && (
         <p>
-          <strong>You are signed in with this very key.</strong>
+          <strong>You are signed in with this key.</strong>
         </p>
       )}
       {action.error !== null && <ErrorNotice error={action.error} doing="Revoking" />}

@@ -39,7 +39,7 @@ export function RotateDialog({ subject, onClose, onDone }: Props): JSX.Element {
       >
         <p>A new secret is made and shown once. Name, limits and usage stay.</p>
         <label class="field">
-          <span>The old secret ends</span>
+          <span>The old secret expires</span>
           <select
             value={grace.value}
             onChange={(event) => {

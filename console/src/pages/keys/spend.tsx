@@ -70,7 +70,7 @@ export function SpendSection(): JSX.Element {
           </button>
         </div>
       </header>
-      {usage.error !== null && <ErrorNotice error={usage.error} doing="Reading the usage" />}
+      {usage.error !== null && <ErrorNotice error={usage.error} doing="Loading the usage" />}
       {download.error !== null && <ErrorNotice error={download.error} doing="The download" />}
       {usage.data && (
         <>
@@ -156,7 +156,7 @@ function SpendTable({ table }: { table: Usage }): JSX.Element {
   );
   const priced = (model: string): boolean => !table.unpriced_models.includes(model);
   rows.sort((a, b) => b.sums.cost - a.sums.cost || b.sums.calls - a.sums.calls);
-  if (rows.length === 0) return <p class="muted">No call was made in these days.</p>;
+  if (rows.length === 0) return <p class="muted">No call was made on these days.</p>;
   return (
     <TableFrame label="Spend, table">
       <table>

@@ -42,7 +42,7 @@ export function WindowsField({ value, standard, onChange }: Props): JSX.Element 
             )
           }
         />
-        <span>Limits of its own instead of the tier's</span>
+        <span>Own limits instead of the tier's</span>
       </label>
       {rows.map((row, place) => (
         // Rows have no other identity than their place.
@@ -59,7 +59,7 @@ export function WindowsField({ value, standard, onChange }: Props): JSX.Element 
           <span>in any</span>
           <select
             value={row.seconds}
-            aria-label="Stretch of time"
+            aria-label="Time span"
             onChange={(event) => put(place, { seconds: Number(event.currentTarget.value) })}
           >
             {UNITS.map(([seconds, name]) => (

@@ -55,10 +55,10 @@ export function PlaygroundPage(): JSX.Element {
         </button>
       </PageHead>
       <section class="chat" aria-label="Conversation">
-        {models.error !== null && <ErrorNotice error={models.error} doing="Reading the models" />}
+        {models.error !== null && <ErrorNotice error={models.error} doing="Loading the models" />}
         {models.data !== null && names.length === 0 && (
           <Notice tone="warn" title="No model is served now.">
-            <p>The engine may still be loading; this page looks again by itself.</p>
+            <p>The engine may still be loading; this page checks again by itself.</p>
           </Notice>
         )}
         <Thread onSample={(text) => void say(text)} ready={names.length > 0} />
@@ -167,7 +167,7 @@ function SourceDialog({ draft, onClose }: { draft: string; onClose: () => void }
       <CodeBlock code={text} language={language.value === "curl" ? "bash" : language.value} />
       <footer class="dialog-foot">
         <p class="help">
-          Put the key into the variable <code>GATEWAY_API_KEY</code>; it isn't part of this text.
+          Put the key in the variable <code>GATEWAY_API_KEY</code>; it isn't part of this text.
         </p>
       </footer>
     </Dialog>

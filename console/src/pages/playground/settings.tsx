@@ -47,7 +47,7 @@ export function Settings({ models }: { models: string[] }): JSX.Element {
         onChange={(topP) => change({ topP })}
       />
       <NumberField
-        label="Largest answer, tokens"
+        label="Longest answer, tokens"
         value={now.maxTokens}
         {...{ min: 1, max: 8192, step: 1 }}
         slider={false}

@@ -84,9 +84,9 @@ function EndingNotice({ turn }: { turn: Turn }): JSX.Element | null {
       );
     }
     if (ending.reason === "length") {
-      return <p class="turn-note">Cut at the largest number of tokens; raise it to read on.</p>;
+      return <p class="turn-note">Cut at the token limit; raise the limit to read on.</p>;
     }
-    return turn.text.value ? null : <p class="turn-note">The model answered with nothing.</p>;
+    return turn.text.value ? null : <p class="turn-note">The model returned an empty answer.</p>;
   }
   if (ending.kind !== "failed") return null;
   const { error } = ending;
@@ -119,7 +119,7 @@ function EndingNotice({ turn }: { turn: Turn }): JSX.Element | null {
 const HEADLINES: Record<string, string> = {
   CONTENT_FILTERED: "The content policy blocked your message.",
   RATE_LIMIT_EXCEEDED: "This key has used up its requests for now.",
-  VALIDATION_ERROR: "The gateway can't take this request.",
+  VALIDATION_ERROR: "The gateway can't accept this request.",
   MODEL_NOT_FOUND: "This model isn't served.",
   MODEL_NOT_ALLOWED: "This key may not use this model.",
   ENGINE_UNAVAILABLE: "No engine is ready.",

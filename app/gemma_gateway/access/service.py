@@ -14,9 +14,9 @@ from typing import Literal, NamedTuple, TypedDict, TypeVar
 import msgspec
 
 from gemma_gateway.access.keys import generate_key
-from gemma_gateway.access.runtime import RuntimeKeys, unavailable
-from gemma_gateway.access.stored import Earlier, StoredKey
-from gemma_gateway.access.table import KeyTable, Row
+from gemma_gateway.access.managed import ManagedKeys, unavailable
+from gemma_gateway.access.model import Earlier, StoredKey
+from gemma_gateway.access.repository import KeyRepository, Row
 from gemma_gateway.core.call import Principal
 from gemma_gateway.core.errors import Code, GatewayError
 from gemma_gateway.settings import LimitSettings
@@ -27,14 +27,14 @@ PAUSES = (0.1, 0.4)  # seconds before the store is asked again: an operator wait
 MAX_EARLIER = 8  # replaced secrets that may work at the same time
 TELL_SECONDS = 30 * 86_400  # how long a secret that is over is told so; then it is nobody's
 REVOKED_SECONDS = 40 * 86_400  # how long a revoked key is listed, as long as its days' usage
-UNSURE = "The key store doesn't answer. Whether the change was made can't be said; look again."
+UNSURE = "The key store doesn't answer. The change may or may not have been made: check the list."
 
 T = TypeVar("T")
 audit = logging.getLogger("gateway.audit")
 
 
 class Fields(TypedDict, total=False):
-    """What an operator may set, as in :class:`access.stored.StoredKey`."""
+    """What an operator may set, as in :class:`access.model.StoredKey`."""
 
     name: str
     tier: str
@@ -49,7 +49,7 @@ class Edit(NamedTuple):
 
     Args:
         key: the key afterwards.
-        digests: see :meth:`access.table.KeyTable.write`.
+        digests: see :meth:`access.repository.KeyRepository.write`.
         forget: when the key itself is forgotten, seconds since the epoch.
     """
 
@@ -58,28 +58,28 @@ class Edit(NamedTuple):
     forget: float = math.inf
 
 
-class Registrar:
+class KeyService:
     """Changes keys, and leaves a line in the log for each: who, which key, what; no secrets.
 
     Changes of several operators at once are made one after the other, on whichever gateway. A
     change is known in this process when its method returns, in all others within two seconds.
 
     Args:
-        table: the keys in the store.
-        runtime: what this process knows of them.
+        repository: the keys in the store.
+        managed: what this process knows of them.
         limits: the tiers that there are.
         clock: seconds since the epoch.
     """
 
     def __init__(
         self,
-        table: KeyTable,
-        runtime: RuntimeKeys,
+        repository: KeyRepository,
+        managed: ManagedKeys,
         limits: LimitSettings,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._table = table
-        self._runtime = runtime
+        self._repository = repository
+        self._managed = managed
         self._tiers = {"default", *limits.tiers}
         self._clock = clock
 
@@ -101,8 +101,8 @@ class Registrar:
             id=secrets.token_hex(32), digest=digest, created=round(self._clock(), 3), **fields
         )
         self._check(key)
-        await _asked(lambda: self._table.write(key, None, {digest: math.inf}), UNSURE)
-        self._runtime.remember(bytes.fromhex(digest))
+        await _asked(lambda: self._repository.write(key, None, {digest: math.inf}), UNSURE)
+        self._managed.remember(bytes.fromhex(digest))
         self._tell("key created", by, key, operator="operator" in key.scopes)
         return key, secret
 
@@ -159,7 +159,7 @@ class Registrar:
             return Edit(changed, {digest: math.inf, **forgotten})
 
         key = await self._rewrite(key_id, edit)
-        self._runtime.remember(bytes.fromhex(digest))
+        self._managed.remember(bytes.fromhex(digest))
         self._tell("key rotated", by, key, grace_seconds=grace_seconds)
         return key, secret
 
@@ -185,18 +185,18 @@ class Registrar:
     async def _rewrite(self, key_id: str, edit: Callable[[StoredKey], Edit]) -> StoredKey:
         """Read, change, and write if nobody was faster; else again."""
         for _ in range(ATTEMPTS):
-            row = (await _asked(lambda: self._table.get([key_id])))[0]
+            row = (await _asked(lambda: self._repository.get([key_id])))[0]
             if row is None:
                 raise GatewayError(Code.KEY_NOT_FOUND, param="key_id")
             made = edit(row.key)
             if made.key == row.key or await self._written(made, row):
-                self._runtime.forget(key_id)
+                self._managed.forget(key_id)
                 return made.key
-        raise GatewayError(Code.KEY_CONFLICT, "Others are changing this key; try again.")
+        raise GatewayError(Code.KEY_CONFLICT, "Someone else is changing this key; try again.")
 
     async def _written(self, made: Edit, row: Row) -> bool:
         return await _asked(
-            lambda: self._table.write(made.key, row, made.digests, made.forget), UNSURE
+            lambda: self._repository.write(made.key, row, made.digests, made.forget), UNSURE
         )
 
     def _check(self, key: StoredKey, before: StoredKey | None = None) -> None:
@@ -207,7 +207,9 @@ class Registrar:
         if key.expires is None or (before is not None and key.expires == before.expires):
             return
         if key.expires <= self._clock():
-            raise GatewayError(Code.VALIDATION_ERROR, "This is not in the future.", param="expires")
+            raise GatewayError(
+                Code.VALIDATION_ERROR, "This time isn't in the future.", param="expires"
+            )
 
     @staticmethod
     def _tell(what: str, by: Principal, key: StoredKey, **more: object) -> None:

@@ -10,15 +10,15 @@ from typing import Any
 
 from redis.asyncio.connection import SSLConnection, parse_url
 
-from gemma_gateway.storage.batch import Link, StoreError, pack
+from gemma_gateway.storage.connection import Connection, StoreError, pack
 
 CONNECT_TIMEOUT = 1.0  # seconds, greeting included; only background tasks wait for it
 PORT = 6379
-OnLost = Callable[[Link, str], None]
+OnLost = Callable[[Connection, str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class Address:
     """One server.
 
     Args:
@@ -36,7 +36,7 @@ class Target:
     greeting: tuple[bytes, ...]
 
     @classmethod
-    def parse(cls, url: str, port: int = PORT) -> Target:
+    def parse(cls, url: str, port: int = PORT) -> Address:
         """Read a URL of redis-py: ``redis://``, ``rediss://`` or ``unix://``, with user, password,
         ``/db`` and ``ssl_*`` query parameters.
 
@@ -51,7 +51,7 @@ class Target:
             known: dict[str, Any] = dict(parse_url(url))
         except ValueError:
             raise ValueError(
-                "store URL: its port is no number, or its password has characters that must be "
+                "store URL: its port is not a number, or its password has characters that must be "
                 "percent-encoded"
             ) from None
         greeting = []
@@ -70,25 +70,25 @@ class Target:
             tuple(greeting),
         )
 
-    def at(self, host: str, port: int) -> Target:
+    def at(self, host: str, port: int) -> Address:
         """Another server that is spoken to in the same way."""
         return replace(self, host=host, port=port)
 
-    async def open(self, timeout: float, on_lost: OnLost) -> Link:
+    async def open(self, timeout: float, on_lost: OnLost) -> Connection:
         """Connect, and greet.
 
         Args:
             timeout: longest wait of the link for a reply, in seconds.
-            on_lost: told when the link fails, see :class:`storage.batch.Link`.
+            on_lost: told when the link fails, see :class:`storage.connection.Connection`.
 
         Raises:
             ReplyError: the server refused the greeting.
             StoreError: no connection.
         """
-        link: Link | None = None
+        link: Connection | None = None
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
-                link = await self._connect(lambda: Link(2 * CONNECT_TIMEOUT, on_lost))
+                link = await self._connect(lambda: Connection(2 * CONNECT_TIMEOUT, on_lost))
                 for command in self.greeting:
                     await link.send(command)
             if link.lost:  # between the last answer and now
@@ -105,7 +105,7 @@ class Target:
         link.within(timeout)
         return link
 
-    async def _connect(self, link: Callable[[], Link]) -> Link:
+    async def _connect(self, link: Callable[[], Connection]) -> Connection:
         loop = asyncio.get_running_loop()
         if self.path:
             return (await loop.create_unix_connection(link, self.path))[1]

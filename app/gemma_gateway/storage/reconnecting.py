@@ -8,8 +8,8 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from gemma_gateway.storage.batch import Argument, Link, Prepared, ReplyError, StoreError
-from gemma_gateway.storage.target import OnLost
+from gemma_gateway.storage.address import OnLost
+from gemma_gateway.storage.connection import Argument, Connection, Prepared, ReplyError, StoreError
 
 FIRST_PAUSE = 0.05  # seconds between two attempts, doubled up to LAST_PAUSE
 LAST_PAUSE = 0.25
@@ -19,10 +19,12 @@ REDIAL_SECONDS = 1.0  # at most one new connection in so many, while servers say
 ELSEWHERE = re.compile(r"\b(READONLY|MASTERDOWN|CLUSTERDOWN|NOREPLICAS|LOADING)\b")
 REDIRECTIONS = ("MOVED", "ASK", "TRYAGAIN")  # by a node of a Redis Cluster
 
-Open = Callable[[float, OnLost], Awaitable[Link]]  # see gemma_gateway.storage.target.Target.open
+Open = Callable[
+    [float, OnLost], Awaitable[Connection]
+]  # see gemma_gateway.storage.address.Address.open
 
 
-class Endpoint:
+class ReconnectingConnection:
     """Commands for one server at a time. None waits longer than ``timeout`` for its answer.
 
     After a failure calls fail at once, while one background task reconnects (pauses of at most a
@@ -56,8 +58,8 @@ class Endpoint:
         self._opened = 0.0  # when the link was, loop time
         self._waiting_ends = 0.0  # of commands that wait for a new one, loop time
         self._settled = asyncio.Event()  # there is a link, or nobody is to wait for one
-        self._trouble = StoreError("away")  # why there is no link
-        self.link: Link | None = None
+        self._trouble = StoreError("no connection")  # why there is no link
+        self.link: Connection | None = None
         self.tried = asyncio.Event()
         self.losses = 0
 
@@ -121,7 +123,7 @@ class Endpoint:
                 link.close(str(error))
             raise
 
-    async def _next_link(self) -> Link:
+    async def _next_link(self) -> Connection:
         left = self._waiting_ends - asyncio.get_running_loop().time()
         if left > 0 and not self._closed:
             with contextlib.suppress(TimeoutError):
@@ -130,7 +132,7 @@ class Endpoint:
             raise type(self._trouble)(str(self._trouble))
         return self.link
 
-    def _lost(self, link: Link, reason: str) -> None:
+    def _lost(self, link: Connection, reason: str) -> None:
         if link is self.link and not self._closed:
             self.link = None
             self.losses += 1

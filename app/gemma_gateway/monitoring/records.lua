@@ -1,4 +1,4 @@
--- Writes one batch of a gateway process's journal, once however often it is sent.
+-- Writes one batch of a gateway process's request log, once however often it is sent.
 --
 -- KEYS[1]  number of the last batch that this process wrote   KEYS[2]  the records (stream)
 -- KEYS[3]... rollup hashes, one for each group of amounts below

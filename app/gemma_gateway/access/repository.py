@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from gemma_gateway.access.stored import StoredKey
+from gemma_gateway.access.model import StoredKey
 from gemma_gateway.storage import Argument, Script, Store, StoreError, lua, prepare
 
 MAX_CHANGES = 1000  # ids told at once
@@ -43,7 +43,7 @@ class Changes(NamedTuple):
     ids: tuple[str, ...]
 
 
-class KeyTable:
+class KeyRepository:
     """Keys by id and by the digest of their secrets. Every method is one round trip.
 
     Nothing here depends on how many keys there are but :meth:`page`, by a logarithm. Digests and
@@ -68,7 +68,7 @@ class KeyTable:
             digest: hex of the secret's SHA-256.
 
         Raises:
-            StoreError: the store is away, or what it holds is no key.
+            StoreError: the store is unavailable, or what it holds is no key.
         """
         call = prepare(FIND, (self._digests, self._records), (digest,))
         raw = await self._store.promptly(call)
@@ -78,7 +78,7 @@ class KeyTable:
         """Keys by id; None where there is none.
 
         Raises:
-            StoreError: the store is away, or what it holds is no key.
+            StoreError: the store is unavailable, or what it holds is no key.
         """
         found = await self._store.call("HMGET", self._records, *ids)
         return [None if raw is None else _decode(raw) for raw in found]
@@ -94,7 +94,7 @@ class KeyTable:
             None: there is no key with the id ``after``.
 
         Raises:
-            StoreError: the store is away, or what it holds is no key.
+            StoreError: the store is unavailable, or what it holds is no key.
         """
         found = await self._store.run(prepare(PAGE, (self._index, self._records), (after, limit)))
         if found is None:
@@ -106,7 +106,7 @@ class KeyTable:
         nobody can know it already.)
 
         Raises:
-            StoreError: the store is away.
+            StoreError: the store is unavailable.
         """
         call = prepare(CHANGES, (self._number, self._changed), (since, MAX_CHANGES))
         last, *found = await self._store.run(call)

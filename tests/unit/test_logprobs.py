@@ -26,7 +26,7 @@ def token(text: str, *others: str, data: bytes | None = None) -> Token:
 
 RAW = "憎い".encode()
 HALVES = [token("�", data=RAW[i : i + 1]) for i in range(3)] + [token("い")]
-# What stands in the trail, and how much of it the text says (a stop string cut the rest).
+# What stands in the logprobs, and how much of it the text says (a stop string cut the rest).
 CASES: dict[str, tuple[list[Token], str]] = {
     "chosen": ([token("so"), token(" hate"), token(" it")], "so h"),
     "split": ([token("so"), token(" ha"), token("te"), token(" it")], "so h"),
@@ -42,7 +42,7 @@ CASES: dict[str, tuple[list[Token], str]] = {
 
 
 def arrays(tokens: list[Token]) -> dict[str, Any]:
-    """The trail of completions; a part of a character as OpenAI's own wrote it."""
+    """The logprobs of completions; a part of a character as OpenAI's own wrote it."""
 
     def name(entry: Token) -> str:
         data = bytes(entry["bytes"])
@@ -75,9 +75,9 @@ def chat_whole(tokens: list[Token], text: str, more: dict[str, Any], n: int) -> 
 
 
 def chat_stream(tokens: list[Token], text: str, more: dict[str, Any], n: int) -> bytes:
-    def event(delta: dict[str, Any], trail: list[Token], finish: str | None = None) -> bytes:
+    def event(delta: dict[str, Any], logprobs: list[Token], finish: str | None = None) -> bytes:
         choice = {"index": n - 1, "delta": delta, "finish_reason": finish}
-        choice["logprobs"] = {"content": trail} if trail else None
+        choice["logprobs"] = {"content": logprobs} if logprobs else None
         return b"data: " + json.dumps({"id": "1", "choices": [choice]}).encode() + b"\n\n"
 
     # Thoughts, calls and text in one event, as a parser may send them; then token by token.
@@ -188,10 +188,10 @@ def texts(node: Any) -> list[str]:
 def assert_clean(docs: list[Any]) -> None:
     assert not [text for text in texts(docs) if POLICY.find(text)]
     deltas = [doc for doc in docs if not str(doc.get("type", "")).endswith((".done", "completed"))]
-    for trails in (deltas, *([doc] for doc in docs)):
-        assert POLICY.find(told(trails).decode("utf-8", "replace")) is None
+    for logprobs in (deltas, *([doc] for doc in docs)):
+        assert POLICY.find(told(logprobs).decode("utf-8", "replace")) is None
         # Nor the beginning of the character that makes the term.
-        assert RAW[:2] not in told(trails)
+        assert RAW[:2] not in told(logprobs)
 
 
 @pytest.mark.parametrize("n", [1, 2])

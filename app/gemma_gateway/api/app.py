@@ -7,15 +7,15 @@ from collections.abc import Mapping
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gemma_gateway.api.deadlines import Deadlines
 from gemma_gateway.api.endpoint import request_id
 from gemma_gateway.api.errors import ErrorBodies
 from gemma_gateway.api.peer import Peers
-from gemma_gateway.api.watch import Watch
 from gemma_gateway.core.errors import Code, GatewayError
 from gemma_gateway.telemetry.log import logger
 
 
-class Edge:
+class GatewayApp:
     """The ASGI application that the server runs, around FastAPI's.
 
     Engine routes go straight to their endpoints, past FastAPI's router, which costs more than all
@@ -27,7 +27,7 @@ class Edge:
         app: FastAPI's application.
         endpoints: of the engine routes, by path.
         peers: knows which addresses are clients' own.
-        watch: looks after the calls to them.
+        deadlines: looks after the calls to them.
         errors: tells the errors of all other paths.
     """
 
@@ -36,21 +36,21 @@ class Edge:
         app: ASGIApp,
         endpoints: Mapping[str, ASGIApp],
         peers: Peers,
-        watch: Watch,
+        deadlines: Deadlines,
         errors: ErrorBodies,
     ) -> None:
         self.app = app
         self.endpoints = endpoints
         self.peers = peers
         self.errors = errors
-        self._watch = watch
+        self._deadlines = deadlines
         self._requests: set[asyncio.Task[None]] = set()  # those that FastAPI serves
         self._stopped = False
 
     def stop(self) -> None:
         """The process stops: end what is here, each in its own dialect (SHUTTING_DOWN)."""
         self._stopped = True
-        self._watch.stop(Code.SHUTTING_DOWN)
+        self._deadlines.stop(Code.SHUTTING_DOWN)
         while self._requests:
             self._requests.pop().cancel()
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from gemma_gateway.alerts.book import MOST_DEAD, Book, DeadLetter, Delivery, text
+from gemma_gateway.alerts.store import MOST_DEAD, AlertStore, DeadLetter, Delivery, text
 from gemma_gateway.alerts.webhook import Webhooks, pause
 from gemma_gateway.core.periodic import Periodic
 from gemma_gateway.settings.alerts import AlertSettings
@@ -23,7 +23,7 @@ CLAIM_MARGIN = 2.0  # seconds a claim outlives the attempt: time to tell the sto
 log = logging.getLogger(__name__)
 
 
-class Postman:
+class Notifier:
     """Sends notifications that are due, and tries again later what fails.
 
     A notification is sent at least once. It could be sent twice only where the leader dies between
@@ -31,7 +31,7 @@ class Postman:
 
     Args:
         settings: attempts, pauses, time-out.
-        book: where the notifications are.
+        alert_store: where the notifications are.
         webhooks: where they go.
         leads: whether this process leads.
 
@@ -41,10 +41,14 @@ class Postman:
     """
 
     def __init__(
-        self, settings: AlertSettings, book: Book, webhooks: Webhooks, leads: Callable[[], bool]
+        self,
+        settings: AlertSettings,
+        alert_store: AlertStore,
+        webhooks: Webhooks,
+        leads: Callable[[], bool],
     ) -> None:
         self._settings = settings
-        self._book = book
+        self._alert_store = alert_store
         self._webhooks = webhooks
         self._leads = leads
         self._unsettled: list[tuple[Delivery, tuple[Argument, ...]]] = []
@@ -72,10 +76,10 @@ class Postman:
     async def _round(self) -> None:
         while self._unsettled:
             delivery, verdict = self._unsettled[0]
-            await self._book.settle(delivery, *verdict)
+            await self._alert_store.settle(delivery, *verdict)
             del self._unsettled[0]
         before = asyncio.get_running_loop().time() + self._settings.timeout_seconds
-        claimed = await self._book.claim(
+        claimed = await self._alert_store.claim(
             self._settings.timeout_seconds + CLAIM_MARGIN, MOST_AT_ONCE
         )
         await asyncio.gather(*(self._deliver(delivery, before) for delivery in claimed))
@@ -84,7 +88,7 @@ class Postman:
         error = await self._webhooks.send(delivery, before)
         verdict = self._verdict(delivery, error)
         try:
-            await self._book.settle(delivery, *verdict)
+            await self._alert_store.settle(delivery, *verdict)
         except StoreError:
             self._unsettled.append((delivery, verdict))
 
@@ -98,5 +102,5 @@ class Postman:
             seconds = pause(self._settings.retry_seconds, failed.attempts)
             return "retry", text(failed), int(seconds * 1000)
         self.results["dead"] += 1
-        log.warning("gave up telling webhook %s of %s: %s", delivery.webhook, delivery.id, error)
+        log.warning("gave up notifying webhook %s of %s: %s", delivery.webhook, delivery.id, error)
         return "dead", text(DeadLetter(failed, error, time.time())), MOST_DEAD

@@ -28,7 +28,7 @@ class Watched(Protocol):
         ...
 
 
-class Watch:
+class Deadlines:
     """Looks after all open connections with one timer.
 
     Timers and tasks cost more than a short call's whole policy. So there is none per call: a

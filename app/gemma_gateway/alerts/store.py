@@ -173,7 +173,7 @@ def text(value: msgspec.Struct) -> str:
     return msgspec.json.encode(value).decode()
 
 
-class Book:
+class AlertStore:
     """The alerts' part of the store. Every method may raise StoreError.
 
     Args:

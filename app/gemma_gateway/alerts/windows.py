@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple, Protocol
 
-from gemma_gateway.alerts.kinds import KINDS
+from gemma_gateway.alerts.rule_types import RULE_TYPES
 from gemma_gateway.core.record import Record
 from gemma_gateway.settings.alerts import Rule
 
@@ -70,7 +70,7 @@ class _LastSeconds:
         return sum(s[0] for s in found), sum(s[1] for s in found), sum(s[2] for s in found)
 
 
-class Measures:
+class RuleWindows:
     """The values of all rules that look at calls.
 
     Args:
@@ -91,7 +91,7 @@ class Measures:
         """Take calls in, oldest first."""
         for record in records:
             for name, rule in self._rules.items():
-                kind = KINDS[rule.kind]
+                kind = RULE_TYPES[rule.kind]
                 if kind.counts(record):
                     upstream = record.upstream if kind.by_upstream else ""
                     window = self._window(name, rule, upstream)
@@ -106,7 +106,7 @@ class Measures:
         """
         for (name, upstream), window in self._windows.items():
             rule = self._rules[name]
-            kind = KINDS[rule.kind]
+            kind = RULE_TYPES[rule.kind]
             calls, known, total = window.sums(now)
             value = None
             if calls >= rule.calls and (known or kind.sums):

@@ -10,8 +10,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from gemma_gateway.access.stored import StoredKey
-from gemma_gateway.access.table import LAST, MAX_CHANGES, KeyTable
+from gemma_gateway.access.model import StoredKey
+from gemma_gateway.access.repository import LAST, MAX_CHANGES, KeyRepository
 from gemma_gateway.core.call import Principal
 from gemma_gateway.core.errors import Code, GatewayError
 from gemma_gateway.core.periodic import Periodic
@@ -47,18 +47,18 @@ class _Secret:
     reread: float
 
 
-class RuntimeKeys:
+class ManagedKeys:
     """Keys made at run time, looked up once and then kept here.
 
     What is kept is right as long as the store tells of changes: it is asked for them every
     ``POLL_SECONDS``, and changes that were made while it was away are told when it is back. So a
     known key costs no round trip, and every gateway hears of a revoked one within two seconds.
 
-    While the store is away, known keys go on working for ``stale_seconds``; of unknown ones it
-    can't be said whether they are valid, and their callers are told so.
+    While the store is unavailable, known keys go on working for ``stale_seconds``; of unknown ones
+    it can't be said whether they are valid, and their callers are told so.
 
     Args:
-        table: the keys in the store.
+        repository: the keys in the store.
         limits: the tiers.
         stale_seconds: how old an unconfirmed key may get.
         clock: seconds since the epoch.
@@ -69,12 +69,12 @@ class RuntimeKeys:
 
     def __init__(
         self,
-        table: KeyTable,
+        repository: KeyRepository,
         limits: LimitSettings,
         stale_seconds: float,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._table = table
+        self._repository = repository
         self._limits = limits
         self._stale_seconds = stale_seconds
         self._clock = clock
@@ -86,7 +86,7 @@ class RuntimeKeys:
         self._tiers: dict[str, Tier] = {}
         self._seen: int | None = None  # number of the last change that was taken in
         self._confirmed = time.monotonic()  # when the store last told of changes
-        failure = "following the changes of keys failed"
+        failure = "could not follow key changes"
         self._following = Periodic(self._keep_up, POLL_SECONDS, failure)
         self.lookups = 0
 
@@ -139,7 +139,7 @@ class RuntimeKeys:
             return None
         self.lookups += 1
         try:
-            key = await self._table.find(digest.hex())
+            key = await self._repository.find(digest.hex())
         except StoreError as error:
             raise unavailable() from error
         if key is None:
@@ -176,11 +176,11 @@ class RuntimeKeys:
         """Take in what has changed since the last time.
 
         Raises:
-            StoreError: the store is away.
+            StoreError: the store is unavailable.
         """
         more = True
         while more:
-            changes = await self._table.changes(LAST if self._seen is None else self._seen)
+            changes = await self._repository.changes(LAST if self._seen is None else self._seen)
             if self._seen is None or changes.last < self._seen:
                 # The first look, or a store that has lost changes: nothing known here is certain.
                 self._forget_all()
@@ -198,13 +198,13 @@ class RuntimeKeys:
             await self._reread()
         except StoreError:
             if self._secrets and self.unconfirmed > self._stale_seconds:
-                log.warning("run-time keys forgotten: unconfirmed for too long")
+                log.warning("forgot the run-time keys: unconfirmed for too long")
                 self._forget_all()
 
     async def _reread(self) -> None:
         """Read secrets in use anew: a key that was changed past us, by hand, is noticed too."""
         due = list(self._due)[:REREADS]
-        found = await asyncio.gather(*(self._table.find(digest.hex()) for digest in due))
+        found = await asyncio.gather(*(self._repository.find(digest.hex()) for digest in due))
         for digest, key in zip(due, found, strict=True):
             self._due.pop(digest, None)
             secret = self._secrets.get(digest)

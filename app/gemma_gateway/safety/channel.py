@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 
 from gemma_gateway.safety.filter import Filter
-from gemma_gateway.safety.trail import Tokens
+from gemma_gateway.safety.logprobs import LogprobGuard
 
 
-class Lane:
+class ChannelState:
     """What is known of one channel.
 
     Attributes:
@@ -22,7 +22,7 @@ class Lane:
 
     def __init__(self, judge: Filter) -> None:
         self.scanner = judge.scanner()
-        self.tokens: Tokens | None = None
+        self.tokens: LogprobGuard | None = None
         self.said: list[str] = []
         self.held_since = 0.0
 
@@ -41,11 +41,11 @@ class Held:
         self.characters = 0
         self.seconds = 0.0
 
-    def note(self, lane: Lane) -> None:
+    def note(self, state: ChannelState) -> None:
         """Look at a channel whose held text may have changed; none of the others need it."""
-        if held := len(lane.scanner.held):
+        if held := len(state.scanner.held):
             self.characters = max(self.characters, held)
-            lane.held_since = lane.held_since or time.perf_counter()
-        elif lane.held_since:
-            self.seconds = max(self.seconds, time.perf_counter() - lane.held_since)
-            lane.held_since = 0.0
+            state.held_since = state.held_since or time.perf_counter()
+        elif state.held_since:
+            self.seconds = max(self.seconds, time.perf_counter() - state.held_since)
+            state.held_since = 0.0

@@ -6,13 +6,13 @@ import codecs
 from collections import deque
 from typing import Any
 
-from gemma_gateway.core.dialect import Trail
+from gemma_gateway.core.dialect import Logprobs
 from gemma_gateway.safety.filter import Filter
 
 _UTF8 = codecs.getincrementaldecoder("utf-8")
 
 
-class Tokens:
+class LogprobGuard:
     """Logprob entries on their way: what they spell is a text of its own, judged as one.
 
     An engine that waits for a stop string tells tokens before their text, so entries can't just
@@ -28,11 +28,11 @@ class Tokens:
         self._came = 0  # characters of all entries
         self._free = 0  # how many of them may be told
 
-    def follow(self, trail: Trail) -> bool:
-        """Let the entries that may leave do so; whether that changed the trail."""
-        came = trail.take()
+    def follow(self, logprobs: Logprobs) -> bool:
+        """Let the entries that may leave do so; whether that changed the logprobs."""
+        came = logprobs.take()
         if self._rewrites:  # they would spell what was changed
-            trail.give([])
+            logprobs.give([])
             return bool(came)
         alone = not self._waiting
         for piece, entry in came:
@@ -41,16 +41,16 @@ class Tokens:
             begun = bool(self._decoder.getstate()[0])
             self._waiting.append((self._came + begun, (piece, entry)))
         gone = self._ready()
-        trail.give(gone)
+        logprobs.give(gone)
         return not alone or len(gone) != len(came)
 
-    def end(self, trail: Trail) -> bool:
-        """Give the last entries to the trail of the event that closes the channel."""
+    def end(self, logprobs: Logprobs) -> bool:
+        """Give the last entries to the logprobs of the event that closes the channel."""
         self._push(self._decoder.decode(b"", final=True))
         self._free += len(self._scanner.close())
         rest = self._ready()
         if rest:
-            trail.give(trail.take() + rest)
+            logprobs.give(logprobs.take() + rest)
         return bool(rest)
 
     def _push(self, text: str) -> None:
@@ -67,25 +67,25 @@ class Tokens:
         return ready
 
 
-def judge_trail(judge: Filter, trail: Trail) -> bool:
-    """Judge a trail that is all there: its entries and alternatives; whether it changed."""
-    changed = drop_alternatives(judge, trail)
-    entries = trail.take()
-    trail.give(entries)
-    tokens = Tokens(judge)
-    tokens.follow(trail)
-    tokens.end(trail)
-    kept = trail.take()
-    trail.give(kept)
+def judge_logprobs(judge: Filter, logprobs: Logprobs) -> bool:
+    """Judge a logprobs that is all there: its entries and alternatives; whether it changed."""
+    changed = drop_alternatives(judge, logprobs)
+    entries = logprobs.take()
+    logprobs.give(entries)
+    tokens = LogprobGuard(judge)
+    tokens.follow(logprobs)
+    tokens.end(logprobs)
+    kept = logprobs.take()
+    logprobs.give(kept)
     return changed or len(kept) != len(entries)
 
 
-def drop_alternatives(judge: Filter, trail: Trail) -> bool:
+def drop_alternatives(judge: Filter, logprobs: Logprobs) -> bool:
     """Remove what was not chosen and holds a blocked term, or can't be read; whether there was
     any."""
     blocked: dict[str, bool] = {}  # the same tokens come again and again
     dropped = []
-    for text, drop in trail.side_texts():
+    for text, drop in logprobs.side_texts():
         if text is not None and text not in blocked:
             blocked[text] = judge.find(text) is not None
         if text is None or blocked[text] or judge.rewrites:

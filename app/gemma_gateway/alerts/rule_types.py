@@ -12,7 +12,7 @@ from gemma_gateway.settings.alerts import KindName, Rule
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class RuleType:
     """A measure over finished calls: what is summed over those that count, as an average or a sum.
 
     Args:
@@ -44,7 +44,7 @@ class Kind:
         """When the rule is out of bounds."""
         text = f"{self._subject(rule, ' one engine server')} {self._bound(rule)}"
         if rule.seconds is not None:
-            text += f" ({rule.calls} calls at least)"
+            text += f" (at least {rule.calls} calls)"
         return f"{text}, for {rule.for_seconds:g} s" if rule.for_seconds else text
 
     def message(self, rule: Rule, upstream: str, value: float) -> str:
@@ -76,47 +76,47 @@ def _told(record: Record) -> float:
     return 1.0 if record.success else 0.0
 
 
-KINDS: dict[KindName, Kind] = {
-    "response_time": Kind(
+RULE_TYPES: dict[KindName, RuleType] = {
+    "response_time": RuleType(
         "average response time of the {calls}", "served calls",
         "s", "above", _served, lambda r: r.response_time,
     ),
-    "memory": Kind(
+    "memory": RuleType(
         "average memory of gateway and engine at the {calls}", "served calls",
         "MB", "above", _served, lambda r: r.memory_mb,
     ),
-    "token_rate": Kind(
+    "token_rate": RuleType(
         "average output of the {calls}", "served calls",
         "tokens/s", "below", _served, lambda r: r.tokens_per_second if r.output_tokens else None,
     ),
-    "success_rate": Kind(
+    "success_rate": RuleType(
         "share of successes among the {calls}", "served calls", "%", "below", _served, _told
     ),
-    "no_success": Kind(
+    "no_success": RuleType(
         "number of successes among the {calls}", "served calls", "", "below", _served, _told,
         sums=True,
     ),
-    "upstream_errors": Kind(
+    "upstream_errors": RuleType(
         "share of failures of{at} among its {calls}", "served calls",
         "%", "above", lambda r: _served(r) and bool(r.upstream), lambda r: 1.0 - _told(r),
         by_upstream=True,
     ),
-    "limited": Kind(
+    "limited": RuleType(
         "share refused by the rate limiter among the {calls}", "calls",
         "%", "above", lambda r: True, lambda r: float(r.outcome in LIMITED),
     ),
-    "filtered": Kind(
+    "filtered": RuleType(
         "share blocked by the content filter among the {calls}", "checked calls",
         "%", "above", lambda r: _served(r) or r.outcome in FILTERED,
         lambda r: float(r.outcome in FILTERED),
     ),
-    "queue_time": Kind(
+    "queue_time": RuleType(
         "average wait in the engine of the {calls}", "calls",
         "s", "above", lambda r: r.queue_time is not None, lambda r: r.queue_time,
     ),
     # Measured by alerts.outage in each process: where there is no store, there are no records.
-    "store_away": Kind(
-        "time that Redis has not served this gateway", "",
+    "store_away": RuleType(
+        "time since Redis last served this gateway", "",
         "s", "above", lambda r: False, lambda r: None,
     ),
 }  # fmt: skip

@@ -18,7 +18,7 @@ Json = dict[str, Any]
 MAX_REPLY_BYTES = 32 * 2**20
 FIRST_PAUSE, LAST_PAUSE = 1.0, 30.0  # seconds before a refused question is asked again, doubling
 SHORTLY = 60.0  # seconds
-BUSY = "the engine had enough to do"
+BUSY = "the engine was busy"
 CONTROLS = ControlTokens()  # Gemma's: what is judged can't speak as the judge
 NO_ANSWER = "the engine did not answer"
 
@@ -37,7 +37,7 @@ class Refused(Unscored):
         self.code = code
 
 
-class Asker:
+class EngineClient:
     """Questions to an engine.
 
     Args:

@@ -6,7 +6,7 @@ import codecs
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from gemma_gateway.core.dialect import Json, Trail
+from gemma_gateway.core.dialect import Json, Logprobs
 
 _UTF8 = codecs.getincrementaldecoder("utf-8")
 
@@ -26,7 +26,7 @@ def _dropper(table: Any, item: Any) -> Callable[[], None]:
     return drop
 
 
-class TokenTrail:
+class ChatLogprobs:
     """Logprobs of chat and Responses: a list of {token, bytes, logprob, top_logprobs}.
 
     Args:
@@ -58,7 +58,7 @@ class TokenTrail:
         yield from prompt_alternatives(self._prompt)
 
 
-class ArrayTrail:
+class CompletionLogprobs:
     """Logprobs of completions: parallel arrays tokens, token_logprobs, top_logprobs, text_offset.
 
     Source: vLLM's CompletionLogProbs; ``top_logprobs`` holds {token: logprob} or null. OpenAI's own
@@ -94,13 +94,13 @@ class ArrayTrail:
         yield from prompt_alternatives(self._prompt)
 
 
-class UnreadTrail:
+class UnreadLogprobs:
     """Logprobs that can't be judged: of an unknown shape, or beside several texts of one event.
     All of them are one side text that no one can read, so they become null.
 
     Args:
         holder: object with the field ``logprobs``.
-        prompt: as of ``TokenTrail``.
+        prompt: as of ``ChatLogprobs``.
     """
 
     def __init__(self, holder: Json, prompt: Any = None) -> None:
@@ -119,24 +119,26 @@ class UnreadTrail:
         yield from prompt_alternatives(self._prompt)
 
 
-def choice_trail(choice: Json, prompt: Any) -> Trail:
-    """The trail of a choice of chat or completions, by the shape of its ``logprobs``."""
+def choice_logprobs(choice: Json, prompt: Any) -> Logprobs:
+    """The logprobs of a choice of chat or completions, by the shape of its ``logprobs``."""
     logprobs = choice.get("logprobs") or {}
     if isinstance(logprobs, dict):
         if "tokens" in logprobs:
-            return ArrayTrail(logprobs, prompt)
+            return CompletionLogprobs(logprobs, prompt)
         keys = [key for key in ("content", "refusal") if isinstance(logprobs.get(key), list)]
         if len(keys) == 1 or not logprobs:
-            return TokenTrail(logprobs, keys[0] if keys else "content", prompt)
-    return UnreadTrail(choice, prompt)
+            return ChatLogprobs(logprobs, keys[0] if keys else "content", prompt)
+    return UnreadLogprobs(choice, prompt)
 
 
-def text_trail(holder: Json) -> TokenTrail | UnreadTrail | None:
-    """The trail of a Responses text whose ``logprobs`` stand in the object beside it."""
+def text_logprobs(holder: Json) -> ChatLogprobs | UnreadLogprobs | None:
+    """The logprobs of a Responses text whose ``logprobs`` stand in the object beside it."""
     logprobs = holder.get("logprobs")
     if not logprobs:
         return None
-    return TokenTrail(holder, "logprobs") if isinstance(logprobs, list) else UnreadTrail(holder)
+    return (
+        ChatLogprobs(holder, "logprobs") if isinstance(logprobs, list) else UnreadLogprobs(holder)
+    )
 
 
 def prompt_alternatives(prompt: Any) -> Iterator[tuple[str, Callable[[], None]]]:
@@ -176,13 +178,13 @@ def _text(piece: str | bytes) -> str:
     return piece if isinstance(piece, str) else piece.decode("utf-8", "replace")
 
 
-def cut(trail: TokenTrail | ArrayTrail, text: str) -> None:
+def cut(logprobs: ChatLogprobs | CompletionLogprobs, text: str) -> None:
     """Keep the entries whose tokens, put together, are the beginning of ``text``."""
     kept: list[tuple[str | bytes, Any]] = []
     parts: list[tuple[str | bytes, Any]] = []  # with the beginning of a character
     decoder = _UTF8("replace")
     length = 0
-    for piece, entry in trail.take():
+    for piece, entry in logprobs.take():
         data = piece if isinstance(piece, bytes) else piece.encode("utf-8", "replace")
         said = decoder.decode(data)
         if not text.startswith(said, length):
@@ -192,4 +194,4 @@ def cut(trail: TokenTrail | ArrayTrail, text: str) -> None:
         if not decoder.getstate()[0]:
             kept += parts
             parts = []
-    trail.give(kept)
+    logprobs.give(kept)

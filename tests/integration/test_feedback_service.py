@@ -8,9 +8,9 @@ import pytest
 
 from gemma_gateway.core.call import Principal
 from gemma_gateway.core.errors import Code, GatewayError
-from gemma_gateway.monitoring.journal import Journal
+from gemma_gateway.monitoring.records import RequestLog
 from gemma_gateway.quality.book import Book
-from gemma_gateway.quality.feedback import NEWEST, OLDER_BURST, FeedbackDesk
+from gemma_gateway.quality.feedback import NEWEST, OLDER_BURST, FeedbackService
 from gemma_gateway.settings import Tier
 from gemma_gateway.storage.redis import Store
 from tests.records import numbered
@@ -19,17 +19,17 @@ ME, OTHER = (Principal(c * 64, c, "default", Tier()) for c in "ab")
 
 
 async def test_looks_at_old_calls_are_bounded_by_key(store: Store, prefix: str) -> None:
-    journal = Journal(store, prefix, records_max=10_000, records_seconds=86_400)
+    request_log = RequestLog(store, prefix, records_max=10_000, records_seconds=86_400)
     for n in range(NEWEST + 100):
         more = {"key_id": ME.key_id, "time": time.time()}
-        journal.add(numbered(**more, **({"request_id": f"old-{n}"} if n < 5 else {})))
-    journal.add(numbered(**more, request_id="new"))
-    await journal.flush()
-    desk = FeedbackDesk(journal, Book(store, prefix), lambda model, score: None)
+        request_log.add(numbered(**more, **({"request_id": f"old-{n}"} if n < 5 else {})))
+    request_log.add(numbered(**more, request_id="new"))
+    await request_log.flush()
+    service = FeedbackService(request_log, Book(store, prefix), lambda model, score: None)
 
     async def look(who: Principal, name: str) -> Code | None:
         try:
-            await desk.take(who, name, 1.0, "")
+            await service.take(who, name, 1.0, "")
         except GatewayError as error:
             return error.code
         return None
@@ -41,5 +41,5 @@ async def test_looks_at_old_calls_are_bounded_by_key(store: Store, prefix: str) 
     assert await look(ME, "new") is None  # what is looked for among the newest isn't bounded
     assert await look(OTHER, "old-1") is Code.RESPONSE_NOT_FOUND  # neither is another key
     with pytest.raises(GatewayError) as refused:
-        await desk.take(ME, "old-1", 1.0, "")
+        await service.take(ME, "old-1", 1.0, "")
     assert 1 <= int(refused.value.headers["retry-after"]) <= 5

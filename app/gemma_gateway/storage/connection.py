@@ -97,7 +97,7 @@ def prepare(script: Script, keys: Iterable[str], args: Iterable[Argument]) -> Pr
     return Prepared(pack("EVALSHA", script.sha, *rest), pack("EVAL", script.text, *rest), slot)
 
 
-class Link(asyncio.Protocol):
+class Connection(asyncio.Protocol):
     """An open connection. It never waits: :meth:`send` returns a future.
 
     A reply that is late fails its own command and makes new ones fail at once, until the server
@@ -110,7 +110,7 @@ class Link(asyncio.Protocol):
         on_lost: told once, when the connection has failed, with the reason.
     """
 
-    def __init__(self, timeout: float, on_lost: Callable[[Link, str], None]) -> None:
+    def __init__(self, timeout: float, on_lost: Callable[[Connection, str], None]) -> None:
         self._loop = asyncio.get_running_loop()
         self._timeout = timeout
         self._on_lost = on_lost
@@ -213,7 +213,7 @@ class Link(asyncio.Protocol):
         try:
             while (reply := reader.gets()) is not False:
                 if not waiting:
-                    raise StoreError("an answer that nobody asked for")
+                    raise StoreError("an unexpected answer")
                 future = waiting.popleft()
                 self._answered += 1
                 if future.done():  # its caller has left, or was told that it is late

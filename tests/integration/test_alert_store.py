@@ -6,10 +6,10 @@ import asyncio
 import itertools
 
 from gemma_gateway.alerts.alert import Alert
-from gemma_gateway.alerts.book import (
+from gemma_gateway.alerts.store import (
     MOST_DEAD,
     MOST_HISTORY,
-    Book,
+    AlertStore,
     Changes,
     DeadLetter,
     Delivery,
@@ -34,23 +34,23 @@ def changed(*alerts: Alert, webhook: str = "a") -> Changes:
 
 
 async def test_one_leads_until_its_lease_is_over(store: Store, prefix: str) -> None:
-    books = [Book(store, prefix, 0.5) for _ in range(5)]
-    looks = await asyncio.gather(*(book.beat() for book in books))
+    alert_stores = [AlertStore(store, prefix, 0.5) for _ in range(5)]
+    looks = await asyncio.gather(*(alert_store.beat() for alert_store in alert_stores))
     assert [look.leads for look in looks] == [True, False, False, False, False]
     assert [look.fresh for look in looks] == [True, False, False, False, False]
     assert len({look.generation for look in looks}) == 1
     for _ in range(4):  # it keeps the lease as long as it looks
         await asyncio.sleep(0.2)
-        assert (await books[0].beat()).leads
-        assert not (await books[1].beat()).leads
+        assert (await alert_stores[0].beat()).leads
+        assert not (await alert_stores[1].beat()).leads
     await asyncio.sleep(0.6)
-    looks = await asyncio.gather(*(book.beat() for book in books[1:]))
+    looks = await asyncio.gather(*(alert_store.beat() for alert_store in alert_stores[1:]))
     assert sum(look.leads for look in looks) == 1
-    assert not (await books[0].beat()).leads
+    assert not (await alert_stores[0].beat()).leads
 
 
 async def test_who_gives_the_lease_up_is_followed_at_once(store: Store, prefix: str) -> None:
-    first, second = Book(store, prefix, 60), Book(store, prefix, 60)
+    first, second = AlertStore(store, prefix, 60), AlertStore(store, prefix, 60)
     assert (await first.beat()).leads
     await second.release()  # not its own: nothing happens
     assert not (await second.beat()).leads
@@ -59,7 +59,7 @@ async def test_who_gives_the_lease_up_is_followed_at_once(store: Store, prefix: 
 
 
 async def test_who_leads_no_more_can_neither_write_nor_send(store: Store, prefix: str) -> None:
-    old, new = Book(store, prefix, 0.5), Book(store, prefix, 60)
+    old, new = AlertStore(store, prefix, 0.5), AlertStore(store, prefix, 60)
     assert (await old.beat()).leads
     assert await old.commit(changed(alert()))
     await asyncio.sleep(0.6)  # as if it had been stopped meanwhile
@@ -73,7 +73,7 @@ async def test_who_leads_no_more_can_neither_write_nor_send(store: Store, prefix
 
 
 async def test_a_successor_knows_everything(store: Store, prefix: str) -> None:
-    first, second = Book(store, prefix, 60), Book(store, prefix, 60)
+    first, second = AlertStore(store, prefix, 60), AlertStore(store, prefix, 60)
     await first.beat()
     fires = alert()
     assert await first.commit(changed(fires))
@@ -87,96 +87,100 @@ async def test_a_successor_knows_everything(store: Store, prefix: str) -> None:
 async def test_a_claimed_delivery_is_nobody_else_s_until_the_claim_is_over(
     store: Store, prefix: str
 ) -> None:
-    book = Book(store, prefix, 60)
-    await book.beat()
-    await book.commit(changed(alert()))
-    (claimed,) = await book.claim(0.4, 10)
-    assert await book.claim(0.4, 10) == []
+    alert_store = AlertStore(store, prefix, 60)
+    await alert_store.beat()
+    await alert_store.commit(changed(alert()))
+    (claimed,) = await alert_store.claim(0.4, 10)
+    assert await alert_store.claim(0.4, 10) == []
     await asyncio.sleep(0.5)  # whoever had it has died
-    assert await book.claim(5, 10) == [claimed]
-    await book.settle(claimed, "done")
-    await book.settle(claimed, "done")  # the answer got lost, and it was said again
+    assert await alert_store.claim(5, 10) == [claimed]
+    await alert_store.settle(claimed, "done")
+    await alert_store.settle(claimed, "done")  # the answer got lost, and it was said again
     await asyncio.sleep(0.1)
-    assert await book.claim(0, 10) == []
+    assert await alert_store.claim(0, 10) == []
 
 
 async def test_a_failed_delivery_comes_again_after_its_pause(store: Store, prefix: str) -> None:
-    book = Book(store, prefix, 60)
-    await book.beat()
-    await book.commit(changed(alert()))
-    (claimed,) = await book.claim(60, 10)
+    alert_store = AlertStore(store, prefix, 60)
+    await alert_store.beat()
+    await alert_store.commit(changed(alert()))
+    (claimed,) = await alert_store.claim(60, 10)
     tried = Delivery(claimed.id, claimed.webhook, claimed.alert, attempts=3)
-    await book.settle(claimed, "retry", text(tried), 300)
-    assert await book.claim(60, 10) == []
+    await alert_store.settle(claimed, "retry", text(tried), 300)
+    assert await alert_store.claim(60, 10) == []
     await asyncio.sleep(0.4)
-    assert await book.claim(60, 10) == [tried]
+    assert await alert_store.claim(60, 10) == [tried]
 
 
 async def test_the_next_state_waits_for_the_attempt_and_takes_its_place(
     store: Store, prefix: str
 ) -> None:
     """A receiver never hears "resolved" before "firing"."""
-    book = Book(store, prefix, 60)
-    await book.beat()
+    alert_store = AlertStore(store, prefix, 60)
+    await alert_store.beat()
     fires = alert()
-    await book.commit(changed(fires))
-    (first,) = await book.claim(60, 10)
+    await alert_store.commit(changed(fires))
+    (first,) = await alert_store.claim(60, 10)
     over = Alert(**{f: getattr(fires, f) for f in fires.__struct_fields__} | {"state": "resolved"})
-    await book.commit(changed(over))
-    assert await book.claim(60, 10) == []  # the first one is on its way
-    await book.settle(first, "retry", text(first), 60_000)  # it failed; nobody needs it any more
-    (second,) = await book.claim(60, 10)
+    await alert_store.commit(changed(over))
+    assert await alert_store.claim(60, 10) == []  # the first one is on its way
+    await alert_store.settle(
+        first, "retry", text(first), 60_000
+    )  # it failed; nobody needs it any more
+    (second,) = await alert_store.claim(60, 10)
     assert second.id == f"{fires.id}-resolved"
-    await book.settle(second, "done")
-    assert await book.claim(0, 10) == []
+    await alert_store.settle(second, "done")
+    assert await alert_store.claim(0, 10) == []
 
 
 async def test_dead_letters_and_history_are_bounded(store: Store, prefix: str) -> None:
-    book = Book(store, prefix, 60)
-    await book.beat()
+    alert_store = AlertStore(store, prefix, 60)
+    await alert_store.beat()
     for number in range(MOST_DEAD + 5):
-        await book.commit(changed(alert()))
-        (claimed,) = await book.claim(60, 10)
+        await alert_store.commit(changed(alert()))
+        (claimed,) = await alert_store.claim(60, 10)
         dead = DeadLetter(claimed, "status 500", float(number))
-        await book.settle(claimed, "dead", text(dead), MOST_DEAD)
-    found = await book.dead()
+        await alert_store.settle(claimed, "dead", text(dead), MOST_DEAD)
+    found = await alert_store.dead()
     assert len(found) == MOST_DEAD
     assert found[0].time == MOST_DEAD + 4
     for _ in range(3):
         over = [alert("resolved") for _ in range(MOST_HISTORY // 2)]
-        await book.commit(Changes(history=over))
-    assert len(await book.history(10_000)) == MOST_HISTORY
+        await alert_store.commit(Changes(history=over))
+    assert len(await alert_store.history(10_000)) == MOST_HISTORY
 
 
 async def test_an_outage_is_written_down_once(store: Store, prefix: str) -> None:
-    books = [Book(store, prefix, 60) for _ in range(3)]
-    generation = (await books[0].beat()).generation
+    alert_stores = [AlertStore(store, prefix, 60) for _ in range(3)]
+    generation = (await alert_stores[0].beat()).generation
     over = alert("resolved")
-    written = await asyncio.gather(*(b.report(over, [Delivery.of(over, "a")]) for b in books))
+    written = await asyncio.gather(
+        *(b.report(over, [Delivery.of(over, "a")]) for b in alert_stores)
+    )
     assert sum(written) == 1
-    assert await books[0].history(10) == [over]
-    assert len(await books[0].claim(60, 10)) == 1
-    assert (await books[0].beat()).generation != generation
+    assert await alert_stores[0].history(10) == [over]
+    assert len(await alert_stores[0].claim(60, 10)) == 1
+    assert (await alert_stores[0].beat()).generation != generation
 
 
 async def test_what_a_newer_version_wrote_is_left_alone(store: Store, prefix: str) -> None:
-    book = Book(store, prefix, 60)
-    await book.beat()
+    alert_store = AlertStore(store, prefix, 60)
+    await alert_store.beat()
     future = text(alert()).replace('"memory"', '"gravity"')
     for unreadable in (future, "{"):
         await store.call("HSET", f"{prefix}:{{alerts}}:firing", unreadable, unreadable)
         await store.call("LPUSH", f"{prefix}:{{alerts}}:history", unreadable)
-    assert (await book.beat()).alerts == {}
-    assert await book.history(10) == []
+    assert (await alert_store.beat()).alerts == {}
+    assert await alert_store.history(10) == []
 
 
 async def test_all_keys_share_a_hash_tag(store: Store, prefix: str) -> None:
     """One slot of a Redis Cluster."""
-    book = Book(store, prefix, 60)
-    await book.beat()
-    await book.commit(changed(alert()))
-    await book.silence(Silence("0" * 16, "memory", "", "me", 1.0, 2.0))
-    await book.report(alert("resolved"), [])
+    alert_store = AlertStore(store, prefix, 60)
+    await alert_store.beat()
+    await alert_store.commit(changed(alert()))
+    await alert_store.silence(Silence("0" * 16, "memory", "", "me", 1.0, 2.0))
+    await alert_store.report(alert("resolved"), [])
     names = await store.call("KEYS", f"{prefix}:*")
     assert len(names) == 8
     assert all(name.startswith(f"{prefix}:{{alerts}}:".encode()) for name in names)

@@ -1,4 +1,4 @@
-"""The journal: one record for each finished call, shared by all gateway processes."""
+"""The request log: one record for each finished call, shared by all gateway processes."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from gemma_gateway.core.record import Record
 from gemma_gateway.monitoring.rollups import Rollups
 from gemma_gateway.storage import Batch, Script, Store, StoreError, WriteBehind, lua, prepare
 
-SCRIPT = Script(lua("gemma_gateway.monitoring", "journal"))
+SCRIPT = Script(lua("gemma_gateway.monitoring", "records"))
 BATCH = 256  # records in one script call: well under a millisecond of the store's time
 BATCH_SUMS = 16  # minutes of rollups in one script call; more than one only after an outage
 BATCH_LIFE = 2 * 86_400  # seconds that the store remembers which batches it has written
 PAGE = 200  # records that are read at once, so that calls of the road get in between
-OWN = 1000  # of this process's records, for answers while the store is away
+OWN = 1000  # of this process's records, for answers while the store is unavailable
 SKEW = 5.0  # seconds by which clocks of gateways and store may differ
 CURSOR = re.compile(r"[0-9]{1,15}-[0-9]{1,19}")
 _encode = msgspec.msgpack.Encoder().encode
@@ -30,13 +30,13 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class Page:
     """Records as they were found.
 
     Args:
         records: newest first.
-        cursor: for ``after``; empty while the store is away.
-        degraded: the store is away: only this process's own records.
+        cursor: for ``after``; empty while the store is unavailable.
+        degraded: the store is unavailable: only this process's own records.
         complete: nothing of the range that was asked for has left the window, nor was cut off by
             the limit; without a start: nothing had to go for want of room.
     """
@@ -47,13 +47,13 @@ class Look:
     complete: bool
 
 
-class Journal(WriteBehind[list[Record]]):
+class RequestLog(WriteBehind[list[Record]]):
     """Gathers records and sums in this process and writes them to the store, twice a second.
 
-    Nothing of it waits for the store on a call's way. While the store is away records are kept
-    here, ``records_max`` of them, and written when it is back; those that had to go are counted.
-    A batch whose answer got lost is sent again and counts once. What has not been written when
-    the process is killed is lost: at most half a second.
+    Nothing of it waits for the store on a call's way. While the store is unavailable records are
+    kept here, ``records_max`` of them, and written when it is back; those that had to go are
+    counted. A batch whose answer got lost is sent again and counts once. What has not been written
+    when the process is killed is lost: at most half a second.
 
     Args:
         store: where the records are kept.
@@ -66,6 +66,8 @@ class Journal(WriteBehind[list[Record]]):
         rollups: the sums, fed by ``add``.
         lost: records dropped, since the start.
     """
+
+    what = "records"
 
     def __init__(
         self,
@@ -89,11 +91,11 @@ class Journal(WriteBehind[list[Record]]):
         self.lost = 0
 
     async def stop(self) -> None:
-        """Write what is left. Idempotent; returns at once when the store is away, and what is left
-        is lost then."""
+        """Write what is left. Idempotent; returns at once when the store is unavailable, and what
+        is left is lost then."""
         await super().stop()
         if left := len(self._unwritten()):
-            log.warning("%d records of calls are lost: the store is away", left)
+            log.warning("%d records of calls are lost: the store is unavailable", left)
 
     # ---- writing
 
@@ -139,7 +141,7 @@ class Journal(WriteBehind[list[Record]]):
     async def recent(
         self, limit: int, *, start: float | None = None, end: float | None = None
     ) -> list[Record]:
-        """The newest records, newest first; of this process alone while the store is away.
+        """The newest records, newest first; of this process alone while the store is unavailable.
 
         Args:
             limit: most records to return.
@@ -150,7 +152,7 @@ class Journal(WriteBehind[list[Record]]):
 
     async def look(
         self, limit: int, *, start: float | None = None, end: float | None = None
-    ) -> Look:
+    ) -> Page:
         """The same, with what is to be known about them."""
         await self.flush()
         horizon = self._clock() - self._seconds
@@ -168,9 +170,9 @@ class Journal(WriteBehind[list[Record]]):
                     records.append(record)
             full = await self._store.call("XLEN", self._stream) >= self._max
         except StoreError:
-            return Look(self._kept(limit, low, high), "", degraded=True, complete=False)
+            return Page(self._kept(limit, low, high), "", degraded=True, complete=False)
         whole = len(records) < limit and (start is None or start >= horizon)
-        return Look(
+        return Page(
             sorted(records, key=lambda r: r.time, reverse=True),
             cursor or "0-0",
             degraded=False,
@@ -185,14 +187,14 @@ class Journal(WriteBehind[list[Record]]):
             limit: most records to return.
 
         Returns:
-            The records, and the cursor for the next call. While the store is away: none, and the
-            same cursor.
+            The records, and the cursor for the next call. While the store is unavailable: none, and
+            the same cursor.
 
         Raises:
             ValueError: this is no cursor.
         """
         if cursor and not CURSOR.fullmatch(cursor):
-            raise ValueError("no cursor of this journal")
+            raise ValueError("no cursor of this request log")
         await self.flush()
         records: list[Record] = []
         try:
@@ -230,7 +232,7 @@ class Journal(WriteBehind[list[Record]]):
 
     def own(self) -> list[Record]:
         """This process's own newest records, oldest first: all that is left while the store is
-        away."""
+        unavailable."""
         unwritten = self._unwritten()
         # Both lists end with the newest record: the longer one holds the other.
         return list(self._own) if len(self._own) >= len(unwritten) else unwritten
