@@ -17,11 +17,10 @@ import pytest
 from gemma_gateway.access.keys import generate_key
 from tests.conftest import absent
 from tests.integration.conftest import Server
-from tests.process import AUTH, KEY, OPERATOR_AUTH, Engine, Gateway
+from tests.process import AUTH, KEY, OPERATOR, OPERATOR_AUTH, Engine, Gateway
 from tests.quality.bigram import Bigram
 
 Json = dict[str, Any]
-OPERATOR = generate_key()
 OTHER = generate_key()
 SAMPLED = '{"default": {"quality_sample": 1}}'
 CHAT = "/v1/chat/completions"
