@@ -3,7 +3,9 @@
 from gemma_gateway.settings.access import AccessSettings, KeyEntry
 from gemma_gateway.settings.alerts import AlertSettings
 from gemma_gateway.settings.engine import EngineSettings
+from gemma_gateway.settings.fields import Contradiction
 from gemma_gateway.settings.limits import LimitSettings
+from gemma_gateway.settings.models import Model
 from gemma_gateway.settings.monitoring import MonitoringSettings, Price
 from gemma_gateway.settings.quality import QualitySettings
 from gemma_gateway.settings.safety import CONTROL_TEXT, SafetySettings
@@ -11,7 +13,6 @@ from gemma_gateway.settings.server import LOOPBACK, ServerSettings
 from gemma_gateway.settings.settings import (
     SECRETS_VARIABLE,
     SECTIONS,
-    Contradiction,
     Settings,
     flat,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "EngineSettings",
     "KeyEntry",
     "LimitSettings",
+    "Model",
     "MonitoringSettings",
     "Price",
     "QualitySettings",

@@ -2,35 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 
 from gemma_gateway.settings.fields import Commas, Seconds, Strict
-
-# Vertex AI's have no /v1 at the end, but the number of an endpoint (or ``openapi``).
-_BASE_PATH = re.compile(r"(/\S*?)?(/v1|/endpoints/[\w-]+)/?")
-
-
-def _base_urls(urls: tuple[str, ...]) -> tuple[str, ...]:
-    """The text of a fault shows neither a login nor a query: both may hold a key."""
-    for url in urls:
-        try:
-            parts = urlsplit(url.removeprefix("dns+"))
-            well = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
-            well = well and url.isprintable() and " " not in url
-        except ValueError:  # not a port, not an IPv6 address
-            raise ValueError("a URL whose host or port can't be read") from None
-        if "@" in parts.netloc:
-            raise ValueError(
-                "user and password in a URL are not sent: use GATEWAY_UPSTREAM_API_KEY instead"
-            )
-        if not well or parts.query or parts.fragment or not _BASE_PATH.fullmatch(parts.path):
-            shown = url.partition("?")[0]
-            raise ValueError(f"{shown!r} is not a base URL such as http://127.0.0.1:11434/v1")
-    return tuple(url.rstrip("/") for url in urls)
+from gemma_gateway.settings.models import Model
+from gemma_gateway.settings.urls import base_urls
 
 
 class EngineSettings(Strict):
@@ -47,7 +25,7 @@ class EngineSettings(Strict):
     engine_args: Commas = Field(
         (), description=("Further vLLM server flags, comma-separated, such as --enable-lora")
     )
-    upstreams: Annotated[Commas, AfterValidator(_base_urls)] = Field(
+    upstreams: Annotated[Commas, AfterValidator(base_urls)] = Field(
         (),
         description=(
             "Base URLs of OpenAI-compatible servers, ending in /v1; dns+http://: one for each "
@@ -64,6 +42,11 @@ class EngineSettings(Strict):
             "google: instead of that key, access tokens of this machine's Google identity "
             "(Vertex AI; extra google)"
         ),
+    )
+    models: tuple[Model, ...] = Field(
+        (),
+        description="Several models, each with its own servers, instead of GATEWAY_UPSTREAMS and "
+        "GATEWAY_MODEL (YAML; docs/models.md)",
     )
     connect_timeout: Seconds = Field(2.0, gt=0, description="Upstream connect time-out, seconds")
     idle_timeout: Seconds = Field(

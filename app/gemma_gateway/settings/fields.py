@@ -24,3 +24,17 @@ def split(value: Any) -> Any:
 Commas = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split)]
 # Of time-outs: event loops know no "for ever".
 Seconds = Annotated[float, Field(le=31 * 86_400)]
+# Place of a setting, and what is wrong with it.
+Fault = tuple[tuple[str | int, ...], str]
+
+
+class Contradiction(ValueError):
+    """Fields that can't go together.
+
+    Args:
+        faults: place and reason of each.
+    """
+
+    def __init__(self, faults: list[Fault]) -> None:
+        super().__init__("; ".join(f"{'.'.join(map(str, at))}: {why}" for at, why in faults))
+        self.faults = faults

@@ -28,8 +28,9 @@ from pydantic_settings import (
 from gemma_gateway.settings.access import AccessSettings
 from gemma_gateway.settings.alerts import AlertSettings
 from gemma_gateway.settings.engine import EngineSettings
-from gemma_gateway.settings.fields import Strict
+from gemma_gateway.settings.fields import Contradiction, Fault, Strict
 from gemma_gateway.settings.limits import LimitSettings
+from gemma_gateway.settings.models import faults as model_faults
 from gemma_gateway.settings.monitoring import MonitoringSettings
 from gemma_gateway.settings.quality import QualitySettings
 from gemma_gateway.settings.safety import SafetySettings
@@ -39,19 +40,9 @@ from gemma_gateway.settings.telemetry import TelemetrySettings
 from gemma_gateway.settings.validation import ValidationSettings
 
 PREFIX, DELIMITER = "GATEWAY_", "__"
+# Settings that say in short what an entry of ``models`` says.
+ONE_MODEL = ("upstreams", "upstream_models", "upstream_api_key", "model", "served_model_name")
 SECRETS_VARIABLE = "GATEWAY_SECRETS_DIR"  # one file a setting, named as its variable in lower case
-
-
-class Contradiction(ValueError):
-    """Fields that can't go together.
-
-    Args:
-        faults: place and reason of each.
-    """
-
-    def __init__(self, faults: list[tuple[tuple[str | int, ...], str]]) -> None:
-        super().__init__("; ".join(f"{'.'.join(map(str, at))}: {why}" for at, why in faults))
-        self.faults = faults
 
 
 class Settings(
@@ -130,7 +121,7 @@ class Settings(
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:
-        faults: list[tuple[tuple[str | int, ...], str]] = []
+        faults: list[Fault] = []
         if self.allow_anonymous and self.host not in LOOPBACK:
             faults.append((("allow_anonymous",), "works only on a loopback host (GATEWAY_HOST)"))
         for name, tier in self.tiers.items():
@@ -148,6 +139,15 @@ class Settings(
                 why = f"{key.name!r} and {twin!r} are the same key"
                 faults.append((("keys", n, "sha256"), why))
             known[key.sha256] = key.name
+        faults += model_faults(self.models, self.request_timeout)
+        if self.models:
+            why = "is the short form of one entry of models: say it there"
+            faults += [((name,), why) for name in ONE_MODEL if getattr(self, name)]
+        faults += [
+            (("models", n, "price"), f"{model.name!r} is in prices, too")
+            for n, model in enumerate(self.models)
+            if model.price and model.name in self.prices
+        ]
         if faults:
             raise Contradiction(faults)
         return self
