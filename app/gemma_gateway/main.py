@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -38,13 +39,16 @@ from gemma_gateway.api.routes import keys as key_routes
 from gemma_gateway.api.routes import quality as quality_routes
 from gemma_gateway.api.routes import service as service_routes
 from gemma_gateway.console.site import Site
+from gemma_gateway.core.catalogue import Catalogue
 from gemma_gateway.core.dialect import Dialect
 from gemma_gateway.core.engine import Engine
 from gemma_gateway.core.heavy import Heavy
 from gemma_gateway.core.part import Part
 from gemma_gateway.core.stage import Limit, Observer, Stage, Step, Tap
+from gemma_gateway.engines.fallback import Fallback
 from gemma_gateway.engines.local import weights
 from gemma_gateway.engines.local.engine import LocalEngine
+from gemma_gateway.engines.pools import Pools
 from gemma_gateway.engines.upstream.engine import UpstreamEngine
 from gemma_gateway.engines.upstream.google import GoogleToken
 from gemma_gateway.limits.aside import Aside
@@ -52,7 +56,7 @@ from gemma_gateway.limits.ledger import Ledger
 from gemma_gateway.limits.limiter import Limiter
 from gemma_gateway.limits.places import LogprobsRoom, Places
 from gemma_gateway.limits.room import Room
-from gemma_gateway.limits.stage import Limits, RequestWindows
+from gemma_gateway.limits.stage import Limits, ModelWindows, RequestWindows
 from gemma_gateway.monitoring.capture import Recorder
 from gemma_gateway.monitoring.memory import Memory
 from gemma_gateway.monitoring.prices import Prices
@@ -66,7 +70,7 @@ from gemma_gateway.safety.controls import ControlTokens
 from gemma_gateway.safety.filter import Filter, chain
 from gemma_gateway.safety.policy import Policy
 from gemma_gateway.safety.stage import BreakControlTokens, Judge, Sanitise
-from gemma_gateway.settings import EngineSettings, Settings
+from gemma_gateway.settings import EngineSettings, Model, Settings
 from gemma_gateway.storage import Store, embedded
 from gemma_gateway.storage.embedded import EmbeddedStore
 from gemma_gateway.telemetry import tracing
@@ -100,6 +104,8 @@ class Parts:
 
     def __init__(self, settings: Settings, engine: Engine) -> None:
         self.settings = settings
+        self.catalogue = Catalogue(settings.engine.models)
+        self.pools = engine if isinstance(engine, Pools) else None
         for decorate in DECORATORS:
             engine = decorate(engine)
         self.engine = engine
@@ -148,7 +154,10 @@ class Parts:
         self.heavy = Heavy()
         self.places = Places()
         self.room = Room(settings.limits.max_in_flight)
-        self.routing = Routing(engine)
+        self.model_windows = ModelWindows(self.limiter, self.catalogue, self.metrics.limits_decided)
+        self.routing = Routing(
+            engine, self.catalogue, self.model_windows.move, self.metrics.fell_back
+        )
         self.quality = Quality(
             settings.quality,
             settings.limits.samples,
@@ -162,9 +171,10 @@ class Parts:
             lambda: self.room.taken,
         )
         self.limits = made(LIMITS, self)
+        self.model_limits = made(MODEL_LIMITS, self)
         self.gateway = Gateway(
             made(STAGES, self),
-            self.limits,
+            (*self.limits, *self.model_limits),
             engine,
             lambda document: self.controls.write(document)[0],
             Delivery(self.filter, self.heavy),
@@ -205,7 +215,7 @@ class Parts:
             lambda: self.alerts.firing,
         )
         names = Names(self.keys, self.key_repository)
-        prices = Prices(settings.monitoring.prices, settings.monitoring.currency)
+        prices = Prices(settings.monitoring.prices, settings.monitoring.currency, self.catalogue)
         self.export = Export(self.request_log, self.ledger, names, prices)
         key_service = KeyService(self.key_repository, self.managed_keys, settings.limits)
         self.key_admin = KeyAdmin(
@@ -256,6 +266,7 @@ STAGES: Factories[Stage] = (
     lambda p: p.room,
     lambda p: Limits(p.limits),
     lambda p: Steps(p.heavy, made(STEPS, p)),
+    lambda p: Limits(p.model_limits),
     lambda p: LogprobsRoom(p.places),
 )
 # How a body becomes a request for an engine.
@@ -270,8 +281,10 @@ STEPS: Factories[Step] = (
 # What texts pass, of requests and of answers.
 FILTERS: Factories[Filter] = (lambda p: p.policy,)
 LIMITS: Factories[Limit] = (lambda p: RequestWindows(p.limiter, p.metrics.limits_decided),)
+# Those that depend on what a request asks for: the body was read for them, so they cost more.
+MODEL_LIMITS: Factories[Limit] = (lambda p: p.model_windows,)
 # What stands before the engine, the outermost last.
-DECORATORS: tuple[Callable[[Engine], Engine], ...] = ()
+DECORATORS: tuple[Callable[[Engine], Engine], ...] = (Fallback,)
 TAPS: Factories[Tap | None] = (lambda p: p.quality.sampler,)
 OBSERVERS: Factories[Observer | None] = (
     lambda p: p.places,
@@ -336,27 +349,50 @@ def assemble(settings: Settings) -> Parts:
 
 
 def _engine(settings: EngineSettings, data_dir: Path) -> Engine:
+    """The engine of the settings: of several models, or of the one that the short form names."""
+    if settings.models:
+        return Pools(settings.models, partial(_engine_of, settings, data_dir))
     if settings.upstreams:
-        return UpstreamEngine(
-            settings.upstreams,
+        only = Model(
+            name="gemma",
+            upstreams=settings.upstreams,
             api_key=settings.upstream_api_key,
-            credentials=GoogleToken() if settings.upstream_credentials == "google" else None,
-            connect_timeout=settings.connect_timeout,
-            idle_timeout=settings.idle_timeout,
-            request_timeout=settings.request_timeout,
-            health_interval=settings.health_interval,
-            eject_after=settings.eject_after,
-            eject_seconds=settings.eject_seconds,
-            models=settings.upstream_models,
+            credentials=settings.upstream_credentials,
         )
-    folder = weights.prepare(
-        settings.model,
-        data_dir,
-        lambda line: print(line, flush=True),
+        return _upstream(settings, only, settings.upstream_models)
+    return _local(settings, data_dir, settings.model, settings.served_model_name)
+
+
+def _engine_of(settings: EngineSettings, data_dir: Path, model: Model) -> Engine:
+    if model.upstreams:
+        return _upstream(settings, model, model.names)
+    return _local(settings, data_dir, model.model, model.name)
+
+
+def _upstream(settings: EngineSettings, model: Model, names: Sequence[str]) -> UpstreamEngine:
+    """
+    Args:
+        names: of the models of servers that list none.
+    """
+    return UpstreamEngine(
+        model.upstreams,
+        api_key=model.key(),
+        credentials=GoogleToken() if model.credentials == "google" else None,
+        connect_timeout=model.connect_timeout or settings.connect_timeout,
+        idle_timeout=model.idle_timeout or settings.idle_timeout,
+        request_timeout=model.request_timeout or settings.request_timeout,
+        health_interval=settings.health_interval,
+        eject_after=settings.eject_after,
+        eject_seconds=settings.eject_seconds,
+        models=names,
     )
+
+
+def _local(settings: EngineSettings, data_dir: Path, model: str, name: str) -> LocalEngine:
+    folder = weights.prepare(model, data_dir, lambda line: print(line, flush=True))
     return LocalEngine(
         folder,
-        settings.served_model_name or weights.served_name(settings.model),
+        name or weights.served_name(model),
         max_model_len=settings.max_model_len,
         engine_args=settings.engine_args,
         idle_timeout=settings.idle_timeout,

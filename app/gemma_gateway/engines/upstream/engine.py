@@ -189,7 +189,7 @@ class UpstreamEngine:
             refused = reply
         if refused:
             return refused
-        raise EngineFailed("unavailable", detail)
+        raise EngineFailed("unavailable", detail, begun=given > 0)
 
     async def _attempt(
         self, request: EngineRequest, upstream: Upstream, *, fresh: bool
