@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -45,12 +44,9 @@ from gemma_gateway.core.engine import Engine
 from gemma_gateway.core.heavy import Heavy
 from gemma_gateway.core.part import Part
 from gemma_gateway.core.stage import Limit, Observer, Stage, Step, Tap
+from gemma_gateway.engines import factory
 from gemma_gateway.engines.fallback import Fallback
-from gemma_gateway.engines.local import weights
-from gemma_gateway.engines.local.engine import LocalEngine
 from gemma_gateway.engines.pools import Pools
-from gemma_gateway.engines.upstream.engine import UpstreamEngine
-from gemma_gateway.engines.upstream.google import GoogleToken
 from gemma_gateway.limits.aside import Aside
 from gemma_gateway.limits.ledger import Ledger
 from gemma_gateway.limits.limiter import Limiter
@@ -70,7 +66,7 @@ from gemma_gateway.safety.controls import ControlTokens
 from gemma_gateway.safety.filter import Filter, chain
 from gemma_gateway.safety.policy import Policy
 from gemma_gateway.safety.stage import BreakControlTokens, Judge, Sanitise
-from gemma_gateway.settings import EngineSettings, Model, Settings
+from gemma_gateway.settings import Settings
 from gemma_gateway.storage import Store, embedded
 from gemma_gateway.storage.embedded import EmbeddedStore
 from gemma_gateway.telemetry import tracing
@@ -259,14 +255,14 @@ class Parts:
 
 
 # What a call passes, in order: who, how many at once, the body, how much, what.
-STAGES: Factories[Stage] = (
+STAGES: Factories[Stage | None] = (
     lambda p: Identify(p.keys),
     lambda p: p.places,
     lambda p: ReadBody(),
     lambda p: p.room,
     lambda p: Limits(p.limits),
     lambda p: Steps(p.heavy, made(STEPS, p)),
-    lambda p: Limits(p.model_limits),
+    lambda p: Limits(p.model_limits) if p.settings.engine.models else None,
     lambda p: LogprobsRoom(p.places),
 )
 # How a body becomes a request for an engine.
@@ -345,58 +341,7 @@ def assemble(settings: Settings) -> Parts:
         ValueError: two keys are the same, or the policy can't be used.
         gemma_gateway.engines.local.weights.ModelUnavailable: the model can't be had.
     """
-    return Parts(settings, _engine(settings.engine, settings.server.data_dir.absolute()))
-
-
-def _engine(settings: EngineSettings, data_dir: Path) -> Engine:
-    """The engine of the settings: of several models, or of the one that the short form names."""
-    if settings.models:
-        return Pools(settings.models, partial(_engine_of, settings, data_dir))
-    if settings.upstreams:
-        only = Model(
-            name="gemma",
-            upstreams=settings.upstreams,
-            api_key=settings.upstream_api_key,
-            credentials=settings.upstream_credentials,
-        )
-        return _upstream(settings, only, settings.upstream_models)
-    return _local(settings, data_dir, settings.model, settings.served_model_name)
-
-
-def _engine_of(settings: EngineSettings, data_dir: Path, model: Model) -> Engine:
-    if model.upstreams:
-        return _upstream(settings, model, model.names)
-    return _local(settings, data_dir, model.model, model.name)
-
-
-def _upstream(settings: EngineSettings, model: Model, names: Sequence[str]) -> UpstreamEngine:
-    """
-    Args:
-        names: of the models of servers that list none.
-    """
-    return UpstreamEngine(
-        model.upstreams,
-        api_key=model.key(),
-        credentials=GoogleToken() if model.credentials == "google" else None,
-        connect_timeout=model.connect_timeout or settings.connect_timeout,
-        idle_timeout=model.idle_timeout or settings.idle_timeout,
-        request_timeout=model.request_timeout or settings.request_timeout,
-        health_interval=settings.health_interval,
-        eject_after=settings.eject_after,
-        eject_seconds=settings.eject_seconds,
-        models=names,
-    )
-
-
-def _local(settings: EngineSettings, data_dir: Path, model: str, name: str) -> LocalEngine:
-    folder = weights.prepare(model, data_dir, lambda line: print(line, flush=True))
-    return LocalEngine(
-        folder,
-        name or weights.served_name(model),
-        max_model_len=settings.max_model_len,
-        engine_args=settings.engine_args,
-        idle_timeout=settings.idle_timeout,
-    )
+    return Parts(settings, factory.engine(settings.engine, settings.server.data_dir.absolute()))
 
 
 def build(parts: Parts, dialects: Sequence[Dialect] = DIALECTS) -> GatewayApp:

@@ -134,10 +134,8 @@ class Pools:
             if gone := [entry.model.name for entry in old if not entry.model.upstreams]:
                 raise ValueError(f"{', '.join(gone)}: a model in this process needs a restart")
             await asyncio.gather(*(engine.start() for engine in fresh))
-        except BaseException as error:
+        except BaseException:
             await asyncio.gather(*(engine.stop() for engine in fresh))
-            if isinstance(error, OSError):
-                raise ValueError(str(error)) from None
             raise
 
         def apply() -> None:
@@ -281,8 +279,4 @@ def _busy(engine: Engine) -> bool:
 
 def _shape(model: Model) -> tuple[object, ...]:
     """What an engine for it is made of: its settings, and the key as its file has it now."""
-    try:
-        key = model.key()
-    except (OSError, ValueError):
-        key = ""  # whoever makes the engine hears of it
-    return (*(getattr(model, name) for name in POOL), key)
+    return (*(getattr(model, name) for name in POOL), model.key())
