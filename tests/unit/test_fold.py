@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 import unicodedata
 
 import pytest
 
 from gemma_gateway.safety.fold import CACHED, FOLDS, JOINS, fold, unescape
+from tests.growth import is_linear
 
 
 @pytest.mark.parametrize(
@@ -88,18 +88,7 @@ def test_escapes(text: str, decoded: str) -> None:
 
 @pytest.mark.parametrize("piece", ["\\", r"\ud835", r"\u", r"\\u"])
 def test_escapes_take_linear_time(piece: str) -> None:
-    """Sixteen times the text takes about as many times the work; squared it would be 256 times."""
-    assert _cost(piece * 320_000) < 64 * _cost(piece * 20_000)
-
-
-def _cost(text: str) -> float:
-    """Seconds of this thread's CPU, the least of three."""
-    found = []
-    for _ in range(3):
-        start = time.thread_time()
-        unescape(text)
-        found.append(time.thread_time() - start)
-    return min(found)
+    assert is_linear(lambda size: unescape(piece * size), 20_000)
 
 
 def test_joins() -> None:

@@ -1,0 +1,29 @@
+"""How work grows with its size, told by a ratio: no clock of a busy machine decides."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+TIMES = 16
+MOST = 4 * TIMES  # squared it would be TIMES * TIMES
+
+
+def is_linear(work: Callable[[int], object], size: int) -> bool:
+    """Whether ``TIMES`` the size takes about as many times the work.
+
+    Args:
+        work: does it for a size.
+        size: the smaller one; it should take a millisecond or so.
+    """
+    return _cost(work, TIMES * size) < MOST * _cost(work, size)
+
+
+def _cost(work: Callable[[int], object], size: int) -> float:
+    """Seconds of this thread's CPU, the least of three."""
+    found = []
+    for _ in range(3):
+        start = time.thread_time()
+        work(size)
+        found.append(time.thread_time() - start)
+    return min(found)
