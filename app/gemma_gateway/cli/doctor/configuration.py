@@ -134,9 +134,13 @@ def _keys(settings: Settings) -> Findings:
 
 def _extras(settings: Settings) -> Findings:
     """Settings that need packages beyond the core install."""
+    engine = settings.engine
+    google = [f"credentials of {m.name}" for m in engine.models if m.credentials == "google"]
+    if engine.upstream_credentials == "google":
+        google.append("GATEWAY_UPSTREAM_CREDENTIALS=google")
     wanted = []
-    if settings.engine.upstream_credentials == "google" and not _installed("google.auth"):
-        wanted.append(("google", "GATEWAY_UPSTREAM_CREDENTIALS=google"))
+    if not _installed("google.auth"):
+        wanted += [("google", setting) for setting in google]
     if settings.limits.samples and not _installed("sentence_transformers"):
         wanted.append(("quality", "quality_sample"))
     if tracing.wanted(os.environ) and not _installed("opentelemetry.sdk"):

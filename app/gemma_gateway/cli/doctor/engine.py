@@ -42,7 +42,7 @@ def look(settings: Settings) -> Findings:
     gpus = graphics()
     yield from _processor() if on_cpu else ()
     yield from _graphics(gpus, on_cpu)
-    need, finding = model.look(settings.engine, settings.server.data_dir)
+    need, finding = model.look(settings.engine.in_process or "", settings.server.data_dir)
     yield finding
     if on_cpu:
         cache = float(os.environ.get("VLLM_CPU_KVCACHE_SPACE", "1")) * 2**30
