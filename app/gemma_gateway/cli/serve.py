@@ -7,7 +7,7 @@ import gc
 import math
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -130,8 +130,7 @@ def serve(source: Source) -> int:
         Exit status: 0 after an orderly end, 1 when the engine or a part can't start.
     """
     settings = source.first.settings
-    # It must not end the process before the loop handles it. SIG_IGN would pass on to children.
-    signal.signal(signal.SIGHUP, lambda *_: None)
+    _at_hangup(lambda: None)
     log.configure(settings.telemetry.log_level)
     for name in config.unknown_variables():
         log.logger.warning("%s is not a known setting", name)
@@ -144,6 +143,12 @@ def serve(source: Source) -> int:
     except (OSError, ValueError, RuntimeError, ModelUnavailable) as error:
         print(f"gemma-gateway: {error}", file=sys.stderr)
         return 1
+
+
+def _at_hangup(react: Callable[[], object]) -> None:
+    """From now on a SIGHUP does this, and doesn't end the process. (Not by the loop, which would
+    let it do so again once it is closed; not SIG_IGN, which children would inherit.)"""
+    signal.signal(signal.SIGHUP, lambda number, frame: react())
 
 
 def _open_files(max_in_flight: int) -> None:
@@ -184,14 +189,15 @@ def _server(settings: Settings, parts: Parts) -> Server:
 
 
 async def _run(server: Server, parts: Parts) -> int:
-    # Here, not in Server: until the last part has stopped.
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, parts.reload.now)
     async with parts.running():
         keep_for_good()
+        loop = asyncio.get_running_loop()
+        _at_hangup(lambda: loop.call_soon_threadsafe(parts.reload.now))
         greeter = asyncio.create_task(_greet(server, parts))
         try:
             await server.serve()
         finally:
+            _at_hangup(lambda: None)
             greeter.cancel()
             await asyncio.wait([greeter])
     return 0 if server.started and not parts.failed else 1

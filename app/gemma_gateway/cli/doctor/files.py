@@ -127,7 +127,7 @@ def _secrets(models: Sequence[Model]) -> Findings:
     for model in models:
         if model.api_key_file is not None:
             paths.append(model.api_key_file)
-            yield from _key_of(model, model.api_key_file)
+            yield from _key_of(model)
     for path in sorted(set(paths)):
         if path.is_file() and _mode(path) & 0o007:
             yield warning(
@@ -137,15 +137,15 @@ def _secrets(models: Sequence[Model]) -> Findings:
             )
 
 
-def _key_of(model: Model, path: Path) -> Findings:
-    advice = "correct the path in api_key_file, or let this user read the file"
+def _key_of(model: Model) -> Findings:
     try:
         model.key()
-    except OSError as error:
-        yield problem("files", f"{path}, the key of {model.name}: {error.strerror}", advice)
-    except ValueError:
-        why = "is not a key in one line"
-        yield problem("files", f"{path}, the key of {model.name}: {why}", "write the key alone")
+    except (OSError, ValueError) as error:
+        yield problem(
+            "files",
+            f"the key of {model.name} can't be used: {error}",
+            "correct api_key_file, or the file: one line that this user may read",
+        )
 
 
 def _written_by_others(path: Path, check: str) -> Findings:
