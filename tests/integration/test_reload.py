@@ -223,6 +223,7 @@ async def test_changes_under_load(
     assert set(fleet.outcomes) == {"ok"}, fleet.outcomes
     assert first.state.aborted == second.state.aborted == 0
     for gateway in fleet.gateways:
+        assert gateway.text().startswith("Waiting for an upstream ...")
         assert KEY not in gateway.text()
         assert await asyncio.to_thread(gateway.stop) == 0
 

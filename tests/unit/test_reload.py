@@ -292,14 +292,14 @@ async def test_other_settings_need_a_restart(
     async with watching(file, catalogue) as reload:
         renamed(file, yaml("b", more=f"store: {{redis_prefix: p}}\napi_keys: {SECRET}\n"))
         await ended(reload, "success")
-        warning = "changed, but not without a restart: api_keys, redis_prefix"
+        warning = "changed, needs a restart: api_keys, redis_prefix"
         assert said(caplog, "WARNING") == [warning]
         assert SECRET not in caplog.text
         (running,) = catalogue.running
         assert (running.store.redis_prefix, running.access.api_keys) == ("gemma", ())
         renamed(file, yaml("b", more="redis_prefix: q\n"))
         await ended(reload, "unchanged")
-        assert said(caplog, "WARNING")[1:] == ["changed, but not without a restart: redis_prefix"]
+        assert said(caplog, "WARNING")[1:] == ["changed, needs a restart: redis_prefix"]
 
 
 async def test_models_need_a_restart_where_nobody_goes_over(
@@ -310,7 +310,7 @@ async def test_models_need_a_restart_where_nobody_goes_over(
         digest = reload.models_digest
         renamed(file, yaml("b"))
         await ended(reload, "unchanged")
-        assert said(caplog, "WARNING") == ["changed, but not without a restart: models"]
+        assert said(caplog, "WARNING") == ["changed, needs a restart: models"]
         assert reload.models_digest == digest
 
 
@@ -324,7 +324,7 @@ async def test_models_need_a_restart_where_there_are_none(
     async with watching(file, catalogue) as reload:
         renamed(file, after)
         await ended(reload, "unchanged")
-        assert said(caplog, "WARNING") == ["changed, but not without a restart: models, upstreams"]
+        assert said(caplog, "WARNING") == ["changed, needs a restart: models, upstreams"]
         assert not catalogue.prepared
 
 

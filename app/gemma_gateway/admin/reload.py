@@ -18,7 +18,7 @@ from gemma_gateway.settings.source import Snapshot, Source
 from gemma_gateway.settings.yamlfile import ConfigError
 from gemma_gateway.telemetry import log
 
-PAUSE = 1.0  # seconds between two looks at the files
+PAUSE = 2.0  # seconds between two looks at the files
 PATIENCE = 30.0  # seconds until all that a change needs must be ready
 Outcome = Literal["success", "unchanged", "failure"]
 
@@ -114,7 +114,7 @@ class Reload:
         if change and not live:
             restart.append("models")
         if restart:
-            log.logger.warning("changed, but not without a restart: %s", ", ".join(sorted(restart)))
+            log.logger.warning("changed, needs a restart: %s", ", ".join(sorted(restart)))
         if not (change and live):
             log.logger.info("configuration read again: models unchanged")
             return "unchanged"

@@ -32,8 +32,8 @@ def load(file: Path | None) -> tuple[Settings | None, list[Finding]]:
         settings = config.load(file)
     except ConfigError as error:
         return None, [_fault(line) for line in str(error).splitlines()]
-    where = file or os.environ.get(config.FILE_VARIABLE) or config.DEFAULT_FILE
-    source = f"{where} and the environment" if Path(where).is_file() else "the environment alone"
+    where = config.find(file)
+    source = f"{where} and the environment" if where else "the environment alone"
     return settings, [ok("settings", f"valid ({source})")]
 
 

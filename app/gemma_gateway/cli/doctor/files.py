@@ -91,8 +91,8 @@ def _key_file(settings: Settings) -> Findings:
 
 
 def _config_file(settings: Settings, given: Path | None) -> Findings:
-    path = given or Path(os.environ.get(config.FILE_VARIABLE) or config.DEFAULT_FILE)
-    if not path.is_file():
+    path = config.find(given)
+    if path is None or not path.is_file():
         return
     yield from _written_by_others(path, "settings")
     names = _secrets_in(YamlFile(path).values)
