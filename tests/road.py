@@ -76,8 +76,10 @@ class Road:
             "access_log": False,
             **settings,
         }
-        self.engine = ScriptedEngine(script or say(), (MODEL,))
-        self.parts = Parts(Settings(**given), self.engine)
+        found = Settings(**given)
+        listed = tuple(name for model in found.models for name in model.names)
+        self.engine = ScriptedEngine(script or say(), listed or (MODEL,))
+        self.parts = Parts(found, self.engine)
         self._app = build(self.parts)
 
     async def post(

@@ -39,22 +39,22 @@ from gemma_gateway.api.routes import keys as key_routes
 from gemma_gateway.api.routes import quality as quality_routes
 from gemma_gateway.api.routes import service as service_routes
 from gemma_gateway.console.site import Site
+from gemma_gateway.core.catalogue import Catalogue
 from gemma_gateway.core.dialect import Dialect
 from gemma_gateway.core.engine import Engine
 from gemma_gateway.core.heavy import Heavy
 from gemma_gateway.core.part import Part
 from gemma_gateway.core.reload import Reloadable
 from gemma_gateway.core.stage import Limit, Observer, Stage, Step, Tap
-from gemma_gateway.engines.local import weights
-from gemma_gateway.engines.local.engine import LocalEngine
-from gemma_gateway.engines.upstream.engine import UpstreamEngine
-from gemma_gateway.engines.upstream.google import GoogleToken
+from gemma_gateway.engines import factory
+from gemma_gateway.engines.fallback import Fallback
+from gemma_gateway.engines.pools import Pools
 from gemma_gateway.limits.aside import Aside
 from gemma_gateway.limits.ledger import Ledger
 from gemma_gateway.limits.limiter import Limiter
 from gemma_gateway.limits.places import LogprobsRoom, Places
 from gemma_gateway.limits.room import Room
-from gemma_gateway.limits.stage import Limits, RequestWindows
+from gemma_gateway.limits.stage import Limits, ModelWindows, RequestWindows
 from gemma_gateway.monitoring.capture import Recorder
 from gemma_gateway.monitoring.memory import Memory
 from gemma_gateway.monitoring.prices import Prices
@@ -68,7 +68,7 @@ from gemma_gateway.safety.controls import ControlTokens
 from gemma_gateway.safety.filter import Filter, chain
 from gemma_gateway.safety.policy import Policy
 from gemma_gateway.safety.stage import BreakControlTokens, Judge, Sanitise
-from gemma_gateway.settings import EngineSettings, Settings
+from gemma_gateway.settings import Settings
 from gemma_gateway.settings.source import Source
 from gemma_gateway.storage import Store, embedded
 from gemma_gateway.storage.embedded import EmbeddedStore
@@ -106,6 +106,8 @@ class Parts:
 
     def __init__(self, settings: Settings, engine: Engine, source: Source | None = None) -> None:
         self.settings = settings
+        self.catalogue = Catalogue(settings.engine.models)
+        self.pools = engine if isinstance(engine, Pools) else None
         for decorate in DECORATORS:
             engine = decorate(engine)
         self.engine = engine
@@ -156,7 +158,10 @@ class Parts:
         self.heavy = Heavy()
         self.places = Places()
         self.room = Room(settings.limits.max_in_flight)
-        self.routing = Routing(engine)
+        self.model_windows = ModelWindows(self.limiter, self.catalogue, self.metrics.limits_decided)
+        self.routing = Routing(
+            engine, self.catalogue, self.model_windows.move, self.metrics.fell_back
+        )
         self.quality = Quality(
             settings.quality,
             settings.limits.samples,
@@ -170,9 +175,10 @@ class Parts:
             lambda: self.room.taken,
         )
         self.limits = made(LIMITS, self)
+        self.model_limits = made(MODEL_LIMITS, self)
         self.gateway = Gateway(
             made(STAGES, self),
-            self.limits,
+            (*self.limits, *self.model_limits),
             engine,
             lambda document: self.controls.write(document)[0],
             Delivery(self.filter, self.heavy),
@@ -213,7 +219,7 @@ class Parts:
             lambda: self.alerts.firing,
         )
         names = Names(self.keys, self.key_repository)
-        prices = Prices(settings.monitoring.prices, settings.monitoring.currency)
+        prices = Prices(settings.monitoring.prices, settings.monitoring.currency, self.catalogue)
         self.export = Export(self.request_log, self.ledger, names, prices)
         key_service = KeyService(self.key_repository, self.managed_keys, settings.limits)
         self.key_admin = KeyAdmin(
@@ -257,13 +263,14 @@ class Parts:
 
 
 # What a call passes, in order: who, how many at once, the body, how much, what.
-STAGES: Factories[Stage] = (
+STAGES: Factories[Stage | None] = (
     lambda p: Identify(p.keys),
     lambda p: p.places,
     lambda p: ReadBody(),
     lambda p: p.room,
     lambda p: Limits(p.limits),
     lambda p: Steps(p.heavy, made(STEPS, p)),
+    lambda p: Limits(p.model_limits) if p.settings.engine.models else None,
     lambda p: LogprobsRoom(p.places),
 )
 # How a body becomes a request for an engine.
@@ -278,8 +285,10 @@ STEPS: Factories[Step] = (
 # What texts pass, of requests and of answers.
 FILTERS: Factories[Filter] = (lambda p: p.policy,)
 LIMITS: Factories[Limit] = (lambda p: RequestWindows(p.limiter, p.metrics.limits_decided),)
+# Those that depend on what a request asks for: the body was read for them, so they cost more.
+MODEL_LIMITS: Factories[Limit] = (lambda p: p.model_windows,)
 # What stands before the engine, the outermost last.
-DECORATORS: tuple[Callable[[Engine], Engine], ...] = ()
+DECORATORS: tuple[Callable[[Engine], Engine], ...] = (Fallback,)
 TAPS: Factories[Tap | None] = (lambda p: p.quality.sampler,)
 OBSERVERS: Factories[Observer | None] = (
     lambda p: p.places,
@@ -319,7 +328,7 @@ PARTS: Factories[Part | None] = (
 )
 # What goes over to new settings while it runs. They are made ready in this order, and nobody takes
 # that back where a later one can't: what holds something, such as connections, comes last.
-RELOADS: Factories[Reloadable | None] = ()
+RELOADS: Factories[Reloadable | None] = (lambda p: p.catalogue, lambda p: p.pools)
 ROUTES: Factories[APIRouter] = (
     lambda p: service_routes.router(p.auth, p.own, p.health, p.metrics.render),
     lambda p: monitoring.router(p.auth, p.overview, p.export),
@@ -347,35 +356,8 @@ def assemble(settings: Settings, source: Source | None = None) -> Parts:
         ValueError: two keys are the same, or the policy can't be used.
         gemma_gateway.engines.local.weights.ModelUnavailable: the model can't be had.
     """
-    return Parts(settings, _engine(settings.engine, settings.server.data_dir.absolute()), source)
-
-
-def _engine(settings: EngineSettings, data_dir: Path) -> Engine:
-    if settings.upstreams:
-        return UpstreamEngine(
-            settings.upstreams,
-            api_key=settings.upstream_api_key,
-            credentials=GoogleToken() if settings.upstream_credentials == "google" else None,
-            connect_timeout=settings.connect_timeout,
-            idle_timeout=settings.idle_timeout,
-            request_timeout=settings.request_timeout,
-            health_interval=settings.health_interval,
-            eject_after=settings.eject_after,
-            eject_seconds=settings.eject_seconds,
-            models=settings.upstream_models,
-        )
-    folder = weights.prepare(
-        settings.model,
-        data_dir,
-        lambda line: print(line, flush=True),
-    )
-    return LocalEngine(
-        folder,
-        settings.served_model_name or weights.served_name(settings.model),
-        max_model_len=settings.max_model_len,
-        engine_args=settings.engine_args,
-        idle_timeout=settings.idle_timeout,
-    )
+    engine = factory.engine(settings.engine, settings.server.data_dir.absolute())
+    return Parts(settings, engine, source)
 
 
 def build(parts: Parts, dialects: Sequence[Dialect] = DIALECTS) -> GatewayApp:

@@ -58,7 +58,7 @@ async def test_each_address_is_an_upstream_and_they_come_and_go(table: list[str]
         assert two.state.running == 1  # a call that it holds goes on
         for reply in held:
             await reply.abort()
-        await eventually(lambda: len(engine._origins) == 1, 20)
+        await eventually(lambda: len(engine.servers.origins) == 1, 20)
         table[:] = []  # no ready pod, or no resolver: better try the known ones
         await asyncio.sleep(0.5)
         assert (await read(engine, request()))[0] == 200

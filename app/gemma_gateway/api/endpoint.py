@@ -51,10 +51,10 @@ def head(call: Call, *more: tuple[bytes, bytes]) -> list[tuple[bytes, bytes]]:
 
 
 class Connection:
-    """One HTTP exchange: the ``Client`` of the road.
+    """One HTTP exchange: the ``Client`` of the pipeline.
 
     A client that leaves, or a call that the gateway ends, cancels the task that made this object:
-    cancellation is how it travels down the road to the engine.
+    cancellation is how it travels down the pipeline to the engine.
 
     Args:
         scope: of the request.

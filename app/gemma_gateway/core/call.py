@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from gemma_gateway.core.dialect import Dialect, Message
+from gemma_gateway.core.engine import Route
 from gemma_gateway.core.errors import Code, GatewayError
 from gemma_gateway.core.usage import Usage
 from gemma_gateway.settings import Tier
@@ -90,6 +91,7 @@ class Request:
         input_length: characters of the messages' texts.
         logprobs_tokens: tokens, at most, of a prompt whose logprobs are asked for; else 0.
         control_tokens: texts of control tokens that were broken in it.
+        route: other models that may take it; None: there are none.
     """
 
     raw: bytes = b""
@@ -104,6 +106,7 @@ class Request:
     input_length: int = 0
     logprobs_tokens: int = 0
     control_tokens: int = 0
+    route: Route | None = None
 
 
 @dataclass(slots=True)

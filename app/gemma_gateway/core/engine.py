@@ -39,6 +39,28 @@ class Tally:
         return self.queued() if self.queued else None
 
 
+class Route(Protocol):
+    """Where else a call may go while nothing of an answer was sent.
+
+    Attributes:
+        patience: seconds that the model may take until the first byte of a stream; None: as long as
+            it takes.
+    """
+
+    patience: float | None
+
+    async def further(self, reason: str) -> str | None:
+        """Go on to the next model that the caller may use, within its limits.
+
+        Args:
+            reason: why: ``unavailable``, ``overloaded``, ``queue_timeout`` or ``context_length``.
+
+        Returns:
+            Its name, which the call is for from now on; None: there is none.
+        """
+        ...
+
+
 @dataclass(slots=True, eq=False)  # frozen it would cost each call 3 us
 class EngineRequest:
     """One call to a model server's own HTTP API.
@@ -54,6 +76,7 @@ class EngineRequest:
         tally: filled in by the engine; outlives a cancelled ``send``.
         document: what ``body`` was written from, for engines that stand before other engines.
         write: makes a body of a document.
+        route: other models that may take it; None: there are none.
     """
 
     id: str
@@ -67,6 +90,7 @@ class EngineRequest:
     tally: Tally = field(default_factory=Tally)
     document: dict[str, Any] = field(default_factory=dict)
     write: Callable[[dict[str, Any]], bytes] = orjson.dumps
+    route: Route | None = None
 
     def altered(self, **fields: Any) -> EngineRequest:
         """The same call with other values in its document, such as ``model``. The tally is shared:
@@ -183,12 +207,15 @@ class EngineFailed(Exception):
     Args:
         reason: ``unavailable`` (nothing could take the call), ``timeout``, ``died`` (after it had
             begun) or ``overloaded``. The text is for logs only.
+        begun: whether an engine may have worked on it: one that killed a server mustn't be given
+            to more of them.
     """
 
-    def __init__(self, reason: str, detail: str = "") -> None:
+    def __init__(self, reason: str, detail: str = "", *, begun: bool = False) -> None:
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail
+        self.begun = begun
 
 
 NONE_TOLD: frozenset[str] = frozenset()

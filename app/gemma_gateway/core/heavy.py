@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 from weakref import WeakValueDictionary
 
-INLINE_BYTES = 16 * 1024  # of the worst JSON there is, the road reads so much in about 30 ms
+INLINE_BYTES = 16 * 1024  # of the worst JSON there is, the pipeline reads so much in about 30 ms
 
 T = TypeVar("T")
 

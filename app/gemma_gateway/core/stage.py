@@ -70,7 +70,7 @@ class End(NamedTuple):
 class Limit(Protocol):
     """How much a caller may use: reserved once the body is here, settled when the call is over."""
 
-    def reserve(self, call: Call) -> Coroutine[Any, Any, None]:
+    def reserve(self, call: Call) -> Waiting:
         """Take what the call may need; what was taken is kept in ``call.notes``.
 
         Raises:

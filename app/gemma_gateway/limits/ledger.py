@@ -34,7 +34,7 @@ KEPT_DAYS = 40  # that a day's counts are kept
 DAY_LIFE = KEPT_DAYS * 86_400  # seconds
 MARKER_LIFE = 2 * 86_400  # seconds that the store remembers a batch whose answer got lost
 STRAY_LIFE = 600  # seconds in which the first copy of a batch that was sent twice may still arrive
-READ_AT_ONCE = 16  # callers, so that calls of the road get in between
+READ_AT_ONCE = 16  # callers, so that callers' requests get in between
 WRITTEN_AT_ONCE = 64  # callers: about two milliseconds of the store's time
 
 

@@ -11,7 +11,7 @@ from gemma_gateway.core.errors import Code, GatewayError
 from gemma_gateway.limits.admission import Admission
 from gemma_gateway.limits.local import MAX_KEYS, LocalWindows
 from gemma_gateway.limits.script import Calls, trial
-from gemma_gateway.settings import Tier
+from gemma_gateway.settings import Model
 from gemma_gateway.storage import Store, StoreError
 
 StoreFailure = Literal["local", "deny", "allow"]
@@ -50,70 +50,83 @@ class Limiter:
         self._prefix = prefix
         self._on_failure = on_failure
         self._local = LocalWindows()
-        self._calls: dict[str, tuple[Tier, Calls]] = {}
+        self._calls: dict[tuple[str, str], Calls] = {}
         self.degraded_calls = 0
 
-    async def admit(self, principal: Principal) -> Admission:
-        """Let a request through if every window of its tier has room, and count it.
+    async def admit(self, principal: Principal, model: Model | None = None) -> Admission:
+        """Let a request through if every window has room, and count it.
+
+        Args:
+            principal: whose.
+            model: with windows of its own, which are meant then; None: those of the tier.
 
         Raises:
             GatewayError: LIMIT_STORE_UNAVAILABLE, only with ``deny``.
         """
-        calls = self._prepared(principal)
+        calls = self._prepared(principal, model)
         try:
             reply = await self._store.promptly(calls.admit)
         except StoreError:
             self.degraded_calls += 1
-            return self._without_store(principal.key_id, calls)
+            return self._without_store(calls)
         if reply[0] != 1:
             return calls.read(reply)
         noted_at = None
         if self._on_failure == "local":
-            noted_at = self._local.note(principal.key_id, calls.capacity)
+            noted_at = self._local.note(calls.caller, calls.capacity)
         return calls.read(reply, reply[2], noted_at)
 
-    async def give_back(self, principal: Principal, admission: Admission) -> Admission:
+    async def give_back(
+        self, principal: Principal, admission: Admission, model: Model | None = None
+    ) -> Admission:
         """Take a request that was let through out of its windows again: at most one wait for the
-        store, and one that is away keeps it.
+        store, and one that is unavailable keeps it.
+
+        Args:
+            principal: as it was admitted with, like ``model``.
+            admission: what ``admit`` said.
 
         Returns:
             The caller's state without it.
         """
         if admission.stored_at is None and admission.noted_at is None:
             return admission
-        calls = self._prepared(principal)
+        calls = self._prepared(principal, model)
         if admission.noted_at is not None:
-            self._local.give_back(principal.key_id, admission.noted_at)
+            self._local.give_back(calls.caller, admission.noted_at)
         if admission.stored_at is not None:
             with suppress(StoreError):
                 await self._store.run(calls.give_back(admission.stored_at))
-        return (await self.look(principal)).admission
+        return (await self.look(principal, model)).admission
 
-    async def look(self, principal: Principal) -> Look:
+    async def look(self, principal: Principal, model: Model | None = None) -> Look:
         """The caller's state; it doesn't count as a request. Never raises StoreError."""
-        calls = self._prepared(principal)
+        calls = self._prepared(principal, model)
         try:
             reply = await self._store.run(calls.look)
         except StoreError:
-            return Look(*self._local.look(principal.key_id, calls.windows))
+            return Look(*self._local.look(calls.caller, calls.windows))
         return Look(calls.read(reply), reply[-2])
 
-    def _without_store(self, key_id: str, calls: Calls) -> Admission:
+    def _without_store(self, calls: Calls) -> Admission:
         if self._on_failure == "local":
-            admission = self._local.admit(key_id, calls.windows)
+            admission = self._local.admit(calls.caller, calls.windows)
             if admission.allowed:
-                return admission._replace(noted_at=self._local.newest(key_id))
+                return admission._replace(noted_at=self._local.newest(calls.caller))
             return admission
         if self._on_failure == "allow":
             return Admission(True, (), degraded=True)
         raise GatewayError(Code.LIMIT_STORE_UNAVAILABLE)
 
-    def _prepared(self, principal: Principal) -> Calls:
-        found = self._calls.get(principal.key_id)
-        if found is not None and found[0] is principal.tier:
-            return found[1]
+    def _prepared(self, principal: Principal, model: Model | None) -> Calls:
+        name, windows = "", principal.tier.windows
+        if model is not None:
+            name, windows = model.name, model.windows
+        found = self._calls.get((principal.key_id, name))
+        if found is not None and found.windows is windows:
+            return found
         if len(self._calls) >= MAX_KEYS:
             self._calls.clear()
-        calls = Calls.make(self._prefix, principal.key_id, principal.tier.windows)
-        self._calls[principal.key_id] = (principal.tier, calls)
+        calls = Calls.make(self._prefix, principal.key_id, windows, name)
+        self._calls[principal.key_id, name] = calls
         return calls

@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from hashlib import sha256
 
 from gemma_gateway.limits.admission import Admission, WindowState
 from gemma_gateway.settings import Window
@@ -62,10 +63,11 @@ def trial(prefix: str) -> Callable[[int], Prepared]:
 
 @dataclass(frozen=True, slots=True)
 class Calls:
-    """The script calls of one caller, packed once.
+    """The script calls for some windows of one caller, packed once.
 
     Args:
-        windows: of the caller's tier.
+        windows: of the caller's tier, or of a model.
+        caller: whose they are in this process; each model has logs of its own.
         key: name of the caller's log in the store.
         capacity: requests that the caller's log holds, see :func:`entries`.
         admit: records the request where every window has room.
@@ -73,21 +75,32 @@ class Calls:
     """
 
     windows: tuple[Window, ...]
+    caller: str
     key: str
     capacity: int
     admit: Prepared
     look: Prepared
 
     @classmethod
-    def make(cls, prefix: str, key_id: str, windows: tuple[Window, ...]) -> Calls:
-        """Pack both calls for a caller and the windows of its tier."""
-        key = key_name(prefix, key_id, "log")
+    def make(cls, prefix: str, key_id: str, windows: tuple[Window, ...], model: str = "") -> Calls:
+        """Pack both calls.
+
+        Args:
+            prefix: of the store's key names.
+            key_id: of the caller.
+            windows: to decide by.
+            model: whose windows they are; empty: the tier's. Names of models may hold anything, so
+                the store's key has a digest of it.
+        """
+        digest = f":{sha256(model.encode()).hexdigest()[:16]}" if model else ""
+        key = key_name(prefix, key_id, f"log{digest}")
         life = max(HOUR, *(w.seconds for w in windows))
         pairs = [n for w in windows for n in (w.limit, w.seconds)]
         capacity = entries(windows)
         shape = [capacity, life, *pairs]
         return cls(
             windows,
+            key_id + digest,
             key,
             capacity,
             prepare(SCRIPT, [key], [1, *shape]),

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
-from gemma_gateway.core.call import Call, Client, Principal
+from gemma_gateway.core.call import Call, Client
+from gemma_gateway.core.catalogue import Catalogue
 from gemma_gateway.core.errors import Code, GatewayError
-from gemma_gateway.core.outcomes import UNSPENT
+from gemma_gateway.core.outcomes import LIMITED, UNSPENT
 from gemma_gateway.core.stage import End, Limit, Waiting
 from gemma_gateway.limits import admission as admissions
 from gemma_gateway.limits.admission import Admission
 from gemma_gateway.limits.limiter import Limiter
+from gemma_gateway.settings import Model
+
+UNCOUNTED = Admission(True, ())
+GIVEN_BACK = UNSPENT | LIMITED
 
 
 class Limits:
@@ -31,7 +37,8 @@ class Limits:
 
     async def _each(self, call: Call) -> None:
         for limit in self._limits:
-            await limit.reserve(call)
+            if (waiting := limit.reserve(call)) is not None:
+                await waiting
 
 
 class RequestWindows:
@@ -66,13 +73,103 @@ class RequestWindows:
 
     def settle(self, call: Call, end: End) -> Waiting:
         """See ``Limit``."""
-        if end.outcome not in UNSPENT or call.answer.first_token:
-            return None
         admission = call.notes.get(Admission)
-        if admission is None or call.principal is None:
-            return None
-        return self._give_back(call, call.principal, admission)
+        return None if admission is None or spent(call, end) else self._give_back(call, admission)
 
-    async def _give_back(self, call: Call, principal: Principal, admission: Admission) -> None:
-        now = await self._limiter.give_back(principal, admission)
+    async def _give_back(self, call: Call, admission: Admission) -> None:
+        assert call.principal is not None  # it was admitted
+        now = await self._limiter.give_back(call.principal, admission)
         call.answer.headers.update(admissions.headers(now))
+
+
+@dataclass(frozen=True, slots=True)
+class ModelAdmission:
+    """The note of a call that counts in the windows of a model.
+
+    Args:
+        model: whose.
+        admission: what was said of it.
+    """
+
+    model: Model
+    admission: Admission
+
+
+class ModelWindows:
+    """The windows of requests that a model has for each key, besides those of the key's tier. They
+    are asked once the model is known; most models have none.
+
+    Args:
+        limiter: counts.
+        catalogue: knows the models.
+        count: see ``RequestWindows``.
+    """
+
+    def __init__(
+        self, limiter: Limiter, catalogue: Catalogue, count: Callable[[str, bool], None]
+    ) -> None:
+        self._limiter = limiter
+        self._catalogue = catalogue
+        self._count = count
+
+    def reserve(self, call: Call) -> Waiting:
+        """See ``Limit``; raises as ``RequestWindows.reserve``."""
+        model = self._catalogue.find(call.request.model)
+        return self._admit(call, model) if model is not None and model.windows else None
+
+    async def _admit(self, call: Call, model: Model) -> None:
+        assert call.principal is not None  # the first stage knows
+        admission = await self._limiter.admit(call.principal, model)
+        self._count("allowed" if admission.allowed else "denied", admission.degraded)
+        headers = call.answer.headers
+        if not admission.allowed:
+            headers.update(admissions.headers(admission))
+            raise GatewayError(
+                Code.RATE_LIMIT_EXCEEDED,
+                f"Rate limit of {model.name} exceeded; try again in "
+                f"{headers.get('retry-after', '1')} seconds.",
+                param="model",
+                headers=dict(headers),
+            )
+        tier = call.notes.get(Admission, UNCOUNTED)
+        headers.update(
+            admissions.headers(admission._replace(states=tier.states + admission.states))
+        )
+        call.notes[ModelAdmission] = ModelAdmission(model, admission)
+
+    async def move(self, call: Call, name: str) -> None:
+        """Have a call count with another model instead.
+
+        Args:
+            call: that nobody has begun to answer.
+            name: of the other model.
+
+        Raises:
+            GatewayError: see ``reserve``; it goes on to count where it did.
+        """
+        assert call.principal is not None  # it was admitted
+        model, admission = self._catalogue.find(name), None
+        if model is not None and model.windows:
+            admission = await self._limiter.admit(call.principal, model)
+            if not admission.allowed:
+                raise GatewayError(Code.RATE_LIMIT_EXCEEDED)
+        await self._give_back(call)
+        if model is not None and admission is not None:
+            call.notes[ModelAdmission] = ModelAdmission(model, admission)
+
+    def settle(self, call: Call, end: End) -> Waiting:
+        """See ``Limit``."""
+        if ModelAdmission not in call.notes or spent(call, end):
+            return None
+        return self._give_back(call)
+
+    async def _give_back(self, call: Call) -> None:
+        note: ModelAdmission | None = call.notes.pop(ModelAdmission, None)
+        if note is not None and call.principal is not None:
+            await self._limiter.give_back(call.principal, note.admission, note.model)
+
+
+def spent(call: Call, end: End) -> bool:
+    """Whether a call that was let through goes on to count. It doesn't where the service itself
+    failed it before any answer, or where another limit refused it."""
+    return bool(call.answer.first_token) or end.outcome not in GIVEN_BACK

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from decimal import Decimal
 
+from gemma_gateway.core.catalogue import Catalogue
 from gemma_gateway.settings import Price
 
 MILLION = 1_000_000
@@ -17,10 +18,14 @@ class Prices:
     Args:
         prices: by model.
         currency: ISO 4217.
+        catalogue: models that may have a price of their own.
     """
 
-    def __init__(self, prices: Mapping[str, Price], currency: str) -> None:
+    def __init__(
+        self, prices: Mapping[str, Price], currency: str, catalogue: Catalogue | None = None
+    ) -> None:
         self._prices = dict(prices)
+        self._catalogue = catalogue or Catalogue()
         self.currency = currency
 
     def cost(self, model: str, read: int, written: int, cached: int) -> Decimal | None:
@@ -36,6 +41,8 @@ class Prices:
             None for a model without a price.
         """
         price = self._prices.get(model)
+        if price is None and (listed := self._catalogue.find(model)) is not None:
+            price = listed.price
         if price is None:
             return None
         cached = min(cached, read)

@@ -17,7 +17,7 @@ from gemma_gateway.storage import Store, StoreError
 MINUTE, TEN_MINUTES = 60, 600  # seconds
 LIFE = {MINUTE: 3 * 3600 + TEN_MINUTES, TEN_MINUTES: 8 * 86_400}  # seconds after a bucket's start
 SPANS = {MINUTE: 3 * 3600, TEN_MINUTES: 8 * 86_400 - TEN_MINUTES}  # seconds that can be read back
-PAGE = 8  # buckets that are read at once, 2 ms of CPU: calls of the road get in between
+PAGE = 8  # buckets that are read at once, 2 ms of CPU: callers' requests get in between
 _COLUMNS = ("calls", "input", "output", "cached", "reasoning")
 _SHORT = "niocr"  # the columns as they stand in the store
 

@@ -13,7 +13,7 @@ from gemma_gateway.monitoring.columns import ID_CHARS
 from gemma_gateway.monitoring.views import Summary
 
 Group = Literal["model", "key", "route", "tier", "upstream"]
-AT_ONCE = 500  # records worked on before calls of the road get a turn
+AT_ONCE = 500  # records worked on before callers' requests get a turn
 
 GROUPS: dict[Group, Callable[[Record], str]] = {
     "model": lambda record: record.model,

@@ -119,6 +119,7 @@ class Gateway:
             headers={} if call.trace is None else call.trace.engine_headers(call),
             document=asked.body,
             write=self._write,
+            route=asked.route,
         )
         reply: EngineReply | None = None
         try:

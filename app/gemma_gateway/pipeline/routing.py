@@ -1,10 +1,16 @@
-"""Which model a call goes to."""
+"""Which model a call goes to, and where else it may go."""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from gemma_gateway.core.call import Call, Principal
+from gemma_gateway.core.catalogue import Catalogue
 from gemma_gateway.core.engine import Engine
 from gemma_gateway.core.errors import Code, GatewayError
+from gemma_gateway.telemetry.log import logger
+
+SERVED = "x-served-model"  # response header: which model answered
 
 
 class Routing:
@@ -12,22 +18,45 @@ class Routing:
 
     Args:
         engine: knows what is served.
+        catalogue: knows its other names, and its fallbacks.
+        reserve: takes what a call needs of the limits of another model; raises GatewayError where
+            there isn't so much left.
+        count: told of each call that goes on to another model: its own, the other, and why.
     """
 
     name = "validation"
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        catalogue: Catalogue,
+        reserve: Callable[[Call, str], Awaitable[None]],
+        count: Callable[[str, str, str], None],
+    ) -> None:
         self._engine = engine
+        self._catalogue = catalogue
+        self._reserve = reserve
+        self._count = count
 
     def models(self, principal: Principal) -> list[str]:
-        """Names of the served models that this caller may use."""
-        return [m for m in self._engine.models() if not principal.models or m in principal.models]
+        """Names, aliases among them, of the served models that this caller may use."""
+        names = (*self._engine.models(), *self._catalogue.aliases())
+        return [name for name in names if self._catalogue.admits(principal.models, name)]
 
     def run(self, call: Call) -> None:
         """See ``Step``; raises MODEL_NOT_ALLOWED, MODEL_NOT_FOUND or ENGINE_UNAVAILABLE."""
-        principal, body = call.principal, call.request.body
+        principal, asked = call.principal, call.request
         assert principal is not None  # the first stage knows
-        call.request.model = body["model"] = self._route(body.get("model"), principal)
+        name = self._route(asked.body.get("model"), principal)
+        asked.model = asked.body["model"] = call.answer.headers[SERVED] = name
+        model = self._catalogue.find(name)
+        if model is not None and model.fallbacks:
+            others = [self._catalogue.resolve(other) for other in model.fallbacks]
+            allowed = [o for o in others if self._catalogue.admits(principal.models, o)]
+            if allowed:
+                asked.route = Fallbacks(
+                    call, allowed, model.queue_timeout, self._reserve, self._count
+                )
 
     def _route(self, wanted: str | None, principal: Principal) -> str:
         """The model to use: the one asked for, or the first served one when none was named."""
@@ -36,8 +65,54 @@ class Routing:
                 raise GatewayError(Code.ENGINE_UNAVAILABLE, headers={"retry-after": "5"})
             allowed = self.models(principal)
             wanted = allowed[0] if allowed else served[0]
-        if principal.models and wanted not in principal.models:
+        if principal.models and not self._catalogue.admits(principal.models, wanted):
             raise GatewayError(Code.MODEL_NOT_ALLOWED, param="model")
-        if not self._engine.serves(wanted):
+        name = self._catalogue.resolve(wanted)
+        if not self._engine.serves(name):
             raise GatewayError(Code.MODEL_NOT_FOUND, param="model")
-        return wanted
+        return name
+
+
+class Fallbacks:
+    """Where else one call may go: ``core.engine.Route``.
+
+    Args:
+        call: the call.
+        models: in order; the caller may use them all.
+        patience: see ``Route``.
+        reserve: see ``Routing``, as ``count``.
+    """
+
+    def __init__(
+        self,
+        call: Call,
+        models: list[str],
+        patience: float | None,
+        reserve: Callable[[Call, str], Awaitable[None]],
+        count: Callable[[str, str, str], None],
+    ) -> None:
+        self.patience = patience
+        self._call = call
+        self._left = models
+        self._reserve = reserve
+        self._count = count
+
+    async def further(self, reason: str) -> str | None:
+        """See ``Route``; a model whose limits have no room is left out."""
+        asked, name = self._call.request, None
+        while self._left and name is None:
+            name = self._left.pop(0)
+            try:
+                await self._reserve(self._call, name)
+            except GatewayError:
+                name = None
+        if not self._left:
+            self.patience = None  # there is nowhere else to go
+        if name is not None:
+            logger.info(
+                "call %s goes on from %s to %s: %s",
+                self._call.engine_id, asked.model, name, reason,
+            )  # fmt: skip
+            self._count(asked.model, name, reason)
+            asked.model = self._call.answer.headers[SERVED] = name
+        return name

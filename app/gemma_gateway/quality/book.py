@@ -18,7 +18,7 @@ MOST = 10_000  # scores, and as many words of feedback, kept by all processes to
 BATCH = 256  # of each in one script call
 WAITING = 1000  # of each, kept here while the store is unavailable; the oldest go first
 OWN = 1000  # of this process's scores and feedback, for answers while the store is unavailable
-PAGE = 500  # entries that are read at once, so that calls of the road get in between
+PAGE = 500  # entries that are read at once, so that callers' requests get in between
 SKEW = 5.0  # seconds by which clocks of gateways and store may differ, and a score may come late
 
 

@@ -6,8 +6,8 @@ character (``<·end_of_turn>``): people and models still read it, tokenizers don
 token, and nothing on the way (trimming, normal forms, removal of invisible characters) puts it
 together again. Raw prompts, and what binds an answer (schemas, stop texts), stay as they are.
 
-This is the last thing that happens to a request before an engine gets it: what the road did to a
-text was done before, and every string is seen, names and keys included.
+This is the last thing that happens to a request before an engine gets it: all else was done to its
+texts before, and every string is seen, names and keys included.
 
 Sources: Gemma's documentation of its formats (ai.google.dev/gemma/docs/core/prompt-structure and
 prompt-formatting-gemma4, /functiongemma/formatting-and-best-practices), the ``added_tokens`` of

@@ -96,14 +96,17 @@ class Model(Strict):
         """The key for its servers; empty: none.
 
         Raises:
-            OSError: its file can't be read.
-            ValueError: the file isn't one line of printable ASCII.
+            ValueError: its file can't be read, or isn't one line of printable ASCII.
         """
         if self.api_key_file is None:
             return self.api_key
-        text = self.api_key_file.read_text(encoding="utf-8").strip()
-        if not text or not text.isascii() or not text.isprintable():
-            raise ValueError(f"{self.api_key_file}: not a key in one line")
+        try:
+            text = self.api_key_file.read_text(encoding="ascii").strip()
+        except (OSError, UnicodeError) as error:
+            why = getattr(error, "strerror", None) or "not ASCII"
+            raise ValueError(f"{self.name}: {self.api_key_file}: {why}") from None
+        if not text.isprintable() or not text:
+            raise ValueError(f"{self.name}: {self.api_key_file}: not a key in one line")
         return text
 
 

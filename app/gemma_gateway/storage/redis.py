@@ -37,13 +37,13 @@ class Servers(Protocol):
 
 
 class Store:
-    """A client that never makes a call of the road wait longer than ``timeout``.
+    """A client that never makes a caller's request wait longer than ``timeout``.
 
     After a failure the store (of a Redis Cluster: the slots of the node that failed) counts as
     away: calls fail at once, while a background task brings it back (pauses of at most a quarter
     of a second).
 
-    There are two connections to each server: what a call of the road waits for has one of its own
+    There are two connections to each server: what a caller's request waits for has one of its own
     (:meth:`promptly`), so that a large page, or ten thousand sums to write, make no call wait. All
     else has time: it waits for ``ABSENT_SECONDS``, also for a connection that was just lost.
 
@@ -56,7 +56,7 @@ class Store:
             - ``redis+sentinel://host:port,host:port/name/db``: the master that Redis Sentinel
               watches under this name; ``sentinel_username`` and ``sentinel_password`` as query
               parameters if sentinels have their own
-        timeout: longest wait of the road for an answer, in seconds.
+        timeout: longest wait of a caller's request for an answer, in seconds.
 
     Attributes:
         timeout: the same.
@@ -112,7 +112,7 @@ class Store:
         await asyncio.gather(self._road.stop(), self._rest.stop())
 
     async def promptly(self, call: Prepared) -> Any:
-        """Run a script that a call of the road waits for; see :meth:`run`."""
+        """Run a script that a caller's request waits for; see :meth:`run`."""
         try:
             return await _run(self._road, call)
         except StoreError as error:

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 class Vigil:
     """Tries the store out twice a second, and tells of changes.
 
-    Nothing but a trial that works makes the store available again; a call of the road that is
+    Nothing but a trial that works makes the store available again; a caller's request that is
     refused makes the trial that follows a failure.
 
     Args:
@@ -55,7 +55,7 @@ class Vigil:
         await self._looking.stop()
 
     def refused(self, error: str) -> None:
-        """A call of the road was answered with an error."""
+        """A caller's request was answered with an error."""
         self._refusal = error
 
     def _pause(self) -> float:

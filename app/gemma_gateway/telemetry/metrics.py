@@ -200,6 +200,13 @@ class Metrics:
             ("decision", "degraded"),
             registry=registry,
         )
+        self.fallbacks = Counter(
+            "gateway_fallbacks",
+            "Calls that went on to another model: unavailable, overloaded, queue_timeout or "
+            "context_length.",
+            ("model", "fallback", "reason"),
+            registry=registry,
+        )
 
     def meters(self, route: str, model: str, tier: str) -> CallMeters:
         """Bound children; the caller passes only names from closed sets. Models past
@@ -222,6 +229,10 @@ class Metrics:
     def limits_decided(self, decision: str, degraded: bool) -> None:
         """Count a decision of the limiter, ``allowed`` or ``denied``."""
         self._child(self.limited, decision, "true" if degraded else "false").inc()
+
+    def fell_back(self, model: str, fallback: str, reason: str) -> None:
+        """Count a call that went on to another model; both are of the settings."""
+        self._child(self.fallbacks, model, fallback, reason).inc()
 
     def _child(self, metric: Counter, *labels: str) -> Counter:
         key = (metric, labels)

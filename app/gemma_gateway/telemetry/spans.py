@@ -1,6 +1,6 @@
 """The spans of a call, made by OpenTelemetry's SDK (extra ``otel``; see ``tracing``).
 
-One tree a call: the call itself, below it the stages of the road, one after the other. The engine's
+One tree a call: the call itself, below it the pipeline's stages, one after the other. The engine's
 stage is a client span in the words of the GenAI conventions, and its context goes to the engine;
 the delivery stands below it.
 """
@@ -169,7 +169,7 @@ class SpanTree:
         self.enter("")  # the end
         error = "" if outcome == "ok" else outcome
         failed = error in Code.__members__ and Code[error].value.status >= 500
-        last = len(self._marks) - 3  # where the road ended: before settling
+        last = len(self._marks) - 3  # where the pipeline ended: before settling
         settled = self._marks[-2][1]
         for place, (stage, began) in enumerate(self._marks[:-1]):
             if stage == ENGINE and self._engine is not None:

@@ -50,8 +50,13 @@ def _run(parsed: argparse.Namespace) -> int:
     if parsed.json:
         print(json.dumps(_document(findings), indent=2))
     else:
-        print(f"\n{count['problem']} problems, {count['warning']} warnings, {count['ok']} ok")
+        told = (_counted(count[kind], kind) for kind in ("problem", "warning"))
+        print(f"\n{', '.join(told)}, {count['ok']} ok")
     return 1 if count["problem"] else 0
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _line(finding: Finding) -> str:

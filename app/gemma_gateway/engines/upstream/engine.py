@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Sequence
-from functools import partial
-from typing import Any
-
-import orjson
+from collections.abc import Callable, Sequence
 
 from gemma_gateway.core.engine import (
     NONE_TOLD,
@@ -21,14 +17,14 @@ from gemma_gateway.core.engine import (
 )
 from gemma_gateway.engines.upstream import discovery
 from gemma_gateway.engines.upstream.google import GoogleToken
-from gemma_gateway.engines.upstream.http1 import Broken, ConnectFailed, Origin
+from gemma_gateway.engines.upstream.http1 import Broken, ConnectFailed
 from gemma_gateway.engines.upstream.pool import Pool, Upstream
 from gemma_gateway.engines.upstream.reply import NO_CAPACITY, UpstreamReply
+from gemma_gateway.engines.upstream.servers import Servers
 
 MAX_TRIES = 3  # servers that a call is offered to
 MAX_GIVEN = 2  # times that it may reach one: a call that kills its server mustn't kill them all
 NOT_BEGUN = frozenset({502, 503})  # 504: whoever stands before the server had handed it on
-NO_MODEL_LIST = frozenset({404, 405, 501})
 
 
 class UpstreamEngine:
@@ -63,45 +59,29 @@ class UpstreamEngine:
         eject_seconds: float = 5.0,
         models: Sequence[str] = (),
     ) -> None:
-        fixed, self._names = discovery.split(tuple(urls))
+        fixed, names = discovery.split(tuple(urls))
         self.pool = Pool(
             fixed, eject_after=eject_after, eject_seconds=eject_seconds, models=tuple(models)
         )
-        self._live: set[UpstreamReply] = set()
-        self._headers = {"accept-encoding": "identity"}
-        if api_key:
-            self._headers["authorization"] = f"Bearer {api_key}"
         self._credentials = credentials
-        self._connect_timeout = connect_timeout
-        self._origins = {
-            u: Origin(u.root, self._headers, connect_timeout) for u in self.pool.upstreams
-        }
-        self._found: dict[tuple[discovery.Name, str], Upstream] = {}
         self._idle_timeout = idle_timeout
         self._request_timeout = request_timeout
-        self._health_interval = health_interval
-        self._check_timeout = min(connect_timeout, max(0.5, health_interval))
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._seen = asyncio.Event()  # an upstream has answered, ever
+        self.servers = Servers(
+            self.pool,
+            names,
+            api_key=api_key,
+            credentials=credentials,
+            connect_timeout=connect_timeout,
+            idle_timeout=idle_timeout,
+            request_timeout=request_timeout,
+            health_interval=health_interval,
+        )
 
     # ---- life
 
     async def start(self) -> None:
         """Check every upstream once and begin to watch them; none needs to be up."""
-        if self._credentials:
-            await self._credentials.start()
-        await asyncio.gather(*(self._check(u, first=True) for u in self.pool.upstreams))
-        for upstream in self.pool.upstreams:
-            self._spawn(self._watch(upstream))
-        await asyncio.gather(*map(self._look_up, self._names))
-        for name in self._names:
-            self._spawn(self._follow(name))
-        self._spawn(self._sweep())
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        await self.servers.start()
 
     async def wait_ready(self, timeout: float) -> None:
         """Wait until an upstream has answered.
@@ -113,22 +93,13 @@ class UpstreamEngine:
             EngineFailed: ``unavailable``: none did. They are still being watched.
         """
         try:
-            await asyncio.wait_for(self._seen.wait(), timeout)
+            await asyncio.wait_for(self.servers.seen.wait(), timeout)
         except TimeoutError:
             raise EngineFailed("unavailable", self.state().detail) from None
 
     async def stop(self) -> None:
         """Abort what is still in flight and close all connections."""
-        if self._credentials:
-            await self._credentials.stop()
-        tasks = tuple(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        for reply in tuple(self._live):
-            reply.close()
-        for origin in self._origins.values():
-            origin.close()
+        await self.servers.stop()
 
     # ---- calls
 
@@ -189,7 +160,7 @@ class UpstreamEngine:
             refused = reply
         if refused:
             return refused
-        raise EngineFailed("unavailable", detail)
+        raise EngineFailed("unavailable", detail, begun=given > 0)
 
     async def _attempt(
         self, request: EngineRequest, upstream: Upstream, *, fresh: bool
@@ -204,7 +175,7 @@ class UpstreamEngine:
         # A whole answer is silent until its end; a stream has to say something.
         patience = self._idle_timeout if request.stream else self._request_timeout
         try:
-            connection = await self._origins[upstream].request(
+            connection = await self.servers.origins[upstream].request(
                 request.method,
                 upstream.path(request.path),
                 headers,
@@ -218,104 +189,7 @@ class UpstreamEngine:
                 self.pool.failed(upstream)
                 raise EngineFailed("timeout", f"{upstream.url}: no answer") from None
             raise
-        return UpstreamReply(self.pool, self._live, upstream, connection, started)
-
-    # ---- watching
-
-    async def _follow(self, name: discovery.Name) -> None:
-        while True:
-            await asyncio.sleep(self._health_interval)
-            await self._look_up(name)
-
-    async def _look_up(self, name: discovery.Name) -> None:
-        """Take new addresses in and let go of those that are no longer there. An empty answer
-        changes nothing: rather try the servers known before than none."""
-        addresses = await name.addresses()
-        if not addresses:
-            return
-        known = {address for owner, address in self._found if owner is name}
-        for address in known - addresses:
-            self.pool.remove(self._found.pop((name, address)))
-        fresh = []
-        for address in sorted(addresses - known):
-            upstream = self.pool.add(name.at(address))
-            root = name.url.removesuffix("/v1")
-            self._origins[upstream] = Origin(root, self._headers, self._connect_timeout, address)
-            self._found[name, address] = upstream
-            fresh.append(upstream)
-        await asyncio.gather(*(self._check(upstream, first=True) for upstream in fresh))
-        for upstream in fresh:
-            self._spawn(self._watch(upstream))
-
-    async def _watch(self, upstream: Upstream) -> None:
-        while not upstream.gone:
-            pace = 4 if upstream.check_failures else 1  # a doubt is settled sooner
-            await asyncio.sleep(self._health_interval / pace)
-            if not upstream.gone:
-                await self._check(upstream)
-
-    async def _check(self, upstream: Upstream, *, first: bool = False) -> None:
-        """GET /v1/models: the one route that vLLM, Ollama, TGI and the rest all have."""
-        began = time.monotonic()
-        try:
-            async with asyncio.timeout(self._check_timeout):
-                status, body = await self._fetch(upstream, "/v1/models")
-        except TimeoutError:
-            # A frozen server, unless a call has heard from it meanwhile: then it is only busy.
-            if not any(r.since > began and r.comes_from(upstream) for r in self._live):
-                self.pool.check_failed(upstream, at_once=first)
-            return
-        except ConnectionError:
-            self.pool.check_failed(upstream, at_once=first)
-            return
-        if status >= 500 and status not in NO_MODEL_LIST:
-            self.pool.check_failed(upstream, at_once=first)
-            return
-        models = upstream.models  # 401, 429, ...: it lives, whatever it thinks of us
-        if status == 200:
-            models = _names(body)
-        elif status in NO_MODEL_LIST:
-            models = None
-        self.pool.check_passed(upstream, models)
-        self._seen.set()
-
-    async def _fetch(self, upstream: Upstream, path: str) -> tuple[int, bytes]:
-        headers = {"authorization": self._credentials.header} if self._credentials else {}
-        get = partial(self._origins[upstream].request, "GET", upstream.path(path), headers)
-        try:
-            connection = await get()
-        except Broken as broken:
-            if not broken.stale:
-                raise
-            connection = await get(fresh=True)
-        try:
-            parts = []
-            while data := await connection.read():
-                parts.append(data)
-        except BaseException:
-            connection.abort()
-            raise
-        return connection.status, b"".join(parts)
-
-    async def _sweep(self) -> None:
-        """Close the replies whose time is up: one timer for all of them."""
-        tick = min(1.0, self._idle_timeout / 4, self._request_timeout / 4)
-        while True:
-            await asyncio.sleep(tick)
-            now = time.monotonic()
-            for upstream, origin in tuple(self._origins.items()):
-                if upstream.gone and not upstream.outstanding:
-                    origin.close()
-                    del self._origins[upstream]
-                    continue
-                # A whole answer is silent until its end, but a living server answers the checks.
-                silent = upstream.silent_since
-                origin.prune(frozen=bool(silent) and now - silent > self._idle_timeout)
-            for reply in tuple(self._live):
-                if reply.waiting and now - reply.since > self._idle_timeout:
-                    reply.expire(f"silent for {self._idle_timeout} s", silent=True)
-                elif now - reply.started > self._request_timeout:
-                    reply.expire(f"longer than {self._request_timeout} s")
+        return UpstreamReply(self.pool, self.servers.live, upstream, connection, started)
 
     # ---- what is known
 
@@ -389,12 +263,3 @@ class UpstreamEngine:
     def known(self, model: str) -> bool:
         """Whether an upstream lists this name or has answered for it."""
         return self.pool.known(model)
-
-
-def _names(body: bytes) -> tuple[str, ...] | None:
-    """Names in an OpenAI model list; None when it isn't one."""
-    try:
-        document: Any = orjson.loads(body)
-        return tuple(str(card["id"]) for card in document["data"])
-    except (ValueError, KeyError, TypeError):
-        return None
