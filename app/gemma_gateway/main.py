@@ -22,6 +22,7 @@ from gemma_gateway.admin.health import Health
 from gemma_gateway.admin.keys import KeyAdmin
 from gemma_gateway.admin.overview import Overview
 from gemma_gateway.admin.own import Own
+from gemma_gateway.admin.reload import Reload
 from gemma_gateway.alerts.service import Alerts
 from gemma_gateway.alerts.store import MOST_HISTORY
 from gemma_gateway.api import schema
@@ -43,6 +44,7 @@ from gemma_gateway.core.dialect import Dialect
 from gemma_gateway.core.engine import Engine
 from gemma_gateway.core.heavy import Heavy
 from gemma_gateway.core.part import Part
+from gemma_gateway.core.reload import Reloadable
 from gemma_gateway.core.stage import Limit, Observer, Stage, Step, Tap
 from gemma_gateway.engines import factory
 from gemma_gateway.engines.fallback import Fallback
@@ -67,6 +69,7 @@ from gemma_gateway.safety.filter import Filter, chain
 from gemma_gateway.safety.policy import Policy
 from gemma_gateway.safety.stage import BreakControlTokens, Judge, Sanitise
 from gemma_gateway.settings import Settings
+from gemma_gateway.settings.source import Source
 from gemma_gateway.storage import Store, embedded
 from gemma_gateway.storage.embedded import EmbeddedStore
 from gemma_gateway.telemetry import tracing
@@ -91,6 +94,9 @@ Factories = tuple[Callable[["Parts"], T], ...]
 class Parts:
     """The parts of one gateway, built but not started.
 
+    Args:
+        source: of the settings, to read them again; None: they stay as they are.
+
     Attributes:
         key_file: file of the generated first key; None when the operator gave keys.
         failed: set when the engine's first start has failed.
@@ -98,7 +104,7 @@ class Parts:
         tracer: None: calls are not traced.
     """
 
-    def __init__(self, settings: Settings, engine: Engine) -> None:
+    def __init__(self, settings: Settings, engine: Engine, source: Source | None = None) -> None:
         self.settings = settings
         self.catalogue = Catalogue(settings.engine.models)
         self.pools = engine if isinstance(engine, Pools) else None
@@ -115,6 +121,8 @@ class Parts:
         self._store_and_keys(settings)
         self._call_path(settings, engine)
         self._operators_view(settings, engine)
+        self.reload = Reload(source or Source(lambda: settings), made(RELOADS, self))
+        scraped.watch_reload(self.metrics, self.reload)
 
     def _store_and_keys(self, settings: Settings) -> None:
         data_dir = settings.server.data_dir.absolute()
@@ -315,8 +323,12 @@ PARTS: Factories[Part | None] = (
     lambda p: p.alerts,
     lambda p: p.engine,
     lambda p: p.quality,
+    lambda p: p.reload,
     lambda p: p.log,
 )
+# What goes over to new settings while it runs. They are made ready in this order, and nobody takes
+# that back where a later one can't: what holds something, such as connections, comes last.
+RELOADS: Factories[Reloadable | None] = (lambda p: p.catalogue, lambda p: p.pools)
 ROUTES: Factories[APIRouter] = (
     lambda p: service_routes.router(p.auth, p.own, p.health, p.metrics.render),
     lambda p: monitoring.router(p.auth, p.overview, p.export),
@@ -333,15 +345,19 @@ def made(factories: Factories[T | None], parts: Parts) -> tuple[T, ...]:
     return tuple(found for make in factories if (found := make(parts)) is not None)
 
 
-def assemble(settings: Settings) -> Parts:
+def assemble(settings: Settings, source: Source | None = None) -> Parts:
     """Choose the engine and build the parts.
+
+    Args:
+        source: see :class:`Parts`.
 
     Raises:
         OSError: the data folder or a file in it can't be used.
         ValueError: two keys are the same, or the policy can't be used.
         gemma_gateway.engines.local.weights.ModelUnavailable: the model can't be had.
     """
-    return Parts(settings, factory.engine(settings.engine, settings.server.data_dir.absolute()))
+    engine = factory.engine(settings.engine, settings.server.data_dir.absolute())
+    return Parts(settings, engine, source)
 
 
 def build(parts: Parts, dialects: Sequence[Dialect] = DIALECTS) -> GatewayApp:

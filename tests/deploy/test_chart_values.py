@@ -20,6 +20,7 @@ from tests.deploy.chart import Object, env, merged, of, render
 
 BASE: Object = {"inProcess": True, "replicaCount": 1, "apiKeys": {"existingSecret": "keys"}}
 VLLM: Object = {"name": "a", "type": "vllm", "model": "google/gemma-3-4b-it"}
+NAME = "gemma-gemma-gateway"
 FAR: Object = {"name": "far", "type": "external", "url": "http://10.0.0.9:8000/v1"}
 
 
@@ -58,6 +59,8 @@ REFUSED: list[tuple[Object, str]] = [
     ({"config": {"alerts": {"webhooks": []}}}, "name a Secret under alertWebhooks"),
     ({"config": {"port": 9000}}, "config.port is set by the chart from other values"),
     ({"config": {"drain_seconds": 9}}, "config.drain_seconds is set by the chart"),
+    ({"config": {"models": [{"name": "a", "upstreams": "u", "api_key": "k"}]}}, "api_key of a is"),
+    (engines() | {"config": {"models": [{"name": "a"}]}}, "a has no upstreams and inProcess"),
     # the same within sections
     (
         {"config": {"access": {"keys": [{"name": "me", "sha256": "a"}]}}},
@@ -189,6 +192,59 @@ def test_a_changed_configuration_rolls_and_nothing_else_does() -> None:
     assert checksum({}) != checksum({"config": {"requests_per_hour": 5}})
     assert checksum({}) != checksum({"policy": {"categories": []}})
     assert checksum({}) != checksum({"drain": {"seconds": 31}})
+
+
+FIRST, SECOND = ({"name": n, "upstreams": f"http://10.0.0.9:{p}/v1"} for n, p in ("a1", "b2"))
+
+
+@pytest.mark.parametrize("section", [False, True])
+def test_changed_models_roll_nothing_and_come_to_the_pods(section: bool) -> None:
+    def release(*models: Object, **more: Object) -> list[Object]:
+        config: Object = {"models": list(models)} if models else {}
+        change = {"config": {"engine": config} if section else config, **more}
+        return render(merged(BASE | engines(FAR), change))
+
+    def pod(*models: Object, **more: Object) -> Object:
+        (deployment,) = of(release(*models, **more), "Deployment")
+        return dict(deployment["spec"]["template"])
+
+    def settings(*models: Object) -> Object:
+        (found,) = (o for o in of(release(*models), "ConfigMap") if "gateway.yaml" in o["data"])
+        return dict(yaml.safe_load(found["data"]["gateway.yaml"]))
+
+    assert pod(FIRST) == pod(FIRST, SECOND) == pod(SECOND)
+    assert pod(FIRST) != pod(FIRST, drain={"seconds": 31})
+    assert pod() != pod(FIRST)  # the gateway itself wants a restart for these
+    assert settings()["upstreams"] == ["http://10.0.0.9:8000/v1"]
+    changed = settings(FIRST, SECOND)
+    assert "upstreams" not in changed
+    assert (changed["engine"] if section else changed)["models"] == [FIRST, SECOND]
+    for container in pod(FIRST)["spec"]["containers"]:
+        assert not any("subPath" in mount for mount in container["volumeMounts"])
+
+
+def test_the_keys_of_models_are_a_folder_that_follows_its_secret() -> None:
+    keyed = FIRST | {"api_key_file": "/etc/model-keys/a"}
+    secrets = {name: {"existingSecret": "model-keys"} for name in ("modelKeys", "upstreamApiKey")}
+    change = {"config": {"models": [keyed]}, **secrets}
+    spec = gateway(merged(BASE | engines(VLLM), change))["spec"]
+    assert "GATEWAY_UPSTREAM_API_KEY" not in env(spec["containers"][0])  # for upstreams alone
+    (volume,) = (v for v in spec["volumes"] if v["name"] == "model-keys")
+    assert volume["secret"] == {"secretName": "model-keys", "defaultMode": 0o440}
+    (mount,) = (m for m in spec["containers"][0]["volumeMounts"] if m["name"] == "model-keys")
+    assert mount == {"name": "model-keys", "mountPath": "/etc/model-keys", "readOnly": True}
+
+
+def test_the_servers_of_models_can_be_reached() -> None:
+    urls = ["http://10.0.0.9:8100/v1", "dns+https://h/v1", "dns+http://h/v1"]
+    google = {"name": "g", "upstreams": "https://g/v1", "credentials": "google"}
+    models = [{"name": "a", "upstreams": urls}, {"name": "b", "upstreams": ",".join(urls)}, google]
+    made = render(merged(BASE | engines(), {"config": {"models": models}}))
+    egress = [rule for p in of(made, "NetworkPolicy", NAME) for rule in p["spec"]["egress"]]
+    everywhere = [rule["ports"] for rule in egress if "to" not in rule]
+    for port in (8100, 443, 80):
+        assert everywhere.count([{"port": port, "protocol": "TCP"}]) == 1
+    assert "169.254.169.252/30" in json.dumps(egress)
 
 
 @pytest.mark.parametrize(

@@ -90,6 +90,10 @@ def test_the_drain_fits_into_the_stop() -> None:
     assert service(GATEWAY)["KillMode"] == "mixed"  # the embedded store isn't told to stop with it
 
 
+def test_a_reload_is_a_hangup() -> None:
+    assert service(GATEWAY)["ExecReload"] == "kill -HUP $MAINPID"
+
+
 def test_settings_are_the_gateways(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in environment("gateway.env").items():
         monkeypatch.setenv(name, value)

@@ -397,6 +397,46 @@ def test_secret_files(tmp_path: Path, engine: Engine) -> None:
     has(found, "warning", "files", "anybody can open it (mode 0644)", "chmod 400")
 
 
+def test_keys_of_several_models(tmp_path: Path) -> None:
+    shared, missing, odd = (tmp_path / name for name in ("shared", "missing", "odd"))
+    shared.write_text(STRONG)
+    shared.chmod(0o644)
+    odd.write_text(f"{STRONG}\n{STRONG}\n")
+    odd.chmod(0o600)
+    keys = [f"api_key_file: {path}" for path in (shared, missing, odd)] + [f"api_key: {STRONG}"]
+    (tmp_path / "gateway.yaml").write_text(
+        "models:\n"
+        + "".join(
+            f"- {{name: {'abcd'[n]}, upstreams: 'http://127.0.0.1:1/v1', {key}}}\n"
+            for n, key in enumerate(keys)
+        )
+    )
+    (tmp_path / "gateway.yaml").chmod(0o644)
+    found = doctor(tmp_path)
+    has(found, "warning", "files", f"{shared} holds a secret and anybody can open it", "chmod 400")
+    for name, path in (("b", missing), ("c", odd)):
+        has(found, "problem", "files", f"the key of {name} can't be used: ", "api_key_file")
+        assert str(path) in json.dumps(found)
+    has(found, "warning", "files", "gateway.yaml holds models.3.api_key", "chmod 600")
+
+
+def test_servers_of_several_models(tmp_path: Path, engine: Engine) -> None:
+    with loopback(PASSWORD) as url:
+        (tmp_path / "key").write_text(PASSWORD)
+        (tmp_path / "gateway.yaml").write_text(
+            "models:\n"
+            f"- {{name: gemma-3-270m, upstreams: {url}, api_key_file: {tmp_path}/key}}\n"
+            f"- {{name: other, adapters: [small], upstreams: {engine.url}/v1}}\n"
+            f"- {{name: third, upstreams: {url}}}\n"
+        )
+        found = doctor(tmp_path)
+    has(found, "ok", "upstream", f"{url} answers in", "")
+    missing = "doesn't serve other, small"
+    has(found, "problem", "upstream", missing, "correct name or adapters in models")
+    has(found, "problem", "upstream", f"{url} refuses the key (401)", "api_key_file of third")
+    assert not [f for f in found if f["check"] in {"engine", "model", "gpu"}]
+
+
 def test_ports(tmp_path: Path, measured: tuple[Gateway, Path], engine: Engine) -> None:
     upstream = engine.url + "/v1"
     running = str(measured[0].port)
@@ -503,8 +543,18 @@ def test_upstreams(tmp_path: Path, engine: Engine) -> None:
 
 
 def test_an_upstream_that_wants_a_key(tmp_path: Path) -> None:
+    with loopback(PASSWORD) as url:
+        found = doctor(tmp_path, GATEWAY_UPSTREAMS=url)
+        has(found, "problem", "upstream", "refuses the key (401)", "GATEWAY_UPSTREAM_API_KEY")
+        found = doctor(tmp_path, GATEWAY_UPSTREAMS=url, GATEWAY_UPSTREAM_API_KEY=PASSWORD)
+        has(found, "ok", "upstream", "serves gemma-3-270m", "")
+
+
+@contextmanager
+def loopback(key: str) -> Iterator[str]:
+    """A model server that wants this key; its base URL."""
     port = free_port()
-    command = ["-m", "tests.loopback", "--port", str(port), "--api-key", PASSWORD]
+    command = ["-m", "tests.loopback", "--port", str(port), "--api-key", key]
     child = subprocess.Popen([sys.executable, *command])
     try:
         end = time.monotonic() + 20
@@ -514,11 +564,7 @@ def test_an_upstream_that_wants_a_key(tmp_path: Path) -> None:
                     break
             assert time.monotonic() < end
             time.sleep(0.05)
-        url = f"http://127.0.0.1:{port}/v1"
-        found = doctor(tmp_path, GATEWAY_UPSTREAMS=url)
-        has(found, "problem", "upstream", "refuses the key (401)", "GATEWAY_UPSTREAM_API_KEY")
-        found = doctor(tmp_path, GATEWAY_UPSTREAMS=url, GATEWAY_UPSTREAM_API_KEY=PASSWORD)
-        has(found, "ok", "upstream", "serves gemma-3-270m", "")
+        yield f"http://127.0.0.1:{port}/v1"
     finally:
         child.kill()
         child.wait()

@@ -98,6 +98,8 @@ FAULTS = {
     "no parameter": ("allow_engine_parameters: ['chat template']\n",
                      ":1: allow_engine_parameters.0: 'chat template' is not a parameter's name"),
     "model": ("model: /no/such/folder\n", ":1: model: '/no/such/folder' is neither"),
+    "one of several models": ("models:\n  - {name: a, model: /no/such/folder}\n",
+                              ":2: models.0.model: '/no/such/folder' is neither"),
     "setting": ("hots: a\n", ":1: hots: "),
     "policy": ("policy_file: /no/such/policy.yaml\n", "/no/such/policy.yaml: No such file"),
 }  # fmt: skip
@@ -121,12 +123,17 @@ def test_a_fault_is_told_by_both(
     assert "sesame" not in told[0]
 
 
+MODELS = "models: [{name: a, aliases: [b], adapters: [c], upstreams: 'http://h/v1'}]\n"
 DOUBTS = {
     "expired": (keys(f"name: old, sha256: {A}, expires: 2020-01-01"),
                 ":2: keys.0.expires: old has expired"),
     "model of a key": (keys(f"name: a, sha256: {A}, models: [gemma]"), ":2: keys.0.models: a: no"),
     "price": ("prices:\n  gemma: {input_per_million: 1, output_per_million: 1}\n",
               ":2: prices.gemma: no model of this name"),
+    "model of a key, of several": (MODELS + keys(f"name: a, sha256: {A}, models: [a, b, c, d]"),
+                                   ":3: keys.0.models: a: no model 'd' is served"),
+    "price, of several": (MODELS + "prices:\n  b: &p {input_per_million: 1, output_per_million: 1}"
+                          "\n  d: *p\n", ":4: prices.d: no model of this name"),
     "query": ("redis_url: redis://h?socket_timeout=3\n",
               ":1: redis_url: its query parameter 'socket_timeout' does nothing"),
     "no limit": ("tiers:\n  a: {max_in_flight: 0}\n", ":2: tiers.a.max_in_flight: one key could"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gemma_gateway.access.managed import ManagedKeys
 from gemma_gateway.access.throttle import Throttle
+from gemma_gateway.admin.reload import Reload
 from gemma_gateway.core.engine import Engine
 from gemma_gateway.limits.limiter import Limiter
 from gemma_gateway.limits.places import Places
@@ -111,4 +112,30 @@ def watch_files(metrics: Metrics, files: OpenFiles) -> None:
         "gateway_open_files_exhausted_seconds_total",
         "Seconds in which no file descriptor was left, and new connections were reset.",
         lambda: files.exhausted,
+    )
+
+
+def watch_reload(metrics: Metrics, reload: Reload) -> None:
+    """The same of the configuration; the first two are named as Prometheus names its own."""
+    metrics.watch(
+        "gateway_config_last_reload_successful",
+        "1 unless the last attempt to reload the configuration failed.",
+        lambda: reload.successful,
+    )
+    metrics.watch(
+        "gateway_config_last_reload_success_timestamp_seconds",
+        "When the configuration was last loaded with success, since the epoch.",
+        lambda: reload.succeeded,
+    )
+    metrics.watch_each(
+        "gateway_config_reloads_total",
+        "Attempts to reload the configuration: success, unchanged or failure.",
+        "outcome",
+        lambda: reload.outcomes,
+    )
+    metrics.watch_each(
+        "gateway_config_models_info",
+        "1; the label is a hash of the models in use, without keys: the same in all replicas.",
+        "sha256",
+        lambda: {reload.models_digest: 1},
     )

@@ -20,6 +20,7 @@ from gemma_gateway.cli.command import CommandError, Commands
 from gemma_gateway.cli.doctor import command as doctor
 from gemma_gateway.safety.policy import Policy
 from gemma_gateway.settings import KeyEntry, Settings, config
+from gemma_gateway.settings.source import Source
 from gemma_gateway.settings.yamlfile import ConfigError, faults, field
 
 
@@ -68,7 +69,8 @@ def _add_serve(commands: Commands) -> None:
 def _serve(parsed: argparse.Namespace) -> int:
     from gemma_gateway.cli.serve import serve  # the web stack is only needed here
 
-    return serve(_settings(parsed.config))
+    file = config.find(parsed.config)
+    return serve(Source(lambda: _settings(file), file))
 
 
 def _settings(file: Path | None) -> Settings:

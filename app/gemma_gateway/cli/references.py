@@ -35,9 +35,7 @@ def faults(settings: Settings) -> Told:
     """With which the gateway can't run."""
     if settings.store.redis_url:
         yield from ((("redis_url",), why) for why in _store(settings.store.redis_url))
-    engine = settings.engine
-    if engine.model and not engine.upstreams and not weights.can_be(engine.model):
-        yield ("model",), f"{engine.model!r} is neither a folder nor a hub name"
+    yield from _models(settings.engine)
     for n, name in enumerate(settings.validation.allow_engine_parameters):
         if not PARAMETER.fullmatch(name):
             yield ("allow_engine_parameters", n), f"{name!r} is not a parameter's name"
@@ -51,17 +49,17 @@ def doubts(settings: Settings) -> Told:
     unread = {name for name, _ in parse_qsl(urlsplit(settings.store.redis_url).query)} - QUERY
     for name in sorted(unread):
         yield ("redis_url",), f"its query parameter {name!r} does nothing"
+    served = _served(settings.engine)
     for n, key in enumerate(settings.access.keys):
         expires = key.expires
         if expires is not None and expires.tzinfo is None:
             expires = expires.replace(tzinfo=UTC)
         if expires is not None and expires.timestamp() <= time.time():
             yield ("keys", n, "expires"), f"{key.name} has expired"
-        served = _served(settings.engine)
         for name in key.models if served else ():
             if name not in served:
                 yield ("keys", n, "models"), f"{key.name}: no model {name!r} is served"
-    for name in settings.monitoring.prices if (served := _served(settings.engine)) else ():
+    for name in settings.monitoring.prices if served else ():
         if name not in served:
             yield ("prices", name), "no model of this name is served"
     most = settings.limits.max_in_flight
@@ -85,6 +83,18 @@ def _store(url: str) -> Iterator[str]:
         yield "only the number of a database may follow the host"
 
 
+def _models(engine: EngineSettings) -> Told:
+    """Models in this process that can't be had."""
+    given: list[tuple[Place, str]] = [
+        (("models", n, "model"), model.model) for n, model in enumerate(engine.models)
+    ]
+    if not engine.upstreams:
+        given.append((("model",), engine.model))
+    for place, model in given:
+        if model and not weights.can_be(model):
+            yield place, f"{model!r} is neither a folder nor a hub name"
+
+
 def _meant(name: str) -> str | None:
     """The parameter that a name is most likely a misspelling of."""
     from gemma_gateway.main import DIALECTS  # the web stack is needed for nothing else
@@ -98,6 +108,8 @@ def _meant(name: str) -> str | None:
 
 def _served(engine: EngineSettings) -> frozenset[str]:
     """Names of the models that will be served; empty where only the engine knows."""
+    if engine.models:
+        return frozenset(name for m in engine.models for name in (*m.names, *m.aliases))
     if engine.upstreams or any("lora" in flag for flag in engine.engine_args):
         return frozenset()
     return frozenset({engine.served_model_name or weights.served_name(engine.model)})

@@ -7,7 +7,7 @@ import gc
 import math
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from gemma_gateway.core.engine import EngineFailed
 from gemma_gateway.engines.local.weights import ModelUnavailable
 from gemma_gateway.main import Parts, assemble, build
 from gemma_gateway.settings import Settings, config
+from gemma_gateway.settings.source import Source
 from gemma_gateway.telemetry import log
 
 START_TIMEOUT = 1800.0  # seconds; a 27B model from a cold disk takes many minutes
@@ -119,24 +120,35 @@ class Server(uvicorn.Server):
             connection.transport.abort()
 
 
-def serve(settings: Settings) -> int:
+def serve(source: Source) -> int:
     """Run until a signal.
+
+    Args:
+        source: of the settings; a SIGHUP has them read again.
 
     Returns:
         Exit status: 0 after an orderly end, 1 when the engine or a part can't start.
     """
+    settings = source.first.settings
+    _at_hangup(lambda: None)
     log.configure(settings.telemetry.log_level)
     for name in config.unknown_variables():
         log.logger.warning("%s is not a known setting", name)
     _open_files(settings.limits.max_in_flight)
     try:
-        parts = assemble(settings)
+        parts = assemble(settings, source)
         server = _server(settings, parts)
         with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
             return runner.run(_run(server, parts))
     except (OSError, ValueError, RuntimeError, ModelUnavailable) as error:
         print(f"gemma-gateway: {error}", file=sys.stderr)
         return 1
+
+
+def _at_hangup(react: Callable[[], object]) -> None:
+    """From now on a SIGHUP does this, and doesn't end the process. (Not by the loop, which would
+    let it do so again once it is closed; not SIG_IGN, which children would inherit.)"""
+    signal.signal(signal.SIGHUP, lambda number, frame: react())
 
 
 def _open_files(max_in_flight: int) -> None:
@@ -179,10 +191,13 @@ def _server(settings: Settings, parts: Parts) -> Server:
 async def _run(server: Server, parts: Parts) -> int:
     async with parts.running():
         keep_for_good()
+        loop = asyncio.get_running_loop()
+        _at_hangup(lambda: loop.call_soon_threadsafe(parts.reload.now))
         greeter = asyncio.create_task(_greet(server, parts))
         try:
             await server.serve()
         finally:
+            _at_hangup(lambda: None)
             greeter.cancel()
             await asyncio.wait([greeter])
     return 0 if server.started and not parts.failed else 1
@@ -203,7 +218,7 @@ async def _greet(server: Server, parts: Parts) -> None:
     """Say how to use the gateway once it answers, or why it never will."""
     while not server.started:  # noqa: ASYNC110 - uvicorn offers no event
         await asyncio.sleep(0.05)
-    engine, upstreams = parts.engine, parts.settings.engine.upstreams
+    engine, upstreams = parts.engine, parts.settings.engine.remote
     print("Waiting for an upstream ..." if upstreams else "Starting the engine ...", flush=True)
     try:
         await engine.wait_ready(UPSTREAM_PATIENCE if upstreams else START_TIMEOUT)

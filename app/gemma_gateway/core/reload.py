@@ -12,7 +12,8 @@ class Reloadable(Protocol):
     """A part that can go over to new settings."""
 
     async def prepare(self, settings: Settings) -> Callable[[], None]:
-        """Make ready what the new settings need, and change nothing yet.
+        """Make ready what the new settings need, and change nothing yet. Where it fails or is
+        cancelled, it takes back what it has begun.
 
         Returns:
             Goes over to them, at once and without failing.

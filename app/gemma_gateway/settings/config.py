@@ -27,7 +27,7 @@ def load(file: Path | None = None) -> Settings:
         ConfigError: a file that is missing, can't be read or isn't YAML, or a wrong or unknown
             setting.
     """
-    found = _find() if file is None else YamlFile(file)
+    found = _read(file)
     values = {} if found is None or found.values is None else found.values
     if not isinstance(values, dict):
         raise ConfigError(f"{found.file if found else ''}:1: the file must be a mapping")
@@ -51,7 +51,21 @@ def told(faults: Iterable[tuple[Place, str]], file: Path | None = None) -> str:
         faults: place and reason of each.
         file: as given to :func:`load`.
     """
-    return _told(faults, _find() if file is None else YamlFile(file))
+    return _told(faults, _read(file))
+
+
+def find(file: Path | None = None) -> Path | None:
+    """The file that settings are read from; None: there is none.
+
+    Args:
+        file: as given to :func:`load`.
+    """
+    if file is not None:
+        return file
+    named = os.environ.get(FILE_VARIABLE)
+    if named:
+        return Path(named)
+    return DEFAULT_FILE if DEFAULT_FILE.exists() else None
 
 
 def unknown_variables() -> list[str]:
@@ -65,11 +79,9 @@ def _check_secrets() -> None:
         raise ConfigError(f"{SECRETS_VARIABLE}: {folder} is not a folder")
 
 
-def _find() -> YamlFile | None:
-    named = os.environ.get(FILE_VARIABLE)
-    if named:
-        return YamlFile(Path(named))
-    return YamlFile(DEFAULT_FILE) if DEFAULT_FILE.exists() else None
+def _read(file: Path | None) -> YamlFile | None:
+    found = find(file)
+    return None if found is None else YamlFile(found)
 
 
 def _told(faults: Iterable[tuple[Place, str]], found: YamlFile | None) -> str:

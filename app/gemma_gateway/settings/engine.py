@@ -58,3 +58,15 @@ class EngineSettings(Strict):
     eject_seconds: Seconds = Field(
         5.0, gt=0, description="Ejection before a half-open try, seconds"
     )
+
+    @property
+    def in_process(self) -> str | None:
+        """The model to serve in this process, as ``model`` names it; None: there is none."""
+        if self.models:
+            return next((model.model for model in self.models if not model.upstreams), None)
+        return None if self.upstreams else self.model
+
+    @property
+    def remote(self) -> bool:
+        """Whether other servers have a model."""
+        return bool(self.upstreams or any(model.upstreams for model in self.models))

@@ -30,6 +30,7 @@ from gemma_gateway.settings.alerts import AlertSettings
 from gemma_gateway.settings.engine import EngineSettings
 from gemma_gateway.settings.fields import Contradiction, Fault, Strict
 from gemma_gateway.settings.limits import LimitSettings
+from gemma_gateway.settings.models import Model
 from gemma_gateway.settings.models import faults as model_faults
 from gemma_gateway.settings.monitoring import MonitoringSettings
 from gemma_gateway.settings.quality import QualitySettings
@@ -121,6 +122,11 @@ class Settings(
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:
+        if faults := self._contradictions():
+            raise Contradiction(faults)
+        return self
+
+    def _contradictions(self) -> list[Fault]:
         faults: list[Fault] = []
         if self.allow_anonymous and self.host not in LOOPBACK:
             faults.append((("allow_anonymous",), "works only on a loopback host (GATEWAY_HOST)"))
@@ -148,9 +154,18 @@ class Settings(
             for n, model in enumerate(self.models)
             if model.price and model.name in self.prices
         ]
-        if faults:
+        return faults
+
+    def with_models(self, models: tuple[Model, ...]) -> Settings:
+        """The same settings with other models.
+
+        Raises:
+            Contradiction: these don't go with the other settings.
+        """
+        settings = self.model_copy(update={"models": models})
+        if faults := settings._contradictions():
             raise Contradiction(faults)
-        return self
+        return settings
 
     @classmethod
     def settings_customise_sources(

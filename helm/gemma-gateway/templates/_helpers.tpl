@@ -123,6 +123,47 @@ capabilities: {drop: [ALL]}
 {{- toYaml $config -}}
 {{- end }}
 
+{{- /* What the chart itself sets in gateway.yaml. Where models are listed, they name their servers. */ -}}
+{{- define "gg.ownConfig" -}}
+{{- include "gg.check" . -}}
+{{- $own := dict "host" "0.0.0.0" "port" 8000 "data_dir" "/data" "drain_seconds" .Values.drain.seconds -}}
+{{- $upstreams := list -}}
+{{- range $engine := .Values.engines -}}
+{{- $upstreams = concat $upstreams (splitList "\n" (include "gg.upstreams" (list $ $engine) | trim)) -}}
+{{- end -}}
+{{- if and $upstreams (not (include "gg.config" . | fromYaml).models) -}}
+{{- $_ := set $own "upstreams" $upstreams -}}
+{{- end -}}
+{{- if .Values.policy }}{{- $_ := set $own "policy_file" "/etc/gateway/policy.yaml" }}{{- end -}}
+{{- toYaml $own -}}
+{{- end }}
+
+{{- /* What a pod must be started anew for: all of its configuration, but for which models it lists. */ -}}
+{{- define "gg.fixedConfig" -}}
+{{- $config := include "gg.config" . | fromYaml -}}
+{{- list (include "gg.ownConfig" .) (omit $config "models") .Values.policy (empty $config.models) | toJson -}}
+{{- end }}
+
+{{- /* Not empty where engines ask for a Google identity. */ -}}
+{{- define "gg.google" -}}
+{{- $config := include "gg.config" . | fromYaml -}}
+{{- if eq ($config.upstream_credentials | default "key") "google" }}true{{ end -}}
+{{- range $config.models }}{{ if eq (.credentials | default "key") "google" }}true{{ end }}{{ end -}}
+{{- end }}
+
+{{- /* Ports of the servers that config.models names, as a JSON list. */ -}}
+{{- define "gg.modelPorts" -}}
+{{- $ports := list -}}
+{{- range $model := (include "gg.config" . | fromYaml).models -}}
+{{- range $url := splitList "," (join "," $model.upstreams) | compact -}}
+{{- $parts := urlParse (trim $url) -}}
+{{- $default := ternary "443" "80" (hasSuffix "https" $parts.scheme) -}}
+{{- $ports = append $ports (regexFind "[0-9]+$" (regexFind ":[0-9]+$" $parts.host) | default $default) -}}
+{{- end -}}
+{{- end -}}
+{{- $ports | uniq | sortAlpha | toJson -}}
+{{- end }}
+
 {{- /* Seconds after which a balancer gives up: later than the gateway, which tells clients why. */ -}}
 {{- define "gg.balancerTimeout" -}}
 {{ add ((include "gg.config" . | fromYaml).request_timeout | default 600 | float64 | ceil | int) 30 }}

@@ -32,8 +32,8 @@ def load(file: Path | None) -> tuple[Settings | None, list[Finding]]:
         settings = config.load(file)
     except ConfigError as error:
         return None, [_fault(line) for line in str(error).splitlines()]
-    where = file or os.environ.get(config.FILE_VARIABLE) or config.DEFAULT_FILE
-    source = f"{where} and the environment" if Path(where).is_file() else "the environment alone"
+    where = config.find(file)
+    source = f"{where} and the environment" if where else "the environment alone"
     return settings, [ok("settings", f"valid ({source})")]
 
 
@@ -134,9 +134,13 @@ def _keys(settings: Settings) -> Findings:
 
 def _extras(settings: Settings) -> Findings:
     """Settings that need packages beyond the core install."""
+    engine = settings.engine
+    google = [f"credentials of {m.name}" for m in engine.models if m.credentials == "google"]
+    if engine.upstream_credentials == "google":
+        google.append("GATEWAY_UPSTREAM_CREDENTIALS=google")
     wanted = []
-    if settings.engine.upstream_credentials == "google" and not _installed("google.auth"):
-        wanted.append(("google", "GATEWAY_UPSTREAM_CREDENTIALS=google"))
+    if not _installed("google.auth"):
+        wanted += [("google", setting) for setting in google]
     if settings.limits.samples and not _installed("sentence_transformers"):
         wanted.append(("quality", "quality_sample"))
     if tracing.wanted(os.environ) and not _installed("opentelemetry.sdk"):

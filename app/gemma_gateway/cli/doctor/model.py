@@ -9,24 +9,27 @@ from pathlib import Path
 
 from gemma_gateway.cli.doctor.finding import Finding, ok, problem
 from gemma_gateway.engines.local import convert, weights
-from gemma_gateway.settings import EngineSettings
 
 BUNDLED_BYTES = 536 * 2**20
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
-def look(settings: EngineSettings, data_dir: Path) -> tuple[float, Finding]:
-    """Bytes of the weights, as far as they are here, and what was found."""
-    if not settings.model:
+def look(name: str, data_dir: Path) -> tuple[float, Finding]:
+    """Bytes of the weights, as far as they are here, and what was found.
+
+    Args:
+        name: as GATEWAY_MODEL gives it; empty: the bundled model.
+    """
+    if not name:
         return BUNDLED_BYTES, _bundled(data_dir / "models" / weights.BUNDLED_NAME)
-    folder = Path(settings.model).expanduser()
+    folder = Path(name).expanduser()
     if folder.is_dir():
         return _folder(folder)
-    if HUB_NAME.fullmatch(settings.model):
-        return _hub(settings.model)
+    if HUB_NAME.fullmatch(name):
+        return _hub(name)
     return 0, problem(
         "model",
-        f"{settings.model!r} is neither a folder nor a hub name",
+        f"{name!r} is neither a folder nor a hub name",
         "set GATEWAY_MODEL to a folder, or to a name such as google/gemma-3-4b-it",
     )
 

@@ -4,22 +4,88 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from gemma_gateway.cli.doctor.finding import Finding, Findings, ok, problem, warning
 from gemma_gateway.cli.doctor.machine import skew
 from gemma_gateway.cli.fetch import Reply, Unreached, get
 from gemma_gateway.engines.upstream.discovery import split
-from gemma_gateway.settings import LOOPBACK, EngineSettings, Settings
+from gemma_gateway.settings import LOOPBACK, Model, Settings
 
 AT_ONCE = 16
 NO_LIST = frozenset({404, 405, 501})  # a server without /v1/models: it lives all the same
 
 
+@dataclass(frozen=True)
+class Servers:
+    """Servers that are asked alike.
+
+    Args:
+        urls: base URLs, as settings give them.
+        place: which setting names them.
+        key: what they are sent; empty: nothing.
+        key_place: which setting gives it.
+        google: whether they take tokens of a Google identity instead.
+        named: whether the settings name their models, which they needn't list then.
+        models: what each of them must list; empty: anything.
+        timeout: until a connection stands, seconds.
+    """
+
+    urls: tuple[str, ...]
+    place: str
+    key: str
+    key_place: str
+    google: bool
+    named: bool
+    models: tuple[str, ...]
+    timeout: float
+
+
 def look(settings: Settings) -> Findings:
-    """Every server of ``GATEWAY_UPSTREAMS``, each address of a ``dns+`` name by itself."""
-    fixed, names = split(settings.engine.upstreams)
+    """Every server of the settings, each address of a ``dns+`` name by itself."""
+    for servers in _groups(settings):
+        yield from _look(settings, servers)
+
+
+def _groups(settings: Settings) -> Iterator[Servers]:
+    engine = settings.engine
+    if engine.upstreams:
+        yield Servers(
+            engine.upstreams,
+            "GATEWAY_UPSTREAMS",
+            engine.upstream_api_key,
+            "GATEWAY_UPSTREAM_API_KEY",
+            engine.upstream_credentials == "google",
+            bool(engine.upstream_models),
+            (),
+            engine.connect_timeout,
+        )
+    for model in engine.models:
+        if model.upstreams:
+            yield Servers(
+                model.upstreams,
+                f"upstreams of {model.name}",
+                _key(model),
+                f"api_key or api_key_file of {model.name}",
+                model.credentials == "google",
+                True,
+                model.names,
+                model.connect_timeout or engine.connect_timeout,
+            )
+
+
+def _key(model: Model) -> str:
+    try:
+        return model.key()
+    except (OSError, ValueError):
+        return ""  # among the files, its own finding
+
+
+def _look(settings: Settings, servers: Servers) -> Findings:
+    fixed, names = split(servers.urls)
     urls = list(fixed)
     for name in names:
         addresses = sorted(asyncio.run(name.addresses()))
@@ -34,13 +100,11 @@ def look(settings: Settings) -> Findings:
     itself = [url for url in urls if _is_itself(settings, url)]
     for url in itself:
         yield problem(
-            "upstream",
-            f"{url} is this gateway itself",
-            "name the model server in GATEWAY_UPSTREAMS",
+            "upstream", f"{url} is this gateway itself", f"name the model server in {servers.place}"
         )
     others = [url for url in urls if url not in itself]
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        for findings in pool.map(lambda url: _ask(settings.engine, url), others):
+        for findings in pool.map(lambda url: _ask(servers, url), others):
             yield from findings
 
 
@@ -49,30 +113,30 @@ def _is_itself(settings: Settings, url: str) -> bool:
     return parts.hostname in LOOPBACK and parts.port == settings.server.port != 0
 
 
-def _ask(settings: EngineSettings, url: str) -> list[Finding]:
+def _ask(servers: Servers, url: str) -> list[Finding]:
     began = time.time()
     try:
-        reply = get(f"{url}/models", settings.upstream_api_key, settings.connect_timeout + 5)
+        reply = get(f"{url}/models", servers.key, servers.timeout + 5)
     except Unreached as why:
         return [
             problem(
                 "upstream",
                 f"{url}: {why}",
-                "start that server, or correct its address in GATEWAY_UPSTREAMS",
+                f"start that server, or correct its address in {servers.place}",
             )
         ]
     seconds = time.time() - began
-    found = [_judged(settings, url, reply, seconds)]
+    found = [_judged(servers, url, reply, seconds)]
     if reply.date is not None:  # whole seconds, so half of one is added
         found += skew("upstream", url, reply.date + 0.5 - (began + seconds / 2))
     return found
 
 
-def _judged(settings: EngineSettings, url: str, reply: Reply, seconds: float) -> Finding:
+def _judged(servers: Servers, url: str, reply: Reply, seconds: float) -> Finding:
     took = f"in {seconds * 1000:.0f} ms"
     if reply.status == 200:
-        return _served(url, reply, took)
-    if reply.status in NO_LIST and not settings.upstream_models:
+        return _served(servers, url, reply, took)
+    if reply.status in NO_LIST and not servers.named:
         return warning(
             "upstream",
             f"{url} answers {took}, but lists no models ({reply.status})",
@@ -84,25 +148,35 @@ def _judged(settings: EngineSettings, url: str, reply: Reply, seconds: float) ->
         return problem(
             "upstream", f"{url} returns status {reply.status}", "see that server's own log"
         )
-    if settings.upstream_credentials == "google":
+    if servers.google:
         return ok("upstream", f"{url} answers {took}; it requires the Google identity's token")
     return problem(
         "upstream",
         f"{url} refuses the key ({reply.status})",
-        "set GATEWAY_UPSTREAM_API_KEY to a key of that server",
+        f"set {servers.key_place} to a key of that server",
     )
 
 
-def _served(url: str, reply: Reply, took: str) -> Finding:
+def _served(servers: Servers, url: str, reply: Reply, took: str) -> Finding:
     document = reply.json()
     data = document.get("data") if isinstance(document, dict) else None
     if not isinstance(data, list):
         return problem(
             "upstream",
             f"{url} answers, but not like an OpenAI-compatible server",
-            "correct its address in GATEWAY_UPSTREAMS: it must end in /v1",
+            f"correct its address in {servers.place}: it must end in /v1",
         )
     models = [str(card.get("id")) for card in data if isinstance(card, dict)]
     if not models:
         return warning("upstream", f"{url} serves no model", "load one there")
-    return ok("upstream", f"{url} answers {took}, serves {', '.join(models[:5])}")
+    if missing := [name for name in servers.models if name not in models]:
+        return problem(
+            "upstream",
+            f"{url} answers {took}, but doesn't serve {', '.join(missing)}",
+            f"correct name or adapters in models, or load it there (it serves {_some(models)})",
+        )
+    return ok("upstream", f"{url} answers {took}, serves {_some(models)}")
+
+
+def _some(models: list[str]) -> str:
+    return ", ".join(models[:5])
