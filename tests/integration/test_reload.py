@@ -258,3 +258,21 @@ async def test_a_hangup_never_ends_it(tmp_path: Path) -> None:
         await signals
         assert sent == {False, True}
         assert await asyncio.to_thread(gateway.stop) == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+async def test_a_closed_terminal_ends_it(tmp_path: Path) -> None:
+    """As it ends whatever was started there; calls in flight are finished, as at SIGTERM."""
+    async with Loopback(models=(SMALL,)) as server:
+        terminal = Gateway(tmp_path, upstreams=server.url)
+        script = "import pty, sys; pty.spawn([sys.executable, *sys.argv[1:]])"
+        terminal._command = ["-c", script, *terminal._command]
+        await asyncio.to_thread(terminal.__enter__)
+        (inside,) = Path(f"/proc/{terminal.pid}/task/{terminal.pid}/children").read_text().split()
+        body = ask("chat", f"echo: {TEXT}", model=SMALL, stream=True, loopback={"delay": 0.05})
+        call = asyncio.create_task(post(terminal, "chat", body))
+        await until(lambda: server.state.running == 1, "the call is with the engine")
+        terminal.kill()
+        status, raw, _ = await call
+        assert judged(status, raw, True) == "ok"
+        await until(lambda: not Path(f"/proc/{inside}").exists(), "it has ended")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import math
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -80,6 +81,10 @@ class Server(uvicorn.Server):
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.remove_signal_handler(number)
 
+    def leave(self) -> None:
+        """As at SIGTERM."""
+        self._stop(signal.SIGTERM)
+
     def _stop(self, number: int) -> None:
         """First the grace for load balancers, if there is one, and the drain; at the second signal
         the end."""
@@ -130,7 +135,7 @@ def serve(source: Source) -> int:
         Exit status: 0 after an orderly end, 1 when the engine or a part can't start.
     """
     settings = source.first.settings
-    _at_hangup(lambda: None)
+    _at_hangup(lambda: None, sys.exit)
     log.configure(settings.telemetry.log_level)
     for name in config.unknown_variables():
         log.logger.warning("%s is not a known setting", name)
@@ -145,10 +150,31 @@ def serve(source: Source) -> int:
         return 1
 
 
-def _at_hangup(react: Callable[[], object]) -> None:
+def _at_hangup(react: Callable[[], object], leave: Callable[[], object]) -> None:
     """From now on a SIGHUP does this, and doesn't end the process. (Not by the loop, which would
-    let it do so again once it is closed; not SIG_IGN, which children would inherit.)"""
-    signal.signal(signal.SIGHUP, lambda number, frame: react())
+    let it do so again once it is closed; not SIG_IGN, which children would inherit.)
+
+    Args:
+        react: to a signal that somebody sent.
+        leave: where it says that the terminal was closed; once, however often it comes.
+    """
+    attached = _at_terminal()
+
+    def handle(number: int, frame: object) -> None:
+        nonlocal attached
+        before, attached = attached, False  # another one may come while this runs
+        if before and not _at_terminal():
+            leave()
+        else:
+            attached = before
+            react()
+
+    signal.signal(signal.SIGHUP, handle)
+
+
+def _at_terminal() -> bool:
+    """Whether this process has a terminal that is still there."""
+    return any(map(os.isatty, range(3)))
 
 
 def _open_files(max_in_flight: int) -> None:
@@ -192,12 +218,15 @@ async def _run(server: Server, parts: Parts) -> int:
     async with parts.running():
         keep_for_good()
         loop = asyncio.get_running_loop()
-        _at_hangup(lambda: loop.call_soon_threadsafe(parts.reload.now))
+        _at_hangup(
+            lambda: loop.call_soon_threadsafe(parts.reload.now),
+            lambda: loop.call_soon_threadsafe(server.leave),
+        )
         greeter = asyncio.create_task(_greet(server, parts))
         try:
             await server.serve()
         finally:
-            _at_hangup(lambda: None)
+            _at_hangup(lambda: None, lambda: None)
             greeter.cancel()
             await asyncio.wait([greeter])
     return 0 if server.started and not parts.failed else 1
