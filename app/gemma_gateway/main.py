@@ -109,7 +109,7 @@ class Parts:
         self.catalogue = Catalogue(settings.engine.models)
         self.pools = engine if isinstance(engine, Pools) else None
         for decorate in DECORATORS:
-            engine = decorate(engine)
+            engine = decorate(self, engine)
         self.engine = engine
         self.failed = False
         self.key_file: Path | None = None
@@ -270,7 +270,7 @@ STAGES: Factories[Stage | None] = (
     lambda p: p.room,
     lambda p: Limits(p.limits),
     lambda p: Steps(p.heavy, made(STEPS, p)),
-    lambda p: Limits(p.model_limits) if p.settings.engine.models else None,
+    lambda p: Limits(p.model_limits) if p.model_limits else None,
     lambda p: LogprobsRoom(p.places),
 )
 # How a body becomes a request for an engine.
@@ -286,9 +286,13 @@ STEPS: Factories[Step] = (
 FILTERS: Factories[Filter] = (lambda p: p.policy,)
 LIMITS: Factories[Limit] = (lambda p: RequestWindows(p.limiter, p.metrics.limits_decided),)
 # Those that depend on what a request asks for: the body was read for them, so they cost more.
-MODEL_LIMITS: Factories[Limit] = (lambda p: p.model_windows,)
+MODEL_LIMITS: Factories[Limit | None] = (
+    lambda p: p.model_windows if p.settings.engine.models else None,
+)
 # What stands before the engine, the outermost last.
-DECORATORS: tuple[Callable[[Engine], Engine], ...] = (Fallback,)
+DECORATORS: tuple[Callable[[Parts, Engine], Engine], ...] = (
+    lambda p, engine: Fallback(engine) if p.settings.engine.models else engine,
+)
 TAPS: Factories[Tap | None] = (lambda p: p.quality.sampler,)
 OBSERVERS: Factories[Observer | None] = (
     lambda p: p.places,

@@ -166,7 +166,7 @@ async def test_a_decorator_of_the_engine(
         assert isinstance(found, ScriptedReply)
         return found
 
-    monkeypatch.setattr(main, "DECORATORS", (Fallback,))
+    monkeypatch.setattr(main, "DECORATORS", (lambda p, engine: Fallback(engine),))
     road = Road(small_only)
     body = ask(dialect, "echo: <start_of_turn>Good morning", stream=stream, model="large")
     reply = await road.post(dialect, body)

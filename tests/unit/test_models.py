@@ -179,7 +179,8 @@ async def test_models_are_listed_by_all_their_names() -> None:
 async def test_without_models_nothing_changes() -> None:
     road = Road()
     reply = await road.post("chat", ask("chat", "echo: hello"))
-    assert reply.headers[SERVED] == road.engine.models()[0]
+    assert reply.status == 200
+    assert SERVED not in reply.headers
     assert road.engine.requests[0].route is None
 
 

@@ -13,6 +13,9 @@ class Catalogue:
 
     Args:
         models: of the settings; names are unique among them.
+
+    Attributes:
+        empty: no model is listed.
     """
 
     def __init__(self, models: Sequence[Model] = ()) -> None:
@@ -20,6 +23,7 @@ class Catalogue:
 
     def replace(self, models: Sequence[Model]) -> None:
         """Go over to another list, at once."""
+        self.empty = not models
         self._models = {name: model for model in models for name in model.names}
         self._aliases = {alias: model.name for model in models for alias in model.aliases}
 

@@ -50,7 +50,7 @@ class Limiter:
         self._prefix = prefix
         self._on_failure = on_failure
         self._local = LocalWindows()
-        self._calls: dict[tuple[str, str], Calls] = {}
+        self._calls: dict[str | tuple[str, str], Calls] = {}
         self.degraded_calls = 0
 
     async def admit(self, principal: Principal, model: Model | None = None) -> Admission:
@@ -119,14 +119,13 @@ class Limiter:
         raise GatewayError(Code.LIMIT_STORE_UNAVAILABLE)
 
     def _prepared(self, principal: Principal, model: Model | None) -> Calls:
-        name, windows = "", principal.tier.windows
-        if model is not None:
-            name, windows = model.name, model.windows
-        found = self._calls.get((principal.key_id, name))
+        of = principal.key_id if model is None else (principal.key_id, model.name)
+        windows = principal.tier.windows if model is None else model.windows
+        found = self._calls.get(of)
         if found is not None and found.windows is windows:
             return found
         if len(self._calls) >= MAX_KEYS:
             self._calls.clear()
-        calls = Calls.make(self._prefix, principal.key_id, windows, name)
-        self._calls[principal.key_id, name] = calls
+        name = "" if model is None else model.name
+        calls = self._calls[of] = Calls.make(self._prefix, principal.key_id, windows, name)
         return calls

@@ -16,6 +16,8 @@ from gemma_gateway.limits.limiter import Limiter
 from gemma_gateway.settings import Model
 
 UNCOUNTED = Admission(True, ())
+# Outcomes after which a call doesn't count unless it has text: the service failed it, or another
+# limit refused it.
 GIVEN_BACK = UNSPENT | LIMITED
 
 
@@ -73,8 +75,10 @@ class RequestWindows:
 
     def settle(self, call: Call, end: End) -> Waiting:
         """See ``Limit``."""
+        if end.outcome not in GIVEN_BACK or call.answer.first_token:
+            return None
         admission = call.notes.get(Admission)
-        return None if admission is None or spent(call, end) else self._give_back(call, admission)
+        return None if admission is None else self._give_back(call, admission)
 
     async def _give_back(self, call: Call, admission: Admission) -> None:
         assert call.principal is not None  # it was admitted
@@ -159,7 +163,7 @@ class ModelWindows:
 
     def settle(self, call: Call, end: End) -> Waiting:
         """See ``Limit``."""
-        if ModelAdmission not in call.notes or spent(call, end):
+        if end.outcome not in GIVEN_BACK or call.answer.first_token:
             return None
         return self._give_back(call)
 
@@ -167,9 +171,3 @@ class ModelWindows:
         note: ModelAdmission | None = call.notes.pop(ModelAdmission, None)
         if note is not None and call.principal is not None:
             await self._limiter.give_back(call.principal, note.admission, note.model)
-
-
-def spent(call: Call, end: End) -> bool:
-    """Whether a call that was let through goes on to count. It doesn't where the service itself
-    failed it before any answer, or where another limit refused it."""
-    return bool(call.answer.first_token) or end.outcome not in GIVEN_BACK

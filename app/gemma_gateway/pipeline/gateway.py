@@ -65,9 +65,10 @@ class Gateway:
         try:
             if self.draining:
                 raise GatewayError(Code.SHUTTING_DOWN, headers={"retry-after": "1"})
+            trace = call.trace
             for name, enter in self._stages:
-                if call.trace is not None:
-                    call.trace.enter(name)
+                if trace is not None:
+                    trace.enter(name)
                 if (waiting := enter(call, client)) is not None:
                     await waiting
             listeners = self._listeners(call, client) if self._taps else ()

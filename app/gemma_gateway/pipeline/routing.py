@@ -48,7 +48,10 @@ class Routing:
         principal, asked = call.principal, call.request
         assert principal is not None  # the first stage knows
         name = self._route(asked.body.get("model"), principal)
-        asked.model = asked.body["model"] = call.answer.headers[SERVED] = name
+        asked.model = asked.body["model"] = name
+        if self._catalogue.empty:
+            return
+        call.answer.headers[SERVED] = name
         model = self._catalogue.find(name)
         if model is not None and model.fallbacks:
             others = [self._catalogue.resolve(other) for other in model.fallbacks]
@@ -67,7 +70,7 @@ class Routing:
             wanted = allowed[0] if allowed else served[0]
         if principal.models and not self._catalogue.admits(principal.models, wanted):
             raise GatewayError(Code.MODEL_NOT_ALLOWED, param="model")
-        name = self._catalogue.resolve(wanted)
+        name = wanted if self._catalogue.empty else self._catalogue.resolve(wanted)
         if not self._engine.serves(name):
             raise GatewayError(Code.MODEL_NOT_FOUND, param="model")
         return name

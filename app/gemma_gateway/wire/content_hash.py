@@ -13,7 +13,8 @@ def content_hash(messages: Iterable[Message]) -> str:
     texts: list[str] = []
     media: list[str] = []
     for message in messages:
-        texts += [part.text for part in message.texts]
+        for part in message.texts:
+            texts.append(part.text)  # noqa: PERF401 - there is mostly one: a list costs more
         if message.media:
             media += [each.data for each in message.media]
     digest = hashlib.sha256("\n".join(texts).encode("utf-8", "replace"))
