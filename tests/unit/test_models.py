@@ -15,7 +15,8 @@ from gemma_gateway.core.call import Call
 from gemma_gateway.core.catalogue import Catalogue
 from gemma_gateway.core.engine import EngineFailed, EngineRequest
 from gemma_gateway.core.stage import End
-from gemma_gateway.engines.scripted import ScriptedReply
+from gemma_gateway.engines.fallback import Fallback
+from gemma_gateway.engines.scripted import ScriptedEngine, ScriptedReply
 from gemma_gateway.monitoring.prices import Prices
 from gemma_gateway.settings import Model, Settings
 from tests.calls import DIALECTS, ask, events, streamed, whole
@@ -390,6 +391,57 @@ async def test_a_stream_that_dies_before_its_first_byte_is_an_error() -> None:
     road = Road(answer, models=[{**FALLING, "queue_timeout": 600}, SMALL, TINY])
     reply = await road.post("chat", ask("chat", "hello", model="large", stream=True))
     assert (reply.status, asked(road)) == (503, ["gemma-27b"])
+
+
+class Looking:
+    """A route on which the way to the next model is long."""
+
+    def __init__(self, patience: float | None, model: str | None = None) -> None:
+        self.patience = patience
+        self.asked = asyncio.Event()
+        self._model = model
+
+    async def further(self, reason: str) -> str | None:
+        self.asked.set()
+        if self._model is None:
+            await asyncio.Event().wait()
+        return self._model
+
+
+def sent(engine: ScriptedEngine, route: Looking) -> asyncio.Task[Any]:
+    request = EngineRequest("id", "/v1/chat/completions", b"{}", "m", stream=True, route=route)
+    return asyncio.create_task(Fallback(engine).send(request))
+
+
+async def test_a_call_that_ends_on_its_way_to_another_model_leaves_nothing() -> None:
+    reply, route = ScriptedReply([b"{}"], 503), Looking(None)
+    call = sent(ScriptedEngine(lambda request: reply), route)
+    await route.asked.wait()
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert reply.aborted
+
+
+async def test_a_call_that_ends_while_its_first_model_is_left_goes_nowhere() -> None:
+    left, gone = asyncio.Event(), asyncio.Event()
+
+    async def reluctant(request: EngineRequest) -> ScriptedReply:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            left.set()
+            await gone.wait()
+        raise AssertionError
+
+    engine = ScriptedEngine(reluctant)
+    call = sent(engine, Looking(0.01, "other"))
+    await left.wait()
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    gone.set()
+    assert [request.model for request in engine.requests] == ["m"]
 
 
 # ---- limits

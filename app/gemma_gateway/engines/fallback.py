@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -37,28 +36,26 @@ class Fallback(WrapperEngine):
     async def _along(self, request: EngineRequest, route: Route) -> EngineReply:
         while True:
             reply: EngineReply | None = None
-            failure: EngineFailed | None = None
             try:
                 found = await self._within(request, route)
                 if isinstance(found, str):
                     request = request.altered(model=found)
                     continue
-                reason, reply = await _refusal(found)
+                reply = found
+                reason, found = await _refusal(reply)
+                if not reason or (model := await route.further(reason)) is None:
+                    reply = None  # it is the caller's now
+                    return found
             except EngineFailed as error:
                 # A time-out says that a server was silent, not that it did nothing.
                 if error.begun or error.reason not in ("unavailable", "overloaded"):
                     raise
-                reason, failure = error.reason, error
-            model = await route.further(reason) if reason else None
-            if model is not None:
+                if (model := await route.further(error.reason)) is None:
+                    raise
+            finally:
                 if reply is not None:
                     await reply.abort()
-                request = request.altered(model=model)
-            elif reply is not None:
-                return reply
-            else:
-                assert failure is not None
-                raise failure
+            request = request.altered(model=model)
 
     async def _within(self, request: EngineRequest, route: Route) -> EngineReply | str:
         """The reply, once it is known or the first byte of a stream is here; or else, when
@@ -92,8 +89,9 @@ class Fallback(WrapperEngine):
 async def _let_go(task: asyncio.Task[EngineReply]) -> None:
     """End a call that nobody waits for any more, however far it has come."""
     task.cancel()
-    with suppress(asyncio.CancelledError, EngineFailed):
-        await (await task).abort()
+    await asyncio.wait({task})  # unlike the task itself, it raises only what ends this call
+    if not task.cancelled() and task.exception() is None:
+        await task.result().abort()
 
 
 class _Resumed:
