@@ -18,6 +18,7 @@ from typing import Any
 from gemma_gateway.core.call import Call, Principal, Request
 from gemma_gateway.core.dialect import Dialect
 from gemma_gateway.core.engine import EngineRequest
+from gemma_gateway.core.stage import End
 from gemma_gateway.engines.scripted import Script, ScriptedEngine, ScriptedReply
 from gemma_gateway.main import Parts, build
 from gemma_gateway.safety.stage import Sanitise
@@ -58,6 +59,21 @@ def say(*pieces: str, **script: Any) -> Script:
         return ScriptedReply.events(list(stream(said, usage)))
 
     return answer
+
+
+class Told:
+    """An observer: what is told of each call. ``tests/unit/conftest.py`` puts one in its list."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Call, End]] = []
+
+    def settle(self, call: Call, end: End) -> None:
+        self.calls.append((call, end))
+
+    @property
+    def ends(self) -> list[tuple[int, str]]:
+        """Status and outcome of each."""
+        return [(end.status, end.outcome) for _, end in self.calls]
 
 
 class Road:
@@ -173,4 +189,4 @@ def read(
     return call.request
 
 
-__all__ = ["Json", "Reply", "Road", "read", "say"]
+__all__ = ["Json", "Reply", "Road", "Told", "read", "say"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
@@ -244,15 +245,22 @@ async def test_what_it_cant_go_over_to_changes_nothing(
             assert await ask(engine, "large") == 200
 
 
-async def test_it_stops_what_is_still_leaving(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_it_stops_all_that_are_still_leaving(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where one of a name has left after another."""
     monkeypatch.setattr(pools, "RETIRING_SECONDS", 600)
     async with (
         Loopback(models=("large",)) as first,
         Loopback(models=("large",)) as second,
-        engine_of(model("large", first)) as engine,
+        Loopback(models=("large",)) as third,
     ):
-        reply = await engine.send(request("large", stall=1))
-        await anext(reply.chunks())
-        await go_over(engine, model("large", second))
-        await engine.stop()
-        await eventually(lambda: first.state.aborted == 1)
+        before = asyncio.all_tasks()
+        async with engine_of(model("large", first)) as engine:
+            reply = await engine.send(request("large", stall=1))
+            await anext(reply.chunks())
+            for other in (second, third):
+                await go_over(engine, model("large", other))
+                await asyncio.sleep(0)  # whoever sees it off has begun
+            await engine.stop()
+            await eventually(lambda: first.state.aborted == 1)
+            left = {each.get_coro().__qualname__ for each in asyncio.all_tasks() - before}
+            assert not {name for name in left if name.startswith("Servers.")}

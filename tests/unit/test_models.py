@@ -6,22 +6,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gemma_gateway import main
-from gemma_gateway.core.call import Call
 from gemma_gateway.core.catalogue import Catalogue
 from gemma_gateway.core.engine import EngineFailed, EngineRequest
-from gemma_gateway.core.stage import End
+from gemma_gateway.engines import factory
 from gemma_gateway.engines.fallback import Fallback
 from gemma_gateway.engines.scripted import ScriptedEngine, ScriptedReply
+from gemma_gateway.engines.upstream.engine import UpstreamEngine
 from gemma_gateway.monitoring.prices import Prices
 from gemma_gateway.settings import Model, Settings
 from tests.calls import DIALECTS, ask, events, streamed, whole
 from tests.process import KEY
-from tests.road import Reply, Road, Script, say
+from tests.road import Reply, Road, Script, Told, say
 
 STREAMED = pytest.mark.parametrize("stream", [False, True])
 SERVERS = {"upstreams": ("http://127.0.0.1:9/v1",)}
@@ -30,23 +30,6 @@ SMALL = {**SERVERS, "name": "gemma-4b", "aliases": ["small"]}
 TINY = {**SERVERS, "name": "gemma-1b"}
 FALLING = {**LARGE, "fallbacks": ["small", "gemma-1b"]}
 SERVED = "x-served-model"
-
-
-class Observed:
-    """An observer: what is told of each call."""
-
-    def __init__(self) -> None:
-        self.calls: list[tuple[Call, End]] = []
-
-    def settle(self, call: Call, end: End) -> None:
-        self.calls.append((call, end))
-
-
-@pytest.fixture
-def observed(monkeypatch: pytest.MonkeyPatch) -> Observed:
-    found = Observed()
-    monkeypatch.setattr(main, "OBSERVERS", (*main.OBSERVERS, lambda p: found))
-    return found
 
 
 def keyed(**fields: Any) -> dict[str, Any]:
@@ -111,15 +94,13 @@ REFUSED: dict[str, tuple[str, Callable[[], Any]]] = {
 @DIALECTS
 @STREAMED
 @pytest.mark.parametrize("name", ["gemma-27b", "large", "best"])
-async def test_an_alias_is_its_model(
-    dialect: str, stream: bool, name: str, observed: Observed
-) -> None:
+async def test_an_alias_is_its_model(dialect: str, stream: bool, name: str, told: Told) -> None:
     road = Road(models=[LARGE, SMALL])
     reply = await road.post(dialect, ask(dialect, "echo: hello", model=name, stream=stream))
     assert reply.status == 200, reply.body
     assert asked(road) == ["gemma-27b"]
     assert reply.headers[SERVED] == "gemma-27b"
-    ((call, end),) = observed.calls
+    ((call, end),) = told.calls
     assert (call.request.model, end.model) == ("gemma-27b", "gemma-27b")
 
 
@@ -192,7 +173,7 @@ async def test_without_models_nothing_changes() -> None:
 @STREAMED
 @pytest.mark.parametrize("fault", list(REFUSED))
 async def test_another_model_takes_what_one_cant(
-    dialect: str, stream: bool, fault: str, observed: Observed
+    dialect: str, stream: bool, fault: str, told: Told
 ) -> None:
     reason, make = REFUSED[fault]
     road = Road(broken(make, "gemma-27b"), models=[FALLING, SMALL, TINY])
@@ -202,7 +183,7 @@ async def test_another_model_takes_what_one_cant(
     assert said == "hello"
     assert asked(road) == ["gemma-27b", "gemma-4b"]
     assert reply.headers[SERVED] == "gemma-4b"
-    ((call, end),) = observed.calls
+    ((call, end),) = told.calls
     assert (end.outcome, end.model, call.request.model) == ("ok", "gemma-4b", "gemma-4b")
     assert end.usage.completion_tokens == 1
     row = f'gateway_fallbacks_total{{fallback="gemma-4b",model="gemma-27b",reason="{reason}"}}'
@@ -456,7 +437,7 @@ def remaining(reply: Reply) -> int:
 
 
 @DIALECTS
-async def test_a_model_lets_through_what_its_windows_say(dialect: str, observed: Observed) -> None:
+async def test_a_model_lets_through_what_its_windows_say(dialect: str, told: Told) -> None:
     road = Road(models=[{**LARGE, "windows": ONE}, SMALL], tiers=FIVE)
     first = await road.post(dialect, ask(dialect, "echo: hi", model="large"))
     assert (first.status, remaining(first)) == (200, 0)  # the tightest of all
@@ -546,3 +527,11 @@ def test_a_catalogue_goes_over_to_another_list_at_once() -> None:
     assert catalogue.resolve("large") == "large"
     assert catalogue.resolve("small") == "gemma-4b"
     assert catalogue.aliases() == ("small",)
+
+
+def test_the_short_form_takes_an_identity_beside_a_key() -> None:
+    """As ever: the key is not sent then."""
+    given = Settings(
+        upstreams=SERVERS["upstreams"], upstream_api_key="unused", upstream_credentials="google"
+    )
+    assert isinstance(factory.engine(given.engine, Path("/nonexistent")), UpstreamEngine)

@@ -12,40 +12,16 @@ from typing import Any
 
 import pytest
 
-from gemma_gateway import main
-from gemma_gateway.core.call import Call
 from gemma_gateway.core.engine import EngineFailed, EngineRequest
 from gemma_gateway.core.errors import Code
-from gemma_gateway.core.stage import End
 from gemma_gateway.engines.scripted import ScriptedReply
 from gemma_gateway.pipeline import delivery
 from tests.calls import DIALECTS, MODEL, ask, ending, events, streamed, whole
 from tests.process import KEY
-from tests.road import Reply, Road, Script, say
+from tests.road import Reply, Road, Script, Told, say
 
 STREAMED = pytest.mark.parametrize("stream", [False, True])
 ANOTHER = "another-key-of-this-gateway"
-
-
-class Ledger:
-    """An observer: what is told of each call."""
-
-    def __init__(self) -> None:
-        self.calls: list[tuple[Call, End]] = []
-
-    def settle(self, call: Call, end: End) -> None:
-        self.calls.append((call, end))
-
-    @property
-    def ends(self) -> list[tuple[int, str]]:
-        return [(end.status, end.outcome) for _, end in self.calls]
-
-
-@pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> Ledger:
-    found = Ledger()
-    monkeypatch.setattr(main, "OBSERVERS", (*main.OBSERVERS, lambda p: found))
-    return found
 
 
 def code_of(dialect: str, reply: Reply) -> str:
@@ -81,7 +57,7 @@ def failing(*reasons: str) -> Script:
     ],
 )
 async def test_an_engines_refusal(
-    told: Ledger, dialect: str, status: int, expected: int, code: str
+    told: Told, dialect: str, status: int, expected: int, code: str
 ) -> None:
     error = {"message": "max_tokens is too large", "param": "max_tokens", "code": status}
 
@@ -111,7 +87,7 @@ async def test_an_engines_refusal(
     ],
 )
 async def test_an_engine_that_fails_before_its_answer(
-    told: Ledger, dialect: str, stream: bool, reason: str, status: int, code: str
+    told: Told, dialect: str, stream: bool, reason: str, status: int, code: str
 ) -> None:
     road = Road(failing(reason))
     reply = await road.post(dialect, ask(dialect, "Hello", stream=stream))
@@ -128,7 +104,7 @@ async def test_an_engine_that_fails_before_its_answer(
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"choices": 1}', b'"hello"'])
-async def test_an_answer_that_nobody_can_read(told: Ledger, body: bytes) -> None:
+async def test_an_answer_that_nobody_can_read(told: Told, body: bytes) -> None:
     road = Road(lambda request: ScriptedReply([body]))
     reply = await road.post("chat", ask("chat", "Hello"))
     assert (reply.status, code_of("chat", reply)) == (503, "GENERATION_ERROR")
@@ -150,7 +126,7 @@ async def test_an_answer_beyond_all_bounds(monkeypatch: pytest.MonkeyPatch) -> N
 
 @DIALECTS
 @pytest.mark.parametrize("cut", ["fails", "ends", "tells of an error"])
-async def test_a_stream_that_breaks_off(told: Ledger, dialect: str, cut: str) -> None:
+async def test_a_stream_that_breaks_off(told: Told, dialect: str, cut: str) -> None:
     replies: list[ScriptedReply] = []
 
     def broken(request: EngineRequest) -> ScriptedReply:
@@ -188,7 +164,7 @@ async def test_a_client_that_takes_nothing_hears_no_more(monkeypatch: pytest.Mon
 
 @DIALECTS
 @STREAMED
-async def test_large_bodies_and_answers(told: Ledger, dialect: str, stream: bool) -> None:
+async def test_large_bodies_and_answers(told: Told, dialect: str, stream: bool) -> None:
     text = "a quiet morning on the shore " * 300
     road = Road(say(*[text] * 8), tiers={"default": {"max_message_chars": 50_000}})
     for words in ("Hello", text * 4):
@@ -213,7 +189,7 @@ async def test_a_large_piece_of_a_stream_is_judged_as_any(stream: bool) -> None:
 
 @DIALECTS
 async def test_flags_are_counted_and_change_nothing(
-    told: Ledger, dialect: str, tmp_path: Path
+    told: Told, dialect: str, tmp_path: Path
 ) -> None:
     policy = tmp_path / "policy.yaml"
     policy.write_text("categories: [{name: money, terms: [price], action: flag}]\n")
@@ -234,7 +210,7 @@ async def test_flags_are_counted_and_change_nothing(
 
 
 @DIALECTS
-async def test_the_model(dialect: str, told: Ledger) -> None:
+async def test_the_model(dialect: str, told: Told) -> None:
     body = ask(dialect, "Hello")
     del body["model"]
     sha256 = hashlib.sha256(ANOTHER.encode()).hexdigest()
@@ -272,7 +248,7 @@ async def test_the_model(dialect: str, told: Ledger) -> None:
 # ---- how many
 
 
-async def test_the_window_of_a_tier(told: Ledger) -> None:
+async def test_the_window_of_a_tier(told: Told) -> None:
     tiers = {"default": {"windows": [{"limit": 2, "seconds": 3600}]}}
     road = Road(tiers=tiers)
     for left in (1, 0):
@@ -287,7 +263,7 @@ async def test_the_window_of_a_tier(told: Ledger) -> None:
     assert told.ends[-1] == (429, "RATE_LIMIT_EXCEEDED")
 
 
-async def test_a_full_process(told: Ledger) -> None:
+async def test_a_full_process(told: Told) -> None:
     held, go = asyncio.Event(), asyncio.Event()
 
     async def slow(request: EngineRequest) -> ScriptedReply:
@@ -342,7 +318,7 @@ async def test_a_process_that_drains() -> None:
 
 @DIALECTS
 @STREAMED
-async def test_a_client_that_leaves(told: Ledger, dialect: str, stream: bool) -> None:
+async def test_a_client_that_leaves(told: Told, dialect: str, stream: bool) -> None:
     replies: list[ScriptedReply] = []
 
     async def forever(made: ScriptedReply) -> AsyncIterator[bytes]:
@@ -368,7 +344,7 @@ async def test_a_client_that_leaves(told: Ledger, dialect: str, stream: bool) ->
 
 
 async def test_a_fault_of_our_own_says_nothing(
-    told: Ledger, caplog: pytest.LogCaptureFixture
+    told: Told, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(request: EngineRequest) -> ScriptedReply:
         raise RuntimeError("the secret of the house")
@@ -390,7 +366,7 @@ async def test_a_fault_of_our_own_says_nothing(
     ],
 )
 async def test_what_http_itself_forbids_is_accounted_for(
-    told: Ledger, method: str, headers: dict[str, str], status: int
+    told: Told, method: str, headers: dict[str, str], status: int
 ) -> None:
     body: Any = b'{"messages": []}'
     sent = {"authorization": f"Bearer {KEY}", **headers}

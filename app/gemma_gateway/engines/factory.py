@@ -26,11 +26,12 @@ def engine(settings: EngineSettings, data_dir: Path) -> Engine:
     if settings.models:
         return Pools(settings.models, partial(engine_of, settings, data_dir))
     if settings.upstreams:
+        credentials = settings.upstream_credentials
         only = Model(
             name="gemma",
             upstreams=settings.upstreams,
-            api_key=settings.upstream_api_key,
-            credentials=settings.upstream_credentials,
+            api_key=settings.upstream_api_key if credentials == "key" else "",
+            credentials=credentials,
         )
         return _upstream(settings, only, settings.upstream_models)
     return _local(settings, data_dir, settings.model, settings.served_model_name)

@@ -56,7 +56,7 @@ class Pools:
         self._entries: tuple[Entry, ...] = ()
         self._by_name: dict[str, Engine] = {}
         self._leaving: dict[str, Engine] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], Engine] = {}  # those that see an engine off
         self._was: set[str] = set()  # names of models that were served until a reload
         self._tokens: tuple[tuple[frozenset[str], ...], frozenset[str]] = ((), frozenset())
         self._figures = _Figures()
@@ -98,11 +98,10 @@ class Pools:
 
     async def stop(self) -> None:
         """Stop all, those that were about to be stopped, too."""
-        tasks = tuple(self._tasks)
-        for task in tasks:
+        leaving = dict(self._tasks)
+        for task in leaving:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        leaving = {id(engine): engine for engine in self._leaving.values()}
+        await asyncio.gather(*leaving, return_exceptions=True)
         engines = [*(entry.engine for entry in self._entries), *leaving.values()]
         await asyncio.gather(*(engine.stop() for engine in engines))
 
@@ -151,19 +150,17 @@ class Pools:
         self._was.update(entry.model.names)
         self._leaving.update(dict.fromkeys(entry.model.names, entry.engine))
         task = asyncio.create_task(self._see_off(entry))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = entry.engine
+        task.add_done_callback(self._tasks.pop)
 
     async def _see_off(self, entry: Entry) -> None:
         await asyncio.sleep(RETIRING_SECONDS)
         for name in entry.model.names:
             if self._leaving.get(name) is entry.engine:
                 del self._leaving[name]
-        try:
-            while _busy(entry.engine):  # noqa: ASYNC110 - engines offer no event
-                await asyncio.sleep(TICK)
-        finally:
-            await entry.engine.stop()
+        while _busy(entry.engine):  # noqa: ASYNC110 - engines offer no event
+            await asyncio.sleep(TICK)
+        await entry.engine.stop()
 
     # ---- calls
 

@@ -66,11 +66,7 @@ class RequestWindows:
         headers.update(admissions.headers(admission))
         self._count("allowed" if admission.allowed else "denied", admission.degraded)
         if not admission.allowed:
-            raise GatewayError(
-                Code.RATE_LIMIT_EXCEEDED,
-                f"Rate limit exceeded; try again in {headers.get('retry-after', '1')} seconds.",
-                headers=dict(headers),  # the error knows by them whether a retry is worth it
-            )
+            raise _refusal(headers)
         call.notes[Admission] = admission
 
     def settle(self, call: Call, end: End) -> Waiting:
@@ -128,13 +124,7 @@ class ModelWindows:
         headers = call.answer.headers
         if not admission.allowed:
             headers.update(admissions.headers(admission))
-            raise GatewayError(
-                Code.RATE_LIMIT_EXCEEDED,
-                f"Rate limit of {model.name} exceeded; try again in "
-                f"{headers.get('retry-after', '1')} seconds.",
-                param="model",
-                headers=dict(headers),
-            )
+            raise _refusal(headers, f" of {model.name}", "model")
         tier = call.notes.get(Admission, UNCOUNTED)
         headers.update(
             admissions.headers(admission._replace(states=tier.states + admission.states))
@@ -171,3 +161,14 @@ class ModelWindows:
         note: ModelAdmission | None = call.notes.pop(ModelAdmission, None)
         if note is not None and call.principal is not None:
             await self._limiter.give_back(call.principal, note.admission, note.model)
+
+
+def _refusal(headers: dict[str, str], of: str = "", param: str | None = None) -> GatewayError:
+    """What a caller over a limit hears.
+
+    Args:
+        headers: of the answer; the error knows by them whether a retry is worth it.
+    """
+    wait = headers.get("retry-after", "1")
+    text = f"Rate limit{of} exceeded; try again in {wait} seconds."
+    return GatewayError(Code.RATE_LIMIT_EXCEEDED, text, param=param, headers=dict(headers))
