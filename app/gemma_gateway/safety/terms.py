@@ -77,20 +77,33 @@ class Terms:
     def all(self, text: str) -> set[Match]:
         """Every match of a whole text, in both readings."""
         folded, doubtful = read(text)
-        found = {match for _, _, match in self._matches(folded)}
-        if doubtful:
-            found.update(match for _, _, match in self._matches(fold(unescape(text))))
-        return found
+        readings = [folded, fold(unescape(text))] if doubtful else [folded]
+        return {
+            match
+            for reading in readings
+            for _, _, match in self._matches(reading, self._spots(reading))
+        }
 
     def _first(self, folded: str) -> Match | None:
-        first = min(self._matches(folded), key=lambda found: found[:2], default=None)
+        if not (spots := self._spots(folded)):
+            return None
+        first = min(self._matches(folded, spots), key=lambda found: found[:2], default=None)
         return first[2] if first else None
 
-    def _matches(self, folded: str) -> Iterator[tuple[int, int, Match]]:
-        """Matches as (index of the character that decides it, start, match)."""
+    def _spots(self, folded: str) -> list[tuple[int, int, int]]:
+        """Where terms stand, alone or not, as (number of the pattern, start, end)."""
         if self._search is None:
-            return
-        for pattern, start, end in self._search.find_matches_as_indexes(folded, overlapping=True):
+            return []
+        spots: list[tuple[int, int, int]] = self._search.find_matches_as_indexes(
+            folded, overlapping=True
+        )
+        return spots
+
+    def _matches(
+        self, folded: str, spots: list[tuple[int, int, int]]
+    ) -> Iterator[tuple[int, int, Match]]:
+        """Matches as (index of the character that decides it, start, match)."""
+        for pattern, start, end in spots:
             term = self._patterns[pattern]
             if part := self.parts.get(term):
                 yield end - 1, start, part

@@ -55,7 +55,8 @@ def choice_texts(choice: Json, place: int, where: str, prompt: Any = None) -> li
         prompt: ``prompt_logprobs`` that stand outside of the choice.
     """
     parts = leaves(choice, where, NO_TEXT, lambda path: (place, *path))
-    parts.sort(key=_order)
+    if len(parts) > 1:
+        parts.sort(key=_order)
     prompt = choice.get("prompt_logprobs") or prompt
     if not choice.get("logprobs") and not prompt:
         return parts

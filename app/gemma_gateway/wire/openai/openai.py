@@ -71,16 +71,17 @@ def leaves(
         pairs = node.items() if isinstance(node, dict) else enumerate(node)
         children = []
         for key, value in pairs:
-            if key in skip:
+            if value is None or key in skip:
                 continue
-            if isinstance(value, str):
+            if value.__class__ is str:
                 here = (at, key)
                 found.append(TextPart(node, key, here, channel((*path, key)) if channel else here))
-            elif isinstance(value, (dict, list)) and value:
+            elif value and isinstance(value, dict | list):
                 place = value.get("index", key) if isinstance(value, dict) else key
                 place = place if isinstance(place, int | str) else key
                 children.append((value, (at, key), (*path, place)))
-        stack.extend(reversed(children))
+        if children:
+            stack.extend(reversed(children))
     return found
 
 
