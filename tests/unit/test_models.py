@@ -15,6 +15,7 @@ from gemma_gateway.core.catalogue import Catalogue
 from gemma_gateway.core.engine import EngineFailed, EngineRequest
 from gemma_gateway.engines import factory
 from gemma_gateway.engines.fallback import Fallback
+from gemma_gateway.engines.local.engine import LocalEngine
 from gemma_gateway.engines.scripted import ScriptedEngine, ScriptedReply
 from gemma_gateway.engines.upstream.engine import UpstreamEngine
 from gemma_gateway.monitoring.prices import Prices
@@ -527,6 +528,16 @@ def test_a_catalogue_goes_over_to_another_list_at_once() -> None:
     assert catalogue.resolve("large") == "large"
     assert catalogue.resolve("small") == "gemma-4b"
     assert catalogue.aliases() == ("small",)
+
+
+def test_a_model_in_this_process_has_its_parser(tmp_path: Path) -> None:
+    """It stands before the operator's own flags: the last one rules."""
+    (tmp_path / "config.json").write_text("{}")
+    here = {"name": "mine", "model": str(tmp_path), "parser": "hermes"}
+    given = Settings(models=[here], engine_args=("--enable-lora",)).engine
+    engine = factory.engine_of(given, tmp_path, given.models[0])
+    assert isinstance(engine, LocalEngine)
+    assert engine.options.engine_args == ("--tool-call-parser", "hermes", "--enable-lora")
 
 
 def test_the_short_form_takes_an_identity_beside_a_key() -> None:

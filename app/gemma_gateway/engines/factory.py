@@ -41,7 +41,8 @@ def engine_of(settings: EngineSettings, data_dir: Path, model: Model) -> Engine:
     """The engine of one model; see ``engine``."""
     if model.upstreams:
         return _upstream(settings, model, model.names)
-    return _local(settings, data_dir, model.model, model.name)
+    flags = ("--tool-call-parser", model.parser) if model.parser else ()
+    return _local(settings, data_dir, model.model, model.name, flags)
 
 
 def _upstream(settings: EngineSettings, model: Model, names: Sequence[str]) -> UpstreamEngine:
@@ -59,12 +60,14 @@ def _upstream(settings: EngineSettings, model: Model, names: Sequence[str]) -> U
     )
 
 
-def _local(settings: EngineSettings, data_dir: Path, model: str, name: str) -> LocalEngine:
+def _local(
+    settings: EngineSettings, data_dir: Path, model: str, name: str, flags: tuple[str, ...] = ()
+) -> LocalEngine:
     folder = weights.prepare(model, data_dir, lambda line: print(line, flush=True))
     return LocalEngine(
         folder,
         name or weights.served_name(model),
         max_model_len=settings.max_model_len,
-        engine_args=settings.engine_args,
+        engine_args=(*flags, *settings.engine_args),
         idle_timeout=settings.idle_timeout,
     )

@@ -34,6 +34,11 @@ class Model(Strict):
     model: str = Field(
         "", description="Without upstreams: what to serve, as GATEWAY_MODEL (one entry at most)"
     )
+    parser: str = Field(
+        "",
+        pattern=r"^[a-z0-9_]{0,64}$",
+        description="Without upstreams: vLLM's parser of its tool calls; empty: its family's",
+    )
     api_key: str = Field("", repr=False, description="Bearer key sent to its servers")
     api_key_file: Path | None = Field(None, description="File that holds this key")
     credentials: Literal["key", "google"] = Field(
@@ -73,8 +78,11 @@ class Model(Strict):
         if twice := sorted({name for name in names if names.count(name) > 1}):
             found.append((("aliases",), f"{', '.join(twice)}: given more than once"))
         if self.upstreams:
-            if self.model:
-                found.append((("model",), "is for a model in this process: leave it out"))
+            found += [
+                ((name,), "is for a model in this process: leave it out")
+                for name in ("model", "parser")
+                if getattr(self, name)
+            ]
             if self.api_key and self.api_key_file:
                 found.append((("api_key_file",), "is given beside api_key"))
             if self.credentials != "key" and (self.api_key or self.api_key_file):

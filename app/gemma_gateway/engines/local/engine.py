@@ -30,6 +30,7 @@ class LocalEngine:
         idle_timeout: longest silence of a call, seconds.
 
     Attributes:
+        options: what it serves.
         deaths: times that a running engine core has died.
         failed_starts: starts that failed.
     """
@@ -43,7 +44,7 @@ class LocalEngine:
         engine_args: tuple[str, ...] = (),
         idle_timeout: float = 60.0,
     ) -> None:
-        self._options = VllmOptions(str(model), served_model_name, max_model_len, engine_args)
+        self.options = VllmOptions(str(model), served_model_name, max_model_len, engine_args)
         self._idle_timeout = idle_timeout
         self._vllm: VllmApp | None = None
         self._footprint = Footprint()  # while there is no engine
@@ -153,7 +154,7 @@ class LocalEngine:
 
     def known(self, model: str) -> bool:
         """See ``Engine``; true for the model's own name while the engine starts again."""
-        return model == self._options.served_model_name or model in self.models()
+        return model == self.options.served_model_name or model in self.models()
 
     def _engine(self) -> VllmApp | None:
         return self._vllm if self._vllm is not None and not self._vllm.dead else None
@@ -163,16 +164,16 @@ class LocalEngine:
         pause = FIRST_PAUSE
         while True:
             try:
-                self._vllm = await VllmApp.build(self._options)
+                self._vllm = await VllmApp.build(self.options)
             except Exception as error:  # of any kind: told to the operator, and tried again
                 self.failed_starts += 1
-                self._detail = explain(error, self._options.model)
+                self._detail = explain(error, self.options.model)
                 log.error("engine: %s; next try in %.0f s", self._detail, pause)
                 self._attempted.set()
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
                 continue
-            log.info("engine: %s is ready", self._options.served_model_name)
+            log.info("engine: %s is ready", self.options.served_model_name)
             self._detail = DIED  # told from the moment it is dead
             self._attempted.set()
             pause = FIRST_PAUSE
