@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.documented import CHECKS
-from tests.process import KEY, OPERATOR, Gateway
+from tests.process import KEY, OPERATOR, Engine, Gateway
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory, engine: Engine) -> Iterator[Gateway]:
+    """One that refuses no call for its number: what is behind the limits is asked, too."""
+    settings = {"upstreams": engine.url + "/v1", "eject_after": 1000, "requests_per_hour": 1_000_000}
+    folder = tmp_path_factory.mktemp("documented")
+    with Gateway(folder, operator_keys=OPERATOR, **settings) as process:
+        yield process
 
 
 @pytest.mark.parametrize("key", [KEY, OPERATOR], ids=["caller", "operator"])

@@ -76,7 +76,7 @@ def _operation(dialect: Dialect) -> dict[str, Any]:
     model = dialect.request_model
     answer: dict[str, Any] = {"application/json": {"schema": {"type": "object"}}}
     if dialect.streams:
-        answer["text/event-stream"] = {"schema": {"type": "string"}}
+        answer["text/event-stream"] = {}  # before OpenAPI 3.2 a schema is read as of one event
     responses = {"200": {"description": "The engine's answer", "content": answer}}
     responses |= _errors(dialect.error_model, ERRORS)
     return {
