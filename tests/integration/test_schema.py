@@ -16,9 +16,9 @@ from tests.process import KEY, OPERATOR, Engine, Gateway
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory, engine: Engine) -> Iterator[Gateway]:
     """One that refuses no call for its number: what is behind the limits is asked, too."""
-    settings = {"upstreams": engine.url + "/v1", "eject_after": 1000, "requests_per_hour": 1_000_000}
-    folder = tmp_path_factory.mktemp("documented")
-    with Gateway(folder, operator_keys=OPERATOR, **settings) as process:
+    settings = {"upstreams": engine.url + "/v1", "operator_keys": OPERATOR, "eject_after": 1000}
+    settings["requests_per_hour"] = 1_000_000
+    with Gateway(tmp_path_factory.mktemp("documented"), **settings) as process:
         yield process
 
 
