@@ -16,6 +16,8 @@ VENV := .venv
 # tracer for the middle are among them.
 MEASURED := tests/unit $(foreach name,configured give_back key_store keys_api ledger limits new_route \
 	store_failure tracing,tests/integration/test_$(name).py)
+# Two processes, each with files of its own. Tests of a real engine need the machine for themselves.
+SIDE_BY_SIDE := --numprocesses 2 --dist loadfile
 STAMPS := $(VENV)/.stamps
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check
@@ -54,11 +56,12 @@ test: $(STAMPS)/$(PROFILE) $(STAMPS)/dev $(if $(filter-out core,$(PROFILE)),$(ST
 		|| { echo "the console is not built: its tests are skipped" >&2; [ "$$CI" != true ]; }
 ifeq ($(ARGS),)
 	$(BIN)/python -m coverage erase
-	$(BIN)/python -m coverage run -m pytest $(MEASURED)
+	$(BIN)/python -m coverage run -m pytest $(SIDE_BY_SIDE) $(MEASURED)
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m scripts.coverage_gate
-	$(BIN)/python -m pytest $(addprefix --ignore=,$(MEASURED)) \
-		tests/property tests/integration tests/e2e tests/deploy tests/console
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(addprefix --ignore=,$(MEASURED)) \
+		tests/property tests/integration tests/deploy tests/console
+	$(BIN)/python -m pytest tests/e2e
 else
 	$(BIN)/python -m pytest $(ARGS)
 endif

@@ -25,8 +25,12 @@ OPERATOR_AUTH = {"Authorization": f"Bearer {OPERATOR}"}
 
 
 def _ports() -> Iterator[int]:
-    """Ports that the system gives to nobody by itself, each once; where they start is by chance."""
-    below = list(range(20_000, 32_000))  # Linux's own begin at 32768, those of others at 49152
+    """Ports that the system gives to nobody by itself, each once; where they start is by chance.
+    Workers of one run (pytest-xdist) have each their own."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    # Linux's own begin at 32768, those of others at 49152
+    below = list(range(20_000 + worker, 32_000, workers))
     start = random.randrange(len(below))
     yield from below[start:] + below[:start]
 
