@@ -4,22 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.documented import CHECKS
-from tests.process import KEY, OPERATOR, Engine, Gateway
-
-
-@pytest.fixture(scope="module")
-def gateway(tmp_path_factory: pytest.TempPathFactory, engine: Engine) -> Iterator[Gateway]:
-    """One that refuses no call for its number: what is behind the limits is asked, too."""
-    settings = {"upstreams": engine.url + "/v1", "operator_keys": OPERATOR, "eject_after": 1000}
-    settings["requests_per_hour"] = 1_000_000
-    with Gateway(tmp_path_factory.mktemp("documented"), **settings) as process:
-        yield process
+from tests.process import KEY, OPERATOR, Gateway
 
 
 @pytest.mark.parametrize("key", [KEY, OPERATOR], ids=["caller", "operator"])

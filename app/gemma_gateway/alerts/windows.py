@@ -92,20 +92,10 @@ class RuleWindows:
         records = list(records)
         for name, rule in self._rules.items():
             kind = RULE_TYPES[rule.kind]
-            counted = list(filter(kind.counts, records))
-            if kind.by_upstream:
-                for upstream in dict.fromkeys(record.upstream for record in counted):
-                    mine = [record for record in counted if record.upstream == upstream]
-                    self._add(name, rule, upstream, mine)
-            elif counted:
-                self._add(name, rule, "", counted)
-
-    def _add(self, name: str, rule: Rule, upstream: str, records: list[Record]) -> None:
-        window = self._window(name, rule, upstream)
-        if window is not None:
-            amount = RULE_TYPES[rule.kind].amount
-            for record in records:
-                window.add(record.time, amount(record))
+            for record in filter(kind.counts, records):
+                window = self._window(name, rule, record.upstream if kind.by_upstream else "")
+                if window is not None:
+                    window.add(record.time, kind.amount(record))
 
     def read(self, now: float) -> Iterator[Reading]:
         """All values.

@@ -7,7 +7,7 @@ character by character through the prefixes of all terms (``scanner``). Both say
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ahocorasick_rs import AhoCorasick
@@ -77,38 +77,27 @@ class Terms:
     def all(self, text: str) -> set[Match]:
         """Every match of a whole text, in both readings."""
         folded, doubtful = read(text)
-        readings = [folded, fold(unescape(text))] if doubtful else [folded]
-        return {
-            match
-            for reading in readings
-            for _, _, match in self._matches(reading, self._spots(reading))
-        }
+        found = {match for _, _, match in self._matches(folded)}
+        if doubtful:
+            found.update(match for _, _, match in self._matches(fold(unescape(text))))
+        return found
 
     def _first(self, folded: str) -> Match | None:
-        if not (spots := self._spots(folded)):
-            return None
-        first = min(self._matches(folded, spots), key=lambda found: found[:2], default=None)
-        return first[2] if first else None
+        found = self._matches(folded)
+        return min(found, key=lambda match: match[:2])[2] if found else None
 
-    def _spots(self, folded: str) -> list[tuple[int, int, int]]:
-        """Where terms stand, alone or not, as (number of the pattern, start, end)."""
-        if self._search is None:
-            return []
-        spots: list[tuple[int, int, int]] = self._search.find_matches_as_indexes(
-            folded, overlapping=True
-        )
-        return spots
-
-    def _matches(
-        self, folded: str, spots: list[tuple[int, int, int]]
-    ) -> Iterator[tuple[int, int, Match]]:
+    def _matches(self, folded: str) -> list[tuple[int, int, Match]]:
         """Matches as (index of the character that decides it, start, match)."""
-        for pattern, start, end in spots:
+        found: list[tuple[int, int, Match]] = []
+        if self._search is None:
+            return found
+        for pattern, start, end in self._search.find_matches_as_indexes(folded, overlapping=True):
             term = self._patterns[pattern]
             if part := self.parts.get(term):
-                yield end - 1, start, part
+                found.append((end - 1, start, part))
             if (word := self.words.get(term)) and _alone(folded, start, end):
-                yield end, start, word
+                found.append((end, start, word))
+        return found
 
 
 def _alone(folded: str, start: int, end: int) -> bool:
