@@ -7,6 +7,7 @@ import json
 import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -63,13 +64,21 @@ def alive(process: psutil.Process) -> bool:
     return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
 
 
+def works(process: psutil.Process) -> bool:
+    """Whether it is a worker by now."""
+    with suppress(psutil.NoSuchProcess):
+        return "Worker" in process.name()
+    return False
+
+
 def engine_processes(gateway: int | None = None) -> list[psutil.Process]:
     """vLLM's core and workers (they name themselves), or what is about to become them."""
-    return [
-        child
-        for child in psutil.Process(gateway).children(recursive=True)
-        if "VLLM::" in child.name() or "spawn_main" in " ".join(child.cmdline())
-    ]
+    found = []
+    for child in psutil.Process(gateway).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # it has ended since
+            if "VLLM::" in child.name() or "spawn_main" in " ".join(child.cmdline()):
+                found.append(child)
+    return found
 
 
 async def test_health_names_the_model_and_memory(local_engine: LocalEngine) -> None:
@@ -264,10 +273,12 @@ async def test_a_killed_gateway_takes_its_engine_along(model_folder: Path) -> No
         "if __name__ == '__main__': asyncio.run(main())"
     )
     gateway = await asyncio.create_subprocess_exec(sys.executable, "-c", code, str(model_folder))
-    await until(lambda: any("Worker" in p.name() for p in engine_processes(gateway.pid)), 120, 0.1)
-    processes = engine_processes(gateway.pid)
-    gateway.kill()
-    await gateway.wait()
+    try:
+        await until(lambda: any(map(works, engine_processes(gateway.pid))), 120, 0.1)
+        processes = engine_processes(gateway.pid)
+    finally:
+        gateway.kill()
+        await gateway.wait()
     await until(lambda: not any(map(alive, processes)), timeout=30, every=0.1)
 
 
