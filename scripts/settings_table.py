@@ -1,4 +1,4 @@
-"""Write the settings table of README.md from ``settings`` (``--check``: only compare)."""
+"""Write the tables of docs/settings.md from ``settings`` (``--check``: only compare)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic_core import PydanticUndefined
 
 from gemma_gateway.settings import SECTIONS, Settings, Tier
 
-README = Path(__file__).parent.parent / "README.md"
+PAGE = Path(__file__).parent.parent / "docs" / "settings.md"
 BEGIN, END = "<!-- settings -->", "<!-- /settings -->"
 
 
@@ -38,16 +38,16 @@ def _default(field: Any) -> str:
 
 
 def main() -> int:
-    """Rewrite or check README.md."""
-    text = README.read_text(encoding="utf-8")
+    """Rewrite or check the page."""
+    text = PAGE.read_text(encoding="utf-8")
     before, rest = text.split(BEGIN)
     _, after = rest.split(END)
     wanted = f"{before}{BEGIN}\n{table()}\n{END}{after}"
     if "--check" in sys.argv:
         if wanted != text:
-            print("README.md's settings table is stale: run 'python -m scripts.settings_table'")
+            print("docs/settings.md is stale: run 'python -m scripts.settings_table'")
         return int(wanted != text)
-    README.write_text(wanted, encoding="utf-8")
+    PAGE.write_text(wanted, encoding="utf-8")
     return 0
 
 

@@ -76,8 +76,8 @@ def test_the_banner_never_shows_a_key(tmp_path: Path) -> None:
     assert "http://[::1]:8000" in text
 
 
-def test_the_settings_table_of_the_readme_is_current() -> None:
-    assert settings_table.table() in settings_table.README.read_text()
+def test_the_tables_of_settings_are_current() -> None:
+    assert settings_table.table() in settings_table.PAGE.read_text()
 
 
 def test_every_setting_is_documented() -> None:

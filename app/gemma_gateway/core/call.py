@@ -74,6 +74,18 @@ class Trace(Protocol):
         ...
 
 
+class Change(NamedTuple):
+    """Something in which the request that an engine gets differs from what its client sent.
+
+    Args:
+        where: the place in the body, as an error's ``param``: ``messages.3.content``.
+        how: ``stripped``, ``truncated``, ``clamped`` or ``dropped``.
+    """
+
+    where: str
+    how: str
+
+
 @dataclass(slots=True)
 class Request:
     """What came in.
@@ -91,6 +103,7 @@ class Request:
         input_length: characters of the messages' texts.
         logprobs_tokens: tokens, at most, of a prompt whose logprobs are asked for; else 0.
         control_tokens: texts of control tokens that were broken in it.
+        changes: where it differs from what the client sent.
         route: other models that may take it; None: there are none.
     """
 
@@ -106,6 +119,7 @@ class Request:
     input_length: int = 0
     logprobs_tokens: int = 0
     control_tokens: int = 0
+    changes: list[Change] = field(default_factory=list)
     route: Route | None = None
 
 
