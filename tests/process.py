@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import signal
@@ -215,3 +216,17 @@ class Engine(Process):
         command = ["-m", "tests.loopback", "--port", str(port), *options]
         log = folder / f"loopback-{port}.log"
         super().__init__(command, dict(os.environ), log, port, "/health", 20)
+
+    @contextlib.contextmanager
+    def scripted(self, script: Mapping[str, object]) -> Iterator[None]:
+        """What it does meanwhile with calls that bring no script of their own."""
+
+        def put(script: Mapping[str, object]) -> None:
+            request = urllib.request.Request(self.url + "/_script", json.dumps(script).encode())
+            urllib.request.urlopen(request, timeout=60).close()
+
+        put(script)
+        try:
+            yield
+        finally:
+            put({})

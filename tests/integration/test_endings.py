@@ -7,9 +7,7 @@ import json
 import os
 import re
 import signal
-import urllib.request
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 
@@ -24,7 +22,7 @@ from gemma_gateway.main import assemble
 from gemma_gateway.monitoring.records import RequestLog
 from gemma_gateway.settings import Settings, Tier, Window
 from gemma_gateway.storage.redis import Store
-from tests.calls import PATHS, Json, ask, events, post, state
+from tests.calls import PATHS, ask, events, post, state
 from tests.exchange import Exchange
 from tests.integration.conftest import Server
 from tests.process import AUTH, KEY, OPERATOR, Engine, Gateway, free_port
@@ -39,21 +37,6 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     """One of this module's own: its script, and what it holds, are nobody else's."""
     with Engine(tmp_path_factory.mktemp("engine")) as process:
         yield process
-
-
-@contextmanager
-def scripted(engine: Engine, script: Json) -> Iterator[None]:
-    """What the engine does with calls that bring no script of their own."""
-
-    def put(script: Json) -> None:
-        request = urllib.request.Request(engine.url + "/_script", json.dumps(script).encode())
-        urllib.request.urlopen(request, timeout=60).close()
-
-    put(script)
-    try:
-        yield
-    finally:
-        put({})
 
 
 async def in_flight(gateway: Gateway) -> int:
@@ -197,7 +180,7 @@ async def test_operators_calls_and_health_end_too(engine: Engine, tmp_path: Path
             drain_seconds=1,
             health_timeout=300,
         ) as gateway,
-        scripted(engine, {"wait": 300}),
+        engine.scripted({"wait": 300}),
     ):
         calls = [
             await Exchange.begin(gateway, "whole", "/v1/keys", b'{"na', 100, OPERATOR),
@@ -224,7 +207,7 @@ async def test_a_client_that_reads_nothing_holds_nobody_up(engine: Engine, tmp_p
     """Its farewell can't be sent; the process ends all the same, long before its last resort."""
     with (
         Gateway(tmp_path, upstreams=engine.url + "/v1", drain_seconds=300) as gateway,
-        scripted(engine, HUGE),
+        engine.scripted(HUGE),
     ):
         body = json.dumps(ask("chat", "x", stream=True, max_tokens=1000)).encode()
         deaf = await Exchange.begin(gateway, "stream", "chat", body)

@@ -324,7 +324,7 @@ def test_faults_in_the_file_are_named_by_line(tmp_path: Path) -> None:
     file = tmp_path / "gateway.yaml"
     file.write_text("host: 127.0.0.1\nprot: 8000\ntiers:\n  gold:\n    max_tokens_cap: many\n")
     found = doctor(tmp_path)
-    has(found, "problem", "settings", "gateway.yaml:2: prot: ", "did you mean port?")
+    has(found, "problem", "settings", "gateway.yaml:2: prot: unknown field: did you mean port?", "")
     has(found, "problem", "settings", "gateway.yaml:5: tiers.gold.max_tokens_cap: ", "correct")
     file.write_text("host: [\n")
     has(doctor(tmp_path, "--config", str(file)), "problem", "settings", f"{file}:2: ", "correct")

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
 import yaml
 from scripts import settings_table
 
+from gemma_gateway import __version__
 from gemma_gateway.access.keys import KeyRing
+from gemma_gateway.cli import serve
 from gemma_gateway.cli.main import main
 from gemma_gateway.cli.serve import banner
 from gemma_gateway.settings import Settings, config
+from gemma_gateway.settings.source import Source
 
 
 def test_config_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -22,6 +26,54 @@ def test_config_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert main(["config", "check", str(good)]) == 0
     assert main(["config", "check", str(bad)]) == 2
     assert f"{bad}:2: hots: " in capsys.readouterr().err
+
+
+def test_config_check_takes_the_file_that_serve_would(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["config", "check"]) == 2
+    assert "there is no gateway.yaml here" in capsys.readouterr().err
+    Path("gateway.yaml").write_text("port: 8001\n")
+    assert main(["config", "check"]) == 0
+    assert capsys.readouterr().out == "gateway.yaml: valid\n"
+
+
+MISSPELT = {
+    "a setting": ("hots: a\n", ":1: hots: ", "host"),
+    "a field of a tier": (
+        "tiers:\n  gold:\n    windwos: []\n",
+        ":3: tiers.gold.windwos: ",
+        "windows",
+    ),
+    "a field of a window": (
+        "tiers: {gold: {windows: [{limt: 1, seconds: 1}]}}\n",
+        ":1: tiers.gold.windows.0.limt: ",
+        "limit",
+    ),
+    "a field of a model": ("models:\n  - upsteams: []\n", ":2: models.0.upsteams: ", "upstreams"),
+    "a field of a key": ("keys:\n  - nam: a\n", ":2: keys.0.nam: ", "name"),
+    "a setting in its section": ("store:\n  redis_ulr: a\n", ":2: store.redis_ulr: ", "redis_url"),
+    "a section": ("stoer:\n  redis_url: a\n", ":1: stoer: ", "store"),
+    "a policy's field": ("categories:\n  - trems: [a]\n", ":2: categories.0.trems: ", "terms"),
+}
+
+
+@pytest.mark.parametrize(("text", "place", "meant"), MISSPELT.values(), ids=MISSPELT)
+def test_a_misspelt_field_is_met_with_the_right_one(
+    text: str, place: str, meant: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "some.yaml"
+    file.write_text(text)
+    assert main(["config", "check", str(file)]) == 2
+    assert f"{file}{place}unknown field: did you mean {meant}?" in capsys.readouterr().err
+
+
+def test_a_policy_is_checked_by_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "policy.yaml"
+    file.write_text("categories: []\n")
+    assert main(["config", "check", str(file)]) == 0
+    assert capsys.readouterr().out == f"{file}: valid\n"
 
 
 def test_config_check_reads_the_policy_too(
@@ -46,6 +98,17 @@ def test_key_new_prints_an_entry_that_fits_the_key(capsys: pytest.CaptureFixture
     }
 
 
+def test_key_new_knows_the_tiers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("gateway.yaml").write_text("tiers:\n  gold: {}\n")
+    assert main(["key", "new", "--name", "a", "--tier", "glod"]) == 0
+    assert "gateway.yaml has no tier 'glod'; it has " in capsys.readouterr().err
+    assert main(["key", "new", "--name", "a", "--tier", "gold"]) == 0
+    assert "warning" not in capsys.readouterr().err
+
+
 def test_key_new_makes_operators(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The printed entry is one that the gateway reads, whatever the name."""
     assert main(["key", "new", "--name", "a: 'b' # ü", "--operator"]) == 0
@@ -55,16 +118,70 @@ def test_key_new_makes_operators(tmp_path: Path, capsys: pytest.CaptureFixture[s
     ring = KeyRing.from_settings(config.load(file))
     found = ring.authenticate(None, printed.err.split()[-1])
     assert (found.name, found.scopes) == ("a: 'b' # ü", {"operator"})
-    assert main(["key", "new", "--name", "x" * 65]) == 2
-    printed = capsys.readouterr()
-    assert printed.err.startswith("--name: ")
-    assert not printed.out
+    for name in ("x" * 65, "", "two\nlines", " a"):
+        assert main(["key", "new", "--name", name]) == 2
+        printed = capsys.readouterr()
+        assert printed.err.startswith("--name: ")
+        assert not printed.out
 
 
-def test_unknown_words_are_refused() -> None:
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [(["servee"], "serve"), (["config", "chek"], "check"), (["completion", "bsh"], "bash")],
+)
+def test_a_misspelt_command_is_met_with_the_right_one(
+    words: list[str], meant: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as stopped:
-        main(["sing"])
+        main(words)
     assert stopped.value.code == 2
+    assert f"did you mean {meant}?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_completion_knows_every_command(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["completion", shell]) == 0
+    script = capsys.readouterr().out
+    assert all(word in script for word in ("serve", "chat", "--key-file", "--upstream"))
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["version"]) == 0
+    gateway, engine, python = capsys.readouterr().out.splitlines()
+    assert gateway == f"gemma-gateway {__version__}"
+    assert engine.startswith("vLLM ")
+    assert python.startswith("Python ")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--port", "abc"], "--port: Input should be a valid integer"),
+        (["--upstream", "ftp://h"], "--upstream: 'ftp://h' is not a base URL"),
+        (["--model", "no such/model/x"], "--model: 'no such/model/x' is neither"),
+        (["--host", "h", "--port", "0x"], "--port: "),
+    ],
+)
+def test_options_of_serve_are_settings(
+    words: list[str],
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """They win over variables, in either spelling, and are named in what is wrong with them."""
+    monkeypatch.setattr(os, "environ", {**os.environ, "GATEWAY_SERVER__PORT": "1"})
+    assert main(["serve", *words]) == 2
+    assert capsys.readouterr().err.startswith(told)
+
+
+def test_upstreams_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    served: list[Source] = []
+    monkeypatch.setattr(serve, "serve", lambda source: served.append(source) or 0)
+    urls = ["http://a:1/v1", "http://b:2/v1"]
+    assert main(["serve", "--port", "81", *(f"--upstream={url}" for url in urls)]) == 0
+    settings = served[0].first.settings
+    assert (settings.server.port, list(settings.engine.upstreams)) == (81, urls)
 
 
 def test_the_banner_never_shows_a_key(tmp_path: Path) -> None:

@@ -166,11 +166,11 @@ FAULTS = {
     "depth": ("limits:\n  tiers:\n    a:\n      windows:\n        - {limit: 0, seconds: 1}\n",
               ":5: limits.tiers.a.windows.0.limit: "),
     "what is missing": ("access:\n  keys:\n    - name: a\n", ":3: access.keys.0.sha256: "),
-    "unknown name": ("\nstore:\n  redis_ulr: redis://h\n", ":3: store.redis_ulr: Extra inputs"),
-    "another section's name": ("store: {port: 1}\n", ":1: store.port: Extra inputs"),
-    "no name": ("store:\n  1: redis://h\n", ":2: store.1: Extra inputs"),
-    "a name with a dot": ("store.redis_url: redis://h\n", ":1: store.redis_url: Extra inputs"),
-    "unknown section": ("stroe: {redis_url: redis://h}\n", ":1: stroe: Extra inputs"),
+    "unknown name": ("\nstore:\n  redis_ulr: redis://h\n", ":3: store.redis_ulr: unknown field"),
+    "another section's name": ("store: {port: 1}\n", ":1: store.port: unknown field"),
+    "no name": ("store:\n  1: redis://h\n", ":2: store.1: unknown field"),
+    "a name with a dot": ("store.redis_url: redis://h\n", ":1: store.redis_url: unknown field"),
+    "unknown section": ("stroe: {redis_url: redis://h}\n", ":1: stroe: unknown field"),
     "twice": ("store:\n  redis_url: a\n  redis_url: b\n",
               ":3: 'redis_url' is already set in line 2"),
     "no mapping": ("port: 1\nstore: redis://h\n", ":2: store: a section is a mapping"),
@@ -246,8 +246,8 @@ def test_doctor_knows_what_was_meant_within_a_section(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, (fault,) = configuration.load(write(tmp_path, "store: {redis_ulr: redis://h}\n"))
-    assert fault.advice == "did you mean store.redis_url?"
+    assert "did you mean redis_url?" in fault.message
     monkeypatch.setenv("GATEWAY_STORE__REDIS_ULR", "redis://h")
     file = write(tmp_path, "")
-    advice = {found.advice for found in configuration.look(config.load(file), file)}
-    assert "did you mean GATEWAY_STORE__REDIS_URL?" in advice
+    told = " ".join(found.message for found in configuration.look(config.load(file), file))
+    assert "did you mean GATEWAY_STORE__REDIS_URL?" in told

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from gemma_gateway.access.keys import MAX_HEADER_BYTES
 from gemma_gateway.cli.command import CommandError
+from gemma_gateway.cli.fetch import Reply, Unreached, get
 from gemma_gateway.settings import LOOPBACK
 
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -74,6 +75,22 @@ def api_key(url: str, key_file: Path | None) -> str:
     if urlsplit(url).hostname in LOOPBACK and own.is_file():
         return _checked(_read(own), str(own))
     return ""
+
+
+def reached(url: str, key: str, path: str) -> Reply:
+    """The answer of a gateway to a GET.
+
+    Raises:
+        CommandError: nobody answers; the text says what to do.
+    """
+    try:
+        return get(url + path, key)
+    except Unreached as error:
+        raise CommandError(
+            f"no answer from {url} ({error}). Is the gateway running there? "
+            "Name its address with --url",
+            status=1,
+        ) from None
 
 
 def no_key(status: int, code: str) -> str:

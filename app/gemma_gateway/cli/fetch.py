@@ -1,10 +1,12 @@
-"""One GET request, plainly: no proxy, no redirect, no cookie."""
+"""One request, plainly: no proxy, no redirect, no cookie."""
 
 from __future__ import annotations
 
 import http.client
 import json
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -44,6 +46,14 @@ class Reply:
         code = error.get("code") if isinstance(error, dict) else None
         return code[:64] if isinstance(code, str) else f"HTTP {self.status}"
 
+    @property
+    def message(self) -> str:
+        """Of an error body: its message; else the same as ``code``."""
+        document = self.json()
+        error = document.get("error") if isinstance(document, dict) else None
+        message = error.get("message") if isinstance(error, dict) else None
+        return message[:1000] if isinstance(message, str) else self.code
+
 
 def get(url: str, key: str = "", timeout: float = 5.0) -> Reply:
     """Ask.
@@ -56,18 +66,42 @@ def get(url: str, key: str = "", timeout: float = 5.0) -> Reply:
     Raises:
         Unreached: no connection, no answer in time, or one that is no HTTP.
     """
+    with _answer(url, key, timeout) as reply:
+        return read(reply)
+
+
+@contextmanager
+def post(
+    url: str, document: Any, key: str = "", timeout: float = 5.0
+) -> Iterator[http.client.HTTPResponse]:
+    """Send a JSON document; the answer, which may be read line by line. Otherwise as :func:`get`;
+    what fails while it is read is an ``Unreached``, too."""
+    with _answer(url, key, timeout, json.dumps(document).encode()) as reply:
+        yield reply
+
+
+def read(reply: http.client.HTTPResponse) -> Reply:
+    """The whole of an answer."""
+    return Reply(reply.status, reply.read(MAX_BYTES), _date(reply.getheader("date")))
+
+
+@contextmanager
+def _answer(
+    url: str, key: str, timeout: float, body: bytes | None = None
+) -> Iterator[http.client.HTTPResponse]:
     parts = urlsplit(url)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     headers = {"accept": "*/*"}
+    if body is not None:
+        headers["content-type"] = "application/json"
     if key:
         headers["authorization"] = f"Bearer {key}"
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     connection: http.client.HTTPConnection | None = None
     try:
         connection = kind(parts.netloc.rpartition("@")[2], timeout=timeout)
-        connection.request("GET", path, headers=headers)
-        reply = connection.getresponse()
-        return Reply(reply.status, reply.read(MAX_BYTES), _date(reply.getheader("date")))
+        connection.request("GET" if body is None else "POST", path, body, headers)
+        yield connection.getresponse()
     except ssl.SSLError as error:
         raise Unreached(f"TLS: {error.reason or error}") from None
     except TimeoutError:

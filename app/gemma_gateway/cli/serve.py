@@ -138,7 +138,7 @@ def serve(source: Source) -> int:
     _at_hangup(lambda: None, sys.exit)
     log.configure(settings.telemetry.log_level)
     for name in config.unknown_variables():
-        log.logger.warning("%s is not a known setting", name)
+        log.logger.warning("%s", config.unknown(name))
     _open_files(settings.limits.max_in_flight)
     try:
         parts = assemble(settings, source)

@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gemma_gateway.cli import caller
 from gemma_gateway.cli.command import CommandError, Commands, between
-from gemma_gateway.cli.fetch import Reply, Unreached, get
+from gemma_gateway.cli.fetch import Reply
 
 LAST = 100  # calls that the figures of times are made of
 # ANSI: an alternate screen without cursor, and back; home; clear to the end of line, of screen.
@@ -75,7 +75,7 @@ def _source(url: str, key: str) -> Callable[[], list[str]]:
     Raises:
         CommandError: nobody there, or no gateway.
     """
-    reply = _ask(url, "/v1/monitoring/state", key)
+    reply = caller.reached(url, key, "/v1/monitoring/state")
     if reply.status == 200:
         return lambda: monitored(url, key)
     if reply.status not in {401, 403, 404}:
@@ -83,17 +83,6 @@ def _source(url: str, key: str) -> Callable[[], list[str]]:
     why = "no operator's key" if reply.status != 404 else "no /v1/monitoring there"
     metered = Metered(url, key, why)
     return metered.look
-
-
-def _ask(url: str, path: str, key: str) -> Reply:
-    try:
-        return get(url + path, key)
-    except Unreached as error:
-        raise CommandError(
-            f"no answer from {url} ({error}). Is the gateway running there? "
-            "Name its address with --url",
-            status=1,
-        ) from None
 
 
 # ---- from /v1/monitoring
@@ -118,7 +107,7 @@ def monitored(url: str, key: str) -> list[str]:
 
 
 def _document(url: str, path: str, key: str) -> Json:
-    reply = _ask(url, path, key)
+    reply = caller.reached(url, key, path)
     document = reply.json()
     if reply.status != 200 or not isinstance(document, dict):
         raise CommandError(f"{url}{path} answers {reply.code}", status=1)
@@ -182,7 +171,7 @@ class Metered:
         Raises:
             CommandError: no answer, or no metrics.
         """
-        reply = _ask(self._url, "/metrics", self._key)
+        reply = caller.reached(self._url, self._key, "/metrics")
         now, sums = time.monotonic(), _sums(reply) if reply.status == 200 else {}
         if "gateway_requests_in_flight" not in sums:
             raise CommandError(f"{self._url} is not a gateway: /metrics returned {reply.code}", 1)

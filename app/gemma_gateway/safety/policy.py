@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from gemma_gateway.safety.scanner import Machine, Scanner
 from gemma_gateway.safety.terms import Entry, Match, Terms, variants
+from gemma_gateway.settings import hint
 from gemma_gateway.settings.yamlfile import ConfigError, YamlFile, faults, field
 
 __all__ = ["Category", "Match", "Policy"]
@@ -112,6 +113,6 @@ def _read(file: Path) -> _File:
     except ValidationError as error:
         told = [
             f"{file}:{found.line(place) or 1}: {field(place) or 'the file'}: {why}"
-            for place, why in faults(error)
+            for place, why in faults(error, lambda place: hint.names(_File, place[:-1]))
         ]
         raise ConfigError("\n".join(told)) from None

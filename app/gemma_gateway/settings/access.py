@@ -7,13 +7,13 @@ from typing import Literal
 
 from pydantic import Field
 
-from gemma_gateway.settings.fields import Commas, Seconds, Strict
+from gemma_gateway.settings.fields import Commas, Name, Seconds, Strict
 
 
 class KeyEntry(Strict):
     """A key in the YAML file: only its SHA-256 is kept there."""
 
-    name: str = Field(min_length=1, max_length=64)
+    name: Name
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     tier: str = "default"
     models: tuple[str, ...] = ()

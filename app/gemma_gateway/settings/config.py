@@ -10,7 +10,8 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_settings.exceptions import SettingsError
 
-from gemma_gateway.settings import SECRETS_VARIABLE, SECTIONS, Settings
+from gemma_gateway.settings import SECRETS_VARIABLE, SECTIONS, Settings, hint
+from gemma_gateway.settings.settings import DELIMITER, PREFIX
 from gemma_gateway.settings.yamlfile import ConfigError, Place, YamlFile, faults, field
 
 DEFAULT_FILE = Path("gateway.yaml")
@@ -37,7 +38,7 @@ def load(file: Path | None = None) -> Settings:
     try:
         return Settings(**values)
     except ValidationError as error:
-        raise ConfigError(_told(faults(error), found)) from None
+        raise ConfigError(_told(faults(error, _names_at), found)) from None
     except SettingsError as error:
         cause = error.__cause__  # for a secret file: no permission, not UTF-8
         why = f"{SECRETS_VARIABLE}: {cause}" if isinstance(cause, OSError | UnicodeError) else error
@@ -71,6 +72,22 @@ def find(file: Path | None = None) -> Path | None:
 def unknown_variables() -> list[str]:
     """GATEWAY_ variables and secret files that name no setting: most likely misspelt."""
     return sorted(name for name in _names() if not _known(name))
+
+
+def unknown(name: str) -> str:
+    """What to say of one of them."""
+    known = [*Settings.model_fields, *SECTIONS]
+    known += [f"{section}{DELIMITER}{n}" for section in SECTIONS for n in _names_at((section, ""))]
+    variables = [f"{PREFIX}{setting.upper()}" for setting in known]
+    return f"{name} is not a known setting{hint.meant(name.upper(), variables)}"
+
+
+def _names_at(place: Place) -> Iterable[str]:
+    """The settings that may stand at a place."""
+    section = str(place[0]).partition(".")[0]
+    if section in SECTIONS:
+        return SECTIONS[section].model_fields
+    return [*hint.names(Settings, place[:-1]), *(SECTIONS if len(place) == 1 else ())]
 
 
 def _check_secrets() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_settings import NoDecode
 
 
@@ -21,6 +21,14 @@ def split(value: Any) -> Any:
     return value
 
 
+def _printable(name: str) -> str:
+    if not name.isprintable() or name != name.strip():
+        raise ValueError("only printable characters, with no space at either end")
+    return name
+
+
+# Of a key, for people.
+Name = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_printable)]
 Commas = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split)]
 # Of time-outs: event loops know no "for ever".
 Seconds = Annotated[float, Field(le=31 * 86_400)]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import ValidationError
+
+from gemma_gateway.settings import hint
 
 MAX_BYTES = 32 * 1024 * 1024
 Place = tuple[str | int, ...]
@@ -98,11 +100,21 @@ class YamlFile:
         return dict(_lines(yaml.compose(self._text, _Safe), (), set()))
 
 
-def faults(error: ValidationError) -> Iterator[tuple[Place, str]]:
+def faults(
+    error: ValidationError, known: Callable[[Place], Iterable[str]] = lambda place: ()
+) -> Iterator[tuple[Place, str]]:
     """What pydantic found: (place, why). A validator that looks at several fields raises a
-    ValueError with ``faults`` of its own, see :class:`settings.Contradiction`."""
+    ValueError with ``faults`` of its own, see :class:`settings.Contradiction`.
+
+    Args:
+        known: the names that might have been meant at a place.
+    """
     for fault in error.errors():
         place = fault["loc"]
+        if fault["type"] == "extra_forbidden":
+            name = str(place[-1]).rpartition(".")[2]  # within a section: see settings.flat
+            yield place, f"unknown field{hint.meant(name, known(place))}"
+            continue
         several = getattr(fault.get("ctx", {}).get("error"), "faults", None)
         if several is None:
             yield place, fault["msg"].removeprefix("Value error, ")

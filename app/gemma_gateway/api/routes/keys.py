@@ -15,6 +15,7 @@ from gemma_gateway.api.body import json_body, takes
 from gemma_gateway.api.schema import says
 from gemma_gateway.core.call import Principal
 from gemma_gateway.settings import Window
+from gemma_gateway.settings.fields import Name
 
 if TYPE_CHECKING:
     from gemma_gateway.access.service import Fields
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 LONGEST_GRACE = 30 * 86_400  # seconds
 LAST_YEAR = 2999
 
-Name = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 Model = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 KeyId = Annotated[str, Path(pattern="^[0-9a-f]{64}$", description="The key's ``id``")]
 
@@ -41,13 +41,6 @@ class KeyChange(BaseModel):
     windows: list[Window] | None = Field(
         None, min_length=1, max_length=8, description="Its own limits; null: those of its tier"
     )
-
-    @field_validator("name")
-    @classmethod
-    def _printable(cls, name: str) -> str:
-        if not name.isprintable() or name != name.strip():
-            raise ValueError("only printable characters, with no space at either end")
-        return name
 
     @field_validator("expires")
     @classmethod

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib.util
 import os
 from pathlib import Path
@@ -11,7 +10,7 @@ from gemma_gateway.cli import references
 from gemma_gateway.cli.caller import KEY_VARIABLE
 from gemma_gateway.cli.doctor.finding import Finding, Findings, ok, problem, warning
 from gemma_gateway.safety.policy import Policy
-from gemma_gateway.settings import SECTIONS, Settings, config
+from gemma_gateway.settings import Settings, config
 from gemma_gateway.settings.yamlfile import ConfigError
 from gemma_gateway.telemetry import tracing
 
@@ -54,19 +53,7 @@ def _fault(line: str) -> Finding:
     advice = "correct this line; 'gemma-gateway config check FILE' checks the file again"
     if line.startswith("environment: "):
         advice = "correct or unset this variable"
-    if "Extra inputs are not permitted" in line:
-        name = line.split(": ")[-2].removeprefix("GATEWAY_").lower()
-        advice = _similar(name) or "remove it: no setting has this name"
     return problem("settings", line, advice)
-
-
-def _similar(name: str, prefix: str = "", joint: str = ".") -> str:
-    known = [*Settings.model_fields, *SECTIONS]
-    known += [
-        f"{section}{joint}{n}" for section, part in SECTIONS.items() for n in part.model_fields
-    ]
-    close = difflib.get_close_matches(name.lower(), known, n=1)
-    return f"did you mean {prefix + close[0].upper() if prefix else close[0]}?" if close else ""
 
 
 def _unknown_variables(settings: Settings) -> Findings:
@@ -80,8 +67,7 @@ def _unknown_variables(settings: Settings) -> Findings:
                     "to serve a key, set GATEWAY_API_KEYS (with an S)",
                 )
             continue
-        known = _similar(name.upper().removeprefix("GATEWAY_"), "GATEWAY_", "__")
-        yield warning("settings", f"{name} is not a known setting", known or "unset it")
+        yield warning("settings", config.unknown(name), "correct its name, or unset it")
 
 
 def _references(settings: Settings, file: Path | None) -> Findings:
