@@ -209,6 +209,7 @@ class Parts:
         self.lag = LoopLag(self.metrics.lag.observe)
         self.auth = Auth(self.keys.identify, Aside().admit)
         self.own = Own(self.routing, self.ledger, self.places)
+        names = Names(self.keys, self.key_repository)
         self.overview = Overview(
             self.request_log,
             engine,
@@ -217,8 +218,8 @@ class Parts:
             self.store,
             lambda: self.lag.seconds,
             lambda: self.alerts.firing,
+            names,
         )
-        names = Names(self.keys, self.key_repository)
         prices = Prices(settings.monitoring.prices, settings.monitoring.currency, self.catalogue)
         self.export = Export(self.request_log, self.ledger, names, prices)
         key_service = KeyService(self.key_repository, self.managed_keys, settings.limits)

@@ -57,7 +57,7 @@ async def test_calls_appear_can_be_found_opened_and_paused(at: Opener, site: Gat
         await opener.click()
 
         await page.get_by_role("button", name="Pause").click()
-        await expect(page.get_by_text("Paused, 2 of 2")).to_be_visible()
+        await expect(page.get_by_text("Paused, 2 shown")).to_be_visible()
         talk(site)
         await page.wait_for_timeout(3000)  # two turns of the log
         await expect(rows(page)).to_have_count(2)
@@ -74,3 +74,21 @@ async def test_many_calls_at_once_are_all_there(at: Opener, site: Gateway) -> No
         for _ in range(30):
             call(site, made["key"])
         await expect(rows(page)).to_have_count(30)
+
+
+async def test_older_calls_and_those_of_a_name_are_found(at: Opener, site: Gateway) -> None:
+    made = post(site.url + "/v1/keys", {"name": "a rare name"}, OPERATOR)
+    for _ in range(2):
+        call(site, made["key"])
+    for _ in range(230):  # more than a page
+        call(site)
+    async with at(OPERATOR) as page:
+        await visit(page, "calls")
+        await expect(rows(page)).to_have_count(200)
+        await page.get_by_role("button", name="Older calls").click()
+        await expect(rows(page).nth(231)).to_be_visible()
+        await page.get_by_role("searchbox").fill("rare NAME")
+        await expect(rows(page)).to_have_count(2)
+        await expect(rows(page).first).to_contain_text("a rare name")
+        await page.get_by_label("Before").fill("2020-01-01T00:00")
+        await expect(page.get_by_text("No call matches this filter.")).to_be_visible()

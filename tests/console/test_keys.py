@@ -74,7 +74,7 @@ async def test_a_key_s_life(at: Opener, site: Gateway) -> None:
         call(site, second)
 
         await page.get_by_role("button", name="Revoke search-two").click()
-        await dialog.get_by_role("button", name="Keep it").click()
+        await dialog.get_by_role("button", name="Cancel").click()
         call(site, second)
         await page.get_by_role("button", name="Revoke search-two").click()
         await dialog.get_by_role("button", name="Revoke").click()
@@ -139,3 +139,37 @@ async def test_more_keys_than_one_page(at: Opener, site: Gateway) -> None:
         assert await row(page, "many-0").count() == 0
         await page.get_by_role("button", name="More keys").click()
         await expect(row(page, "many-0")).to_be_visible()
+
+
+async def test_a_secret_that_was_not_copied_is_not_lost_by_chance(at: Opener) -> None:
+    async with at(OPERATOR) as page:
+        await visit(page, "keys")
+        await page.get_by_role("button", name="New key").click()
+        dialog = page.get_by_role("dialog")
+        await expect(dialog.get_by_label("Name")).to_be_focused()
+        await page.keyboard.type("by-keyboard")
+        await page.keyboard.press("Enter")
+        await expect(dialog.get_by_role("button", name="Copy the key")).to_be_focused()
+        await dialog.get_by_role("button", name="Close").click()
+        await expect(dialog).to_contain_text("The key has not been copied yet.")
+        await dialog.get_by_role("button", name="Close").click()
+        await expect(dialog).to_be_hidden()
+
+
+async def test_keys_are_searched_and_sorted(at: Opener, site: Gateway) -> None:
+    for name in ("zebra-1", "aardvark-1", "zebra-2"):
+        made = post(site.url + "/v1/keys", {"name": name}, OPERATOR)
+    call(site, made["key"])  # zebra-2
+    async with at(OPERATOR) as page:
+        await visit(page, "keys")
+        table = page.get_by_role("region", name="Keys, table")
+        first = table.locator("tbody tr").first
+        await table.get_by_role("button", name="Key", exact=True).click()
+        await expect(first).to_contain_text("aardvark-1")
+        await page.get_by_role("searchbox").fill("ZEBRA active")
+        await expect(table.locator("tbody tr")).to_have_count(2)
+        await table.get_by_role("button", name="Calls today").click()
+        await expect(first).to_contain_text("zebra-2")
+        await expect(table.get_by_role("columnheader", name="Calls today")).to_have_attribute(
+            "aria-sort", "descending"
+        )

@@ -44,9 +44,9 @@ def answer(page: Page) -> Locator:
 async def test_an_answer_streams_and_its_figures_are_told(at: Opener, loopback: Engine) -> None:
     async with at(KEY) as page:
         script(loopback, delay=0.15)
-        await page.get_by_label("System text").fill("Be brief.")
+        await page.get_by_label("System prompt").fill("Be brief.")
         await page.get_by_label("Temperature", exact=True).fill("0.2")
-        await page.get_by_label("Longest answer, tokens").fill("40")
+        await page.get_by_label("Max tokens").fill("40")
         await ask(page, "echo: one two three four five six seven eight")
         await expect(answer(page)).to_contain_text("one two")
         assert "eight" not in await answer(page).inner_text()  # it comes piece by piece
@@ -195,7 +195,7 @@ def run(command: list[str]) -> str:
 
 async def test_the_call_can_be_taken_elsewhere(at: Opener, tmp_path: Path) -> None:
     async with at(KEY) as page:
-        await page.get_by_label("System text").fill('It\'s "odd" \\ ä\nline')
+        await page.get_by_label("System prompt").fill('It\'s "odd" \\ ä\nline')
         await page.get_by_role("textbox", name="Message").fill('echo: it\'s "here" & there')
         texts = {name: await copied_call(page, name) for name in ("curl", "Python", "JavaScript")}
     assert KEY not in "".join(texts.values())
@@ -227,8 +227,38 @@ async def test_what_was_said_stays_while_one_looks_elsewhere(at: Opener) -> None
         await page.get_by_role("link", name="My usage").click()
         await page.get_by_role("link", name="Playground").click()
         await expect(answer(page)).to_contain_text("remember me")
-        await page.get_by_label("System text").fill("private")
+        await page.get_by_label("System prompt").fill("private")
         await page.get_by_role("button", name="Sign out").click()
         await sign_in(page, KEY)
         await expect(page.get_by_role("article")).to_have_count(0)
-        await expect(page.get_by_label("System text")).to_have_value("")
+        await expect(page.get_by_label("System prompt")).to_have_value("")
+
+
+async def test_whoever_sends_sees_it_wherever_they_were_reading(at: Opener) -> None:
+    async with at(KEY) as page:
+        await ask(page, "echo: " + "line after line\n" * 60)
+        await expect(page.get_by_role("button", name="Regenerate")).to_be_visible()
+        thread = page.get_by_role("log", name="Messages")
+        await thread.evaluate("element => { element.scrollTop = 0; }")
+        await ask(page, "echo: the new one")
+        await expect(answer(page)).to_contain_text("the new one")
+        await expect(answer(page)).to_be_in_viewport()
+
+
+async def test_escape_stops_an_answer_from_anywhere(at: Opener, loopback: Engine) -> None:
+    script(loopback, pieces=["on ", "and ", "on "], stall=2)
+    async with at(KEY) as page:
+        await ask(page, "talk")
+        await expect(answer(page)).to_contain_text("on and")
+        await page.get_by_role("heading", name="Playground").click()
+        await page.keyboard.press("Escape")
+        await expect(page.get_by_text("Stopped by you.")).to_be_visible()
+
+
+async def test_code_ends_where_the_call_did(at: Opener) -> None:
+    async with at(KEY) as page:
+        await ask(page, "echo: a word")
+        await expect(page.get_by_role("button", name="Regenerate")).to_be_visible()
+        code = await copied_call(page, "curl")
+    body = json.loads(code.partition("-d '")[2].rpartition("'")[0])
+    assert [message["role"] for message in body["messages"]] == ["user"]

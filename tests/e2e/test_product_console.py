@@ -37,9 +37,9 @@ async def copied(page: Page) -> str:
 
 async def test_a_conversation(browser: Browser, real: Gateway) -> None:
     async with console(browser, real, KEY) as page:
-        await page.get_by_label("System text").fill(SYSTEM)
+        await page.get_by_label("System prompt").fill(SYSTEM)
         await page.get_by_label("Temperature", exact=True).fill("0")
-        await page.get_by_label("Longest answer, tokens").fill("24")
+        await page.get_by_label("Max tokens").fill("24")
         await ask(page, QUESTION)
         again = page.get_by_role("button", name="Regenerate")
         await expect(again).to_be_visible(timeout=60_000)
@@ -51,7 +51,7 @@ async def test_a_conversation(browser: Browser, real: Gateway) -> None:
         assert wanted
         assert await copied(page) == wanted
 
-        await page.get_by_label("Longest answer, tokens").fill("1000")
+        await page.get_by_label("Max tokens").fill("1000")
         await again.click()
         answer = page.get_by_role("article", name="Model")
         await expect(answer.locator(".prose")).to_be_visible(timeout=60_000)

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import aiohttp
 import pytest
@@ -34,6 +35,7 @@ LIMIT = 12  # requests of the small key
 READ, WRITTEN = 11, 7  # tokens of every good call
 SLOW = 0.4  # seconds that the slow engine waits
 PRICES = {MODEL: {"input_per_million": 2, "output_per_million": 5}}
+KINDS = ("ok", "refused", "failed", "client_closed")
 ROUTES = ("performance", "series", "calls", "state", "usage", "export")
 
 
@@ -322,6 +324,39 @@ async def test_the_log_of_calls(fleet: Fleet) -> None:
     assert len(paged) == len(data)
 
 
+async def test_calls_are_found(fleet: Fleet) -> None:
+    everything = (await figures(fleet.fast, "calls?limit=1000"))["data"]
+
+    async def found(query: str) -> list[str]:
+        return [r["id"] for r in (await figures(fleet.fast, f"calls?limit=1000&{query}"))["data"]]
+
+    one = everything[len(everything) // 2]
+    assert await found(f"search={one['request_id']}") == [
+        row["id"] for row in everything if row["request_id"] == one["request_id"]
+    ]
+    assert one["key_name"]
+    for words, fits in {
+        one["key_name"].upper(): lambda row: row["key_name"] == one["key_name"],
+        "chat ok": lambda row: row["route"] == PATHS["chat"] and row["outcome"] == "ok",
+        "nobody": lambda row: False,
+    }.items():
+        wanted = [row["id"] for row in everything if fits(row)]
+        assert await found(urlencode({"search": words})) == wanted
+    kinds = {kind: await found(f"kind={kind}") for kind in KINDS}
+    assert sorted(id for ids in kinds.values() for id in ids) == sorted(
+        row["id"] for row in everything
+    )
+    assert set(kinds["ok"]) == {row["id"] for row in everything if row["outcome"] == "ok"}
+    assert set(kinds["client_closed"]) == {r["id"] for r in everything if r["status"] == 499}
+    moment = one["time"]
+    assert await found(f"end={moment}") == [r["id"] for r in everything if r["time"] < moment]
+    assert await found(f"start={moment}") == [r["id"] for r in everything if r["time"] >= moment]
+    # What has come since is filtered, too, and the cursor goes on.
+    page = await figures(fleet.fast, "calls?limit=1000&after=1-0&search=nobody")
+    assert page["data"] == []
+    assert page["cursor"] != "1-0"
+
+
 async def test_usage_and_its_cost(fleet: Fleet) -> None:
     found = await figures(fleet.slow, "usage?days=2")
     rows = {row["key_id"]: row for row in found["data"] if row["model"] == MODEL}
@@ -476,6 +511,9 @@ BAD = {
     "calls?limit=0": "limit",
     "calls?limit=1001": "limit",
     "calls?after=%00": "after",
+    "calls?kind=odd": "kind",
+    "calls?end=soon": "end",
+    f"calls?search={'a' * 201}": "search",
     "calls?after=1-1%0d%0aFLUSHALL": "after",
     "calls?after=99999999999999999999-1": "after",
     "state?verbose=1": "verbose",

@@ -8,13 +8,15 @@ from typing import Literal
 import msgspec
 
 from gemma_gateway import __version__
+from gemma_gateway.access.names import Names
 from gemma_gateway.core.engine import Engine
 from gemma_gateway.core.outcomes import fault_of
 from gemma_gateway.core.record import Record
 from gemma_gateway.limits.room import Room
 from gemma_gateway.monitoring.columns import shown
 from gemma_gateway.monitoring.memory import Memory
-from gemma_gateway.monitoring.records import RequestLog
+from gemma_gateway.monitoring.records import SKEW, RequestLog
+from gemma_gateway.monitoring.search import Search
 from gemma_gateway.monitoring.series import Plots
 from gemma_gateway.monitoring.summary import Group, summarise
 from gemma_gateway.monitoring.timestamps import iso
@@ -29,7 +31,7 @@ from gemma_gateway.monitoring.views import (
     StoreState,
     UpstreamView,
 )
-from gemma_gateway.storage import Store
+from gemma_gateway.storage import Store, StoreError
 
 MOST_RECORDS = 10_000  # that one summary is made of
 
@@ -45,6 +47,7 @@ class Overview:
         store: the shared store.
         lag: seconds by which the event loop is late.
         firing: number of alerts that fire.
+        names: knows what keys are called.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class Overview:
         store: Store,
         lag: Callable[[], float],
         firing: Callable[[], int],
+        names: Names,
     ) -> None:
         self._request_log = request_log
         self._plots = Plots(request_log.rollups)
@@ -65,6 +69,7 @@ class Overview:
         self._store = store
         self._lag = lag
         self._firing = firing
+        self._names = names
 
     # ---- calls
 
@@ -95,20 +100,43 @@ class Overview:
         await self._request_log.flush()
         return await self._plots.series(range_)
 
-    async def calls(self, limit: int, after: str) -> Calls:
-        """The newest calls, or up to ``limit`` of those since a cursor; newest first.
+    async def calls(self, limit: int, after: str, search: Search) -> Calls:
+        """The newest calls that fit, or those of the next ``limit`` calls since a cursor; newest
+        first.
 
         Raises:
             ValueError: ``after`` is no cursor.
         """
-        if after:
-            records, cursor = await self._request_log.after(after, limit)
-            records.reverse()
+        found: list[tuple[Record, str]] = []
+        try:
+            if after:
+                page, cursor = await self._request_log.after(after, limit)
+                found = await self._fitting(page, search, {})
+            else:
+                cursor = await self._request_log.newest()
+                names: dict[str, str] = {}
+                async for page in self._request_log.back():
+                    found += await self._fitting(page, search, names)
+                    # A record reaches the store after its call's end, never before it.
+                    passed = page and page[-1].time < search.start - SKEW
+                    if passed or len(found) >= limit:
+                        break
             degraded = not self._store.available
-        else:
-            look = await self._request_log.look(limit)
-            records, cursor, degraded = look.records, look.cursor, look.degraded
-        return Calls(data=[_view(r) for r in records], cursor=cursor, degraded=degraded)
+        except StoreError:
+            cursor, degraded = after, True
+            own = [] if after else self._request_log.own()[::-1]
+            found = [(record, "") for record in own if search.fits(record, "")]
+        newest = sorted(found[:limit], key=lambda pair: pair[0].time, reverse=True)
+        return Calls(data=[_view(*pair) for pair in newest], cursor=cursor, degraded=degraded)
+
+    async def _fitting(
+        self, records: list[Record], search: Search, names: dict[str, str]
+    ) -> list[tuple[Record, str]]:
+        """Those that fit, and what their keys are called; ``names`` learns more of these."""
+        if new := {record.key_id for record in records} - names.keys():
+            names |= await self._names.of([*new])
+        named = [(record, names.get(record.key_id, "")) for record in records]
+        return [pair for pair in named if search.fits(*pair)]
 
     # ---- state
 
@@ -144,9 +172,10 @@ class Overview:
         )
 
 
-def _view(record: Record) -> CallView:
+def _view(record: Record, key_name: str) -> CallView:
     return CallView(
         **shown(msgspec.structs.asdict(record)),
+        key_name=key_name,
         tokens_per_second=record.tokens_per_second,
         fault=fault_of(record.outcome),
     )

@@ -179,6 +179,31 @@ class RequestLog(WriteBehind[list[Record]]):
             complete=whole and (reached or not full),
         )
 
+    async def back(self) -> AsyncIterator[list[Record]]:
+        """Everything that is in the window, newest first, at most ``PAGE`` records at once.
+
+        Raises:
+            StoreError: the store is unavailable.
+        """
+        horizon = self._clock() - self._seconds
+        last, full = "+", True
+        while full:
+            page = await self._store.call("XREVRANGE", self._stream, last, "-", "COUNT", PAGE)
+            found = (_read(fields) for _, fields in page)
+            yield [r for r in found if r is not None and r.time >= horizon]
+            full = len(page) == PAGE
+            last = _before(page[-1][0].decode()) if full else last
+
+    async def newest(self) -> str:
+        """The cursor of the newest record, for :meth:`after`.
+
+        Raises:
+            StoreError: the store is unavailable.
+        """
+        await self.flush()
+        found = await self._store.call("XREVRANGE", self._stream, "+", "-", "COUNT", 1)
+        return found[0][0].decode() if found else "0-0"
+
     async def after(self, cursor: str, limit: int) -> tuple[list[Record], str]:
         """Records in the order in which they reached the store, oldest first.
 
@@ -195,11 +220,11 @@ class RequestLog(WriteBehind[list[Record]]):
         """
         if cursor and not CURSOR.fullmatch(cursor):
             raise ValueError("no cursor of this request log")
-        await self.flush()
         records: list[Record] = []
         try:
             if not cursor:
-                return [], await self._newest()
+                return [], await self.newest()
+            await self.flush()
             while (room := limit - len(records)) > 0:
                 count = min(room, PAGE)
                 entries = await self._store.call(
@@ -221,8 +246,7 @@ class RequestLog(WriteBehind[list[Record]]):
         Raises:
             StoreError: the store went away.
         """
-        await self.flush()
-        last, start = await self._newest(), "-"
+        last, start = await self.newest(), "-"
         while True:
             page = await self._store.call("XRANGE", self._stream, start, last, "COUNT", PAGE)
             yield [record for _, fields in page if (record := _read(fields)) is not None]
@@ -236,11 +260,6 @@ class RequestLog(WriteBehind[list[Record]]):
         unwritten = self._unwritten()
         # Both lists end with the newest record: the longer one holds the other.
         return list(self._own) if len(self._own) >= len(unwritten) else unwritten
-
-    async def _newest(self) -> str:
-        """Id of the newest entry."""
-        found = await self._store.call("XREVRANGE", self._stream, "+", "-", "COUNT", 1)
-        return found[0][0].decode() if found else "0-0"
 
     async def _newest_first(self, count: int) -> AsyncIterator[tuple[str, Record | None]]:
         """Every entry of the stream and its record, ``count`` with one question to the store;

@@ -109,6 +109,7 @@ class Series(Degradable):
 class CallView(model_of(Record)):  # type: ignore[misc]  # its base is made at run time
     """One finished call, without its content."""
 
+    key_name: str = Field(description="The key's name; empty for one that is not known any more")
     tokens_per_second: float = Field(description="Output tokens over the response time")
     fault: str = Field(
         description="Whose doing it was that there is no whole answer: caller, policy, engine or "
@@ -117,7 +118,7 @@ class CallView(model_of(Record)):  # type: ignore[misc]  # its base is made at r
 
 
 class Calls(Degradable):
-    """A live log: newest first. Ask again with ``after`` for what has come since."""
+    """Calls, newest first. Ask again with ``after`` for what has come since."""
 
     data: list[CallView]
     cursor: str = Field(description="Empty while the store is unavailable: ask again without it")

@@ -91,6 +91,8 @@ export interface CallView {
   memory_mb: number;
   /** MB, used memory of the GPUs of an engine in process; 0 without one */
   gpu_memory_mb: number;
+  /** The key's name; empty for one that is not known any more */
+  key_name: string;
   /** Output tokens over the response time */
   tokens_per_second: number;
   /**
@@ -99,7 +101,7 @@ export interface CallView {
   fault: string;
 }
 
-/** A live log: newest first. Ask again with ``after`` for what has come since. */
+/** Calls, newest first. Ask again with ``after`` for what has come since. */
 export interface Calls {
   /** The store is unavailable: only what this process itself has seen */
   degraded: boolean;

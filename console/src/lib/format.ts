@@ -54,11 +54,12 @@ export function share(value: number | null | undefined): string {
 
 export function money(value: number | null | undefined, currency: string): string {
   if (value === null || value === undefined) return UNKNOWN;
-  const digits = value !== 0 && Math.abs(value) < 0.1 ? 5 : 2;
-  const text = value.toLocaleString("en", {
-    minimumFractionDigits: 2,
-    maximumFractionDigits: digits,
-  });
+  const text = value.toLocaleString(
+    "en",
+    value !== 0 && Math.abs(value) < 0.1
+      ? { maximumSignificantDigits: 2 }
+      : { minimumFractionDigits: 2, maximumFractionDigits: 2 },
+  );
   return currency ? `${text} ${currency}` : text;
 }
 

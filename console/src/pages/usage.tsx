@@ -32,7 +32,10 @@ export function UsagePage(): JSX.Element {
           <section class="section" aria-label="Used">
             <h2>Used</h2>
             <dl class="figures">
-              <Figure label="Requests, last hour" value={count(now.requests_last_hour)} />
+              <Figure
+                label="Requests, last hour (refused ones too)"
+                value={count(now.requests_last_hour)}
+              />
               <Figure label="Calls today" value={count(now.today.calls)} />
               <Figure label="Tokens today" value={compact(now.today.total_tokens)}>
                 {compact(now.today.prompt_tokens)} in, {compact(now.today.completion_tokens)} out
@@ -54,7 +57,7 @@ export function UsagePage(): JSX.Element {
 function about(key: KeyView): string {
   const models = key.models.length > 0 ? key.models.join(", ") : "all models";
   const until = key.expires ? `, until ${date(key.expires)}` : "";
-  return `Key ${key.name}, tier ${key.tier}, ${models}${until}. Days are UTC's.`;
+  return `Key ${key.name}, tier ${key.tier}, ${models}${until}. Days are counted in UTC.`;
 }
 
 function Meter(window: WindowUsage): JSX.Element {
@@ -70,7 +73,7 @@ function Meter(window: WindowUsage): JSX.Element {
       </meter>
       <p class="muted small">
         {window.reset_seconds > 0
-          ? `One more is free in ${duration(window.reset_seconds)}`
+          ? `The first of them is free again in ${duration(window.reset_seconds)}`
           : "None used"}
       </p>
     </li>

@@ -11,14 +11,16 @@ interface Props {
   label: string;
   /** Without a visible word, for tight places. */
   quiet?: boolean;
+  onCopied?: () => void;
 }
 
-export function CopyButton({ text, label, quiet = false }: Props): JSX.Element {
+export function CopyButton({ text, label, quiet = false, onCopied }: Props): JSX.Element {
   const outcome = useSignal<"copied" | "refused" | null>(null);
 
   async function press(): Promise<void> {
     const done = await copy(typeof text === "string" ? text : text());
     outcome.value = done ? "copied" : "refused";
+    if (done) onCopied?.();
     setTimeout(() => {
       outcome.value = null;
     }, SHOWN);

@@ -6,6 +6,9 @@ import { isDark } from "../state/theme";
 
 const HEIGHT = 168; // CSS pixels
 const TICK = 70; // CSS pixels that a time below the plot takes
+const WHOLE = Array.from({ length: 12 }, (_, zeros) =>
+  [1, 2, 5].map((n) => n * 10 ** zeros),
+).flat();
 const BAR_SHARE = 0.8; // of the room between two bars
 
 export interface Line {
@@ -25,6 +28,8 @@ interface Props {
   format: (value: number | null | undefined) => string;
   /** Stacked bars instead of lines. */
   stacked?: boolean;
+  /** The values are counts, so the ticks are, too. */
+  whole?: boolean;
   /** One value a UTC day. */
   daily?: boolean;
   /** Plots of one group share their cursor. */
@@ -152,6 +157,7 @@ function options(props: Props, element: HTMLElement): uPlot.Options {
         ...axis,
         size: 58,
         space: 28,
+        ...(props.whole ? { incrs: WHOLE } : {}),
         values: (_, splits) => splits.map((value) => (value === null ? "" : props.format(value))),
       },
     ],
@@ -160,7 +166,7 @@ function options(props: Props, element: HTMLElement): uPlot.Options {
       ...(lines.map((line) => ({
         stroke: ink(line.tone),
         width: props.stacked ? 0 : 1.6,
-        points: { show: false },
+        points: props.stacked ? { show: false } : { show: true, size: 5, filter: alone },
         ...(props.stacked
           ? { fill: ink(line.tone), paths: uPlot.paths.bars?.({ size: [BAR_SHARE, 64] }) }
           : { dash: line.dash, spanGaps: false }),
@@ -170,6 +176,15 @@ function options(props: Props, element: HTMLElement): uPlot.Options {
       setCursor: [() => element.dispatchEvent(new CustomEvent(MOVED))],
     },
   };
+}
+
+/** Values that no line would show: nothing was measured before and after them. */
+function alone({ data: rows }: uPlot, series: number): number[] {
+  const values = rows[series] ?? [];
+  const known = (place: number): boolean => values[place] !== null && values[place] !== undefined;
+  return Array.from(values, (_, place) => place).filter(
+    (place) => known(place) && !known(place - 1) && !known(place + 1),
+  );
 }
 
 /** Days are the ledger's, which are UTC's: no reader's clock moves them. */

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Query, Response
@@ -14,6 +15,7 @@ from gemma_gateway.api.auth import Auth
 from gemma_gateway.api.schema import says
 from gemma_gateway.core.errors import Code, GatewayError
 from gemma_gateway.monitoring import timestamps
+from gemma_gateway.monitoring.search import Kind, Search
 from gemma_gateway.monitoring.summary import Group
 from gemma_gateway.monitoring.views import Calls, Performance, Range, Series, State, Usage
 
@@ -44,10 +46,20 @@ class SeriesQuery(_Strict):
 
 
 class CallsQuery(_Strict):
+    """Which calls: all words of ``search`` have to stand in their names and ids."""
+
     limit: int = Field(100, ge=1, le=1000)
     after: str = Field(
         "", pattern=r"^([0-9]{1,15}-[0-9]{1,19})?$", description="The last answer's cursor"
     )
+    search: str = Field(
+        "",
+        max_length=200,
+        description="Words from request id, key id and name, model, route, tier, outcome, upstream",
+    )
+    kind: Kind = Field("all", description="What the outcome amounts to")
+    start: Moment = Field(0.0, description="Calls that ended then or later")
+    end: Moment | None = Field(None, description="Calls that ended before")
 
 
 class UsageQuery(_Strict):
@@ -85,8 +97,10 @@ def router(auth: Auth, overview: Overview, export: Export) -> APIRouter:
 
     @routes.get("/calls")
     async def calls(query: Annotated[CallsQuery, Query()]) -> Calls:
-        """The latest calls, without their content."""
-        return await overview.calls(query.limit, query.after)
+        """The latest calls, or those that are looked for, without their content."""
+        end = math.inf if query.end is None else query.end
+        search = Search(query.search, query.kind, query.start, end)
+        return await overview.calls(query.limit, query.after, search)
 
     @routes.get("/state")
     async def state(query: Annotated[NoQuery, Query()]) -> State:

@@ -10,10 +10,9 @@ import { Details } from "./details";
 import { kind } from "./feed";
 
 const TONES = { ok: "good", refused: "warn", failed: "bad", left: "idle" } as const;
-const SHOWN = 200; // rows drawn at once
 
 interface Props {
-  calls: CallView[];
+  calls: readonly CallView[];
   /** Whether calls are hidden by the filter. */
   filtered: boolean;
 }
@@ -35,7 +34,7 @@ export function CallTable({ calls, filtered }: Props): JSX.Element {
           numbers={["First token", "Response", "Tokens in", "Out"]}
         />
         <tbody>
-          {calls.slice(0, SHOWN).map((call) => (
+          {calls.map((call) => (
             <Row
               key={call.id}
               call={call}
@@ -66,7 +65,7 @@ function Row(props: { call: CallView; open: boolean; onToggle: () => void }): JS
           <span class={`chip ${TONES[kind(call)]}`}>{words(call.outcome)}</span>
         </td>
         <td>
-          <code>{shortId(call.key_id) || UNKNOWN}</code>
+          {call.key_name || UNKNOWN} <code>{shortId(call.key_id)}</code>
         </td>
         <td>{call.model}</td>
         <td>{call.route}</td>

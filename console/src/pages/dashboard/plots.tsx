@@ -24,7 +24,7 @@ export function Plots({ series }: { series: Series }): JSX.Element {
   const requests = [
     line("ok", "good", (point) => point.ok),
     line("refused", "warn", (point) => point.refused),
-    line("left", "idle", (point) => point.client_closed),
+    line("disconnected", "idle", (point) => point.client_closed),
     line("failed", "bad", (point) => point.failed),
   ];
   const decisions = [
@@ -48,6 +48,7 @@ export function Plots({ series }: { series: Series }): JSX.Element {
         title={`Requests ${each}`}
         lines={requests}
         format={count}
+        whole
         summary={totals(requests)}
         stacked
       />
@@ -70,6 +71,7 @@ export function Plots({ series }: { series: Series }): JSX.Element {
         title={`Tokens ${each}`}
         lines={tokens}
         format={compact}
+        whole
         summary={totals(tokens)}
       />
       <Plot
@@ -84,6 +86,7 @@ export function Plots({ series }: { series: Series }): JSX.Element {
         title={`Limiter and filter ${each}`}
         lines={decisions}
         format={count}
+        whole
         summary={totals(decisions)}
         stacked
       />

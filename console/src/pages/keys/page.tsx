@@ -13,6 +13,10 @@ import { SecretDialog } from "./secret";
 import { SpendSection } from "./spend";
 import { KeyTable } from "./table";
 
+const PAGE = 50; // keys that are shown, and again as many each time that more are asked for
+const MOST = 10_000; // keys that are searched
+const AT_ONCE = 200; // keys in one answer, at most
+
 type Open =
   | { kind: "create" }
   | { kind: "edit" | "rotate" | "revoke"; key: KeyView }
@@ -20,7 +24,13 @@ type Open =
 
 export function KeysPage(): JSX.Element {
   const pages = useSignal(1);
-  const keys = usePoll((signal) => readKeys(pages.value, signal), 10, [pages.value]);
+  const text = useSignal("");
+  const searching = text.value.trim() !== "";
+  const keys = usePoll(
+    (signal) => (searching ? readKeys(MOST, signal) : readKeys(pages.value * PAGE, signal)),
+    10,
+    [pages.value, searching],
+  );
   const models = usePoll((signal) => ask<ModelList>("/v1/models", { signal }), 60, []);
   const open = useSignal<Open | null>(null);
 
@@ -53,16 +63,30 @@ export function KeysPage(): JSX.Element {
         </button>
       </PageHead>
       {keys.error !== null && <ErrorNotice error={keys.error} doing="Loading the keys" />}
+      <div class="filters">
+        <label class="search">
+          <span class="visually-hidden">Search keys by name, tier, model or id</span>
+          <Icon name="filter" />
+          <input
+            type="search"
+            placeholder="Name, tier, model, id"
+            value={text.value}
+            onInput={(event) => {
+              text.value = event.currentTarget.value;
+            }}
+          />
+        </label>
+      </div>
       {keys.data && (
         <KeyTable
-          keys={keys.data.data}
+          keys={matching(keys.data.data, text.value)}
           tiers={tiers}
           onAct={(kind, key) => {
             open.value = { kind, key };
           }}
         />
       )}
-      {keys.data?.cursor && (
+      {keys.data?.cursor && !searching && (
         <button
           type="button"
           class="button more"
@@ -87,12 +111,22 @@ export function KeysPage(): JSX.Element {
   );
 }
 
-/** The first so many pages of keys as one list. */
-async function readKeys(pages: number, signal: AbortSignal): Promise<KeyList> {
-  let list = await ask<KeyList>("/v1/keys", { signal });
-  for (let page = 1; page < pages && list.cursor !== null; page++) {
-    const next = await ask<KeyList>(`/v1/keys?after=${list.cursor}`, { signal });
+/** The first so many keys as one list. */
+async function readKeys(most: number, signal: AbortSignal): Promise<KeyList> {
+  const limit = Math.min(most, AT_ONCE);
+  let list = await ask<KeyList>(`/v1/keys?limit=${limit}`, { signal });
+  while (list.data.length < most && list.cursor !== null) {
+    const next = await ask<KeyList>(`/v1/keys?limit=${limit}&after=${list.cursor}`, { signal });
     list = { ...next, data: [...list.data, ...next.data] };
   }
   return list;
+}
+
+/** The keys that every word of a text fits. */
+function matching(keys: KeyView[], text: string): KeyView[] {
+  const words = text.toLowerCase().split(/\s+/).filter(Boolean);
+  return keys.filter((key) => {
+    const said = [key.name, key.id, key.tier, key.state, ...key.models, ...key.scopes];
+    return words.every((word) => said.join(" ").toLowerCase().includes(word));
+  });
 }

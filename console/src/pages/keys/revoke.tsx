@@ -35,7 +35,7 @@ export function RevokeDialog({ subject, onClose, onDone }: Props): JSX.Element {
       {action.error !== null && <ErrorNotice error={action.error} doing="Revoking" />}
       <footer class="dialog-foot">
         <button type="button" class="button" onClick={onClose}>
-          Keep it
+          Cancel
         </button>
         <button
           type="button"

@@ -131,6 +131,7 @@ function SpendPlot({ table, days }: { table: Usage; days: number }): JSX.Element
         times={calendar.map((day) => Date.parse(day) / 1000)}
         lines={lines.length > 0 ? lines : [{ label: "none", tone: "idle", values: [] }]}
         format={format}
+        whole={!priced}
         summary={`In ${days} days ${format(total)} in all.`}
         daily
         stacked

@@ -1,8 +1,9 @@
+import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
 import type { KeyView, TierView } from "../../api/types";
 import { compact, count, date, shortId, stretch } from "../../lib/format";
 import { self } from "../../state/session";
-import { Columns } from "../../ui/columns";
+import { Columns, type Order } from "../../ui/columns";
 import { TableFrame } from "../../ui/table-frame";
 
 type Act = "edit" | "rotate" | "revoke";
@@ -13,9 +14,17 @@ interface Props {
   onAct: (act: Act, key: KeyView) => void;
 }
 
+const SORTED: Record<string, (key: KeyView) => string | number> = {
+  Key: (key) => key.name.toLowerCase(),
+  State: (key) => key.state,
+  "Calls today": (key) => key.usage?.today.calls ?? 0,
+  "Tokens today": (key) => key.usage?.today.total_tokens ?? 0,
+  "All calls": (key) => key.usage?.all_time.calls ?? 0,
+};
 const TONES = { active: "good", expired: "warn", revoked: "idle" } as const;
 
 export function KeyTable({ keys, tiers, onAct }: Props): JSX.Element {
+  const order = useSignal<Order | null>(null);
   const windows = (key: KeyView): string => {
     const own = key.windows ?? tiers[key.tier]?.windows ?? [];
     return own.map(({ limit, seconds }) => `${count(limit)} per ${stretch(seconds)}`).join(", ");
@@ -28,9 +37,11 @@ export function KeyTable({ keys, tiers, onAct }: Props): JSX.Element {
             texts={["Key", "State", "Limits"]}
             numbers={["Calls today", "Tokens today", "All calls"]}
             actions
+            order={order}
+            sortable={Object.keys(SORTED)}
           />
           <tbody>
-            {keys.map((key) => (
+            {sorted(keys, order.value).map((key) => (
               <tr key={key.id} class={key.state === "active" ? undefined : "faded"}>
                 <th scope="row">
                   <span class="key-name">{key.name}</span>
@@ -71,6 +82,13 @@ export function KeyTable({ keys, tiers, onAct }: Props): JSX.Element {
       </TableFrame>
     </section>
   );
+}
+
+function sorted(keys: KeyView[], order: Order | null): KeyView[] {
+  const value = order === null ? undefined : SORTED[order.by];
+  if (order === null || value === undefined) return keys;
+  const way = order.down ? -1 : 1;
+  return keys.toSorted((a, b) => (value(a) < value(b) ? -way : value(a) > value(b) ? way : 0));
 }
 
 function Actions({

@@ -4,7 +4,7 @@ import { useEffect, useRef } from "preact/hooks";
 import { Icon } from "../../ui/icons";
 import { running, say, stop } from "./conversation";
 
-/** Where one writes. Enter sends, Shift+Enter breaks the line, Escape stops the answer. */
+/** Where one writes. Enter sends, Shift+Enter breaks the line. */
 export function Composer({ draft, ready }: { draft: Signal<string>; ready: boolean }): JSX.Element {
   const field = useRef<HTMLTextAreaElement>(null);
   const empty = draft.value.trim() === "";
@@ -24,7 +24,6 @@ export function Composer({ draft, ready }: { draft: Signal<string>; ready: boole
   }
 
   function key(event: KeyboardEvent): void {
-    if (event.key === "Escape" && running.value) stop();
     if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
     event.preventDefault();
     send();

@@ -11,7 +11,7 @@ import { PageHead } from "../../ui/page-head";
 import { Segmented } from "../../ui/segmented";
 import { CodeBlock } from "./code-block";
 import { Composer } from "./composer";
-import { clear, parameters, request, say, turns } from "./conversation";
+import { clear, parameters, request, say, stop, turns } from "./conversation";
 import { Settings } from "./settings";
 import { LANGUAGES, type Language, snippet } from "./snippets";
 import { TurnView } from "./turn";
@@ -35,6 +35,14 @@ export function PlaygroundPage(): JSX.Element {
       parameters.value = { ...now, model: first };
     }
   });
+
+  useEffect(() => {
+    const key = (event: KeyboardEvent): void => {
+      if (event.key === "Escape" && document.querySelector("dialog[open]") === null) stop();
+    };
+    addEventListener("keydown", key);
+    return () => removeEventListener("keydown", key);
+  }, []);
 
   return (
     <div class="playground">
@@ -93,30 +101,37 @@ interface ThreadProps {
   ready: boolean;
 }
 
-/** What was said so far; it follows the text as long as its end is in view. */
+/** What was said so far; it goes to each new turn, and follows the text while its end is in view. */
 function Thread({ onSample, ready }: ThreadProps): JSX.Element {
   const element = useRef<HTMLDivElement>(null);
+  const atEnd = useRef(true);
   const all = turns.value;
   const last = all.at(-1);
 
   useEffect(() => {
     const thread = element.current;
     if (thread === null) return;
-    let atEnd = true;
     const look = (): void => {
-      atEnd = thread.scrollHeight - thread.scrollTop - thread.clientHeight < 60;
+      atEnd.current = thread.scrollHeight - thread.scrollTop - thread.clientHeight < 60;
     };
     const follow = new MutationObserver(() => {
-      if (atEnd) thread.scrollTop = thread.scrollHeight;
+      if (atEnd.current) thread.scrollTop = thread.scrollHeight;
     });
     follow.observe(thread, { childList: true, subtree: true, characterData: true });
     thread.addEventListener("scroll", look, { passive: true });
-    thread.scrollTop = thread.scrollHeight;
     return () => {
       follow.disconnect();
       thread.removeEventListener("scroll", look);
     };
   }, []);
+
+  // Whoever says something wants to see it, wherever they were reading.
+  useEffect(() => {
+    const thread = element.current;
+    if (thread === null) return;
+    atEnd.current = true;
+    thread.scrollTop = thread.scrollHeight;
+  }, [last?.id]);
 
   return (
     // biome-ignore lint/a11y/noNoninteractiveTabindex: it scrolls, by keyboard too
@@ -150,6 +165,7 @@ function Thread({ onSample, ready }: ThreadProps): JSX.Element {
 function SourceDialog({ draft, onClose }: { draft: string; onClose: () => void }): JSX.Element {
   const language = useSignal<Language>("curl");
   const call = request(draft);
+  while (call.messages.at(-1)?.role === "assistant") call.messages.pop(); // it was no call's
   if (!call.messages.some((message) => message.role === "user")) {
     call.messages.push({ role: "user", content: SAMPLES[0] ?? "" });
   }

@@ -5,7 +5,7 @@ function change(part: Partial<Parameters>): void {
   parameters.value = { ...parameters.value, ...part };
 }
 
-/** Model, system text and sampling of the next call. */
+/** Model, system prompt and sampling of the next call. */
 export function Settings({ models }: { models: string[] }): JSX.Element {
   const now = parameters.value;
   return (
@@ -24,7 +24,7 @@ export function Settings({ models }: { models: string[] }): JSX.Element {
         </select>
       </label>
       <label class="field">
-        <span>System text</span>
+        <span>System prompt</span>
         <textarea
           rows={4}
           value={now.system}
@@ -34,20 +34,20 @@ export function Settings({ models }: { models: string[] }): JSX.Element {
       </label>
       <NumberField
         label="Temperature"
-        help="0: always the likeliest word"
+        help="0: always the most likely token"
         value={now.temperature}
         {...{ min: 0, max: 2, step: 0.1 }}
         onChange={(temperature) => change({ temperature })}
       />
       <NumberField
         label="Top p"
-        help="Only words within this share of likelihood"
+        help="Sample from the most likely tokens that make up this share"
         value={now.topP}
         {...{ min: 0.05, max: 1, step: 0.05 }}
         onChange={(topP) => change({ topP })}
       />
       <NumberField
-        label="Longest answer, tokens"
+        label="Max tokens"
         value={now.maxTokens}
         {...{ min: 1, max: 8192, step: 1 }}
         slider={false}
