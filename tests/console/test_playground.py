@@ -246,7 +246,7 @@ async def test_whoever_sends_sees_it_wherever_they_were_reading(at: Opener) -> N
 
 
 async def test_escape_stops_an_answer_from_anywhere(at: Opener, loopback: Engine) -> None:
-    script(loopback, pieces=["on ", "and ", "on "], stall=2)
+    script(loopback, pieces=["on ", "and ", "on "], stall=3)
     async with at(KEY) as page:
         await ask(page, "talk")
         await expect(answer(page)).to_contain_text("on and")
