@@ -212,7 +212,7 @@ async def test_operators_calls_and_health_end_too(engine: Engine, tmp_path: Path
         os.kill(gateway.pid, signal.SIGTERM)
         for call in calls:
             status, headers, body = await call.rest()
-            assert (status, json.loads(body)["error"]["code"]) == (503, "SHUTTING_DOWN")
+            assert (status, json.loads(body)["error"]["gateway_code"]) == (503, "SHUTTING_DOWN")
             assert headers["x-request-id"]
             assert headers["retry-after"] == "1"
         assert gateway.stop() == 0

@@ -499,7 +499,7 @@ async def test_others_learn_nothing(fleet: Fleet, path: str) -> None:
     answers = {}
     for key in (KEY, SMALL, "nobody"):
         status, body = await get(fleet.fast, path, key)
-        answers[key] = status, json.loads(body)["error"]["code"]
+        answers[key] = status, json.loads(body)["error"]["gateway_code"]
     assert answers[KEY] == answers[SMALL] == (403, "OPERATOR_REQUIRED")
     assert answers["nobody"] == (401, "INVALID_API_KEY")
 

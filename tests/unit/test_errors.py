@@ -45,7 +45,7 @@ def test_every_code_has_a_body_in_each_dialect(code: Code) -> None:
     assert anthropic["type"] == "error"
     assert anthropic["error"]["type"] in ANTHROPIC_TYPES
     assert anthropic["error"]["type"] == TYPES[code.value.family][1]
-    assert anthropic["error"]["code"] == code.name
+    assert anthropic["error"]["gateway_code"] == code.name
     assert anthropic["request_id"] == "req-1"
     assert 400 <= error.status < 500 or error.status in (503, 504)
 

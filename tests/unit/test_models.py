@@ -143,7 +143,7 @@ async def test_a_key_names_models_by_any_name(allowed: list[str], name: str, sta
     reply = await road.post("chat", ask("chat", "echo: hello", model=name))
     assert reply.status == status
     if status == 403:
-        assert reply.json()["error"]["code"] == "MODEL_NOT_ALLOWED"
+        assert reply.json()["error"]["gateway_code"] == "MODEL_NOT_ALLOWED"
         assert asked(road) == []
 
 
@@ -216,7 +216,7 @@ async def test_where_all_fail_the_last_one_says_why(
     names = ("gemma-27b", "gemma-4b", "gemma-1b")
     road = Road(broken(REFUSED[fault][1], *names), models=[FALLING, SMALL, TINY])
     reply = await road.post(dialect, ask(dialect, "echo: hello", model="large"))
-    assert (reply.status, reply.json()["error"]["code"]) == (status, code)
+    assert (reply.status, reply.json()["error"]["gateway_code"]) == (status, code)
     assert asked(road) == list(names)
     if status == 400:
         assert "maximum context length" in reply.json()["error"]["message"]

@@ -465,4 +465,4 @@ def test_counting_checks_the_same_texts_and_generates_nothing() -> None:
     assert dialect.answer({"input_tokens": 13}) == []
     assert dialect.usage({"input_tokens": 13}) is None
     error = json.loads(dialect.error(GatewayError(Code.CONTENT_FILTERED), "r"))
-    assert (error["type"], error["error"]["code"]) == ("error", "CONTENT_FILTERED")
+    assert (error["type"], error["error"]["gateway_code"]) == ("error", "CONTENT_FILTERED")

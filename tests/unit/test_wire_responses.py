@@ -600,7 +600,7 @@ def test_logprobs_of_a_whole_answer_are_cut_with_its_text() -> None:
 
 def test_errors_are_openais() -> None:
     body = json.loads(Responses().error(GatewayError(Code.CONTENT_FILTERED, param="input"), "r"))
-    assert body["error"]["code"] == "CONTENT_FILTERED"
+    assert body["error"]["gateway_code"] == "CONTENT_FILTERED"
     assert body["error"]["param"] == "input"
 
 
