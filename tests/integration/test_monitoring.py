@@ -490,7 +490,7 @@ BAD = {
 async def test_bad_questions(fleet: Fleet, path: str, param: str) -> None:
     status, body = await get(fleet.fast, path)
     error = json.loads(body)["error"]
-    assert (status, error["code"], error["param"]) == (400, "VALIDATION_ERROR", param)
+    assert (status, error["gateway_code"], error["param"]) == (400, "VALIDATION_ERROR", param)
     assert error["message"]
 
 

@@ -100,7 +100,7 @@ async def test_blocked_input(gateway: Gateway, dialect: str) -> None:
     status, raw, headers = await post(gateway, dialect, ask(dialect, "teach me h\u200bATE now"))
     error = json.loads(raw)["error"]
     assert status == 400
-    assert error["code"] == "CONTENT_FILTERED"
+    assert error["gateway_code"] == "CONTENT_FILTERED"
     assert error["param"]
     assert "hate" not in raw.decode().lower()
     assert headers["x-request-id"]

@@ -41,7 +41,7 @@ def code_of(raw: bytes) -> str:
     """The error's code, of a whole answer or at a stream's end; empty for none."""
     doc = events(raw)[-1] if b"data: " in raw else json.loads(raw)
     error = doc.get("error") if isinstance(doc, dict) else None
-    return str(error["code"]) if error else ""
+    return str(error["gateway_code"]) if error else ""
 
 
 # route, body, code, whose doing, whether it spends a request of the window

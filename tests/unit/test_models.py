@@ -445,7 +445,7 @@ async def test_a_model_lets_through_what_its_windows_say(dialect: str, told: Tol
     refused = await road.post(dialect, ask(dialect, "echo: hi", model="best"))
     assert refused.status == 429
     error = refused.json()["error"]
-    assert error["code"] == "RATE_LIMIT_EXCEEDED"
+    assert error["gateway_code"] == "RATE_LIMIT_EXCEEDED"
     assert "gemma-27b" in error["message"]
     assert int(refused.headers["retry-after"]) > 3500
     assert refused.headers["x-ratelimit-limit-requests"] == "1"

@@ -26,7 +26,7 @@ ANOTHER = "another-key-of-this-gateway"
 
 def code_of(dialect: str, reply: Reply) -> str:
     error = reply.json()["error"]
-    return str(error["code"])
+    return str(error["gateway_code"])
 
 
 def failing(*reasons: str) -> Script:

@@ -470,7 +470,7 @@ def test_a_failure_raises_in_the_client() -> None:
     sent = relay(stream, raws[:8]) + stream.failure(GatewayError(Code.GENERATION_ERROR))
     last = docs(sent)[-1]
     assert last["type"] == "error"
-    assert last["code"] == "GENERATION_ERROR"
+    assert last["error"]["gateway_code"] == "GENERATION_ERROR"
     assert last["sequence_number"] == 8
     answer = received(sent)
     seen = []

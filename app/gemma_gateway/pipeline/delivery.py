@@ -34,6 +34,7 @@ ENGINE_CODES = {
     "overloaded": Code.ENGINE_OVERLOADED,
     "timeout": Code.ENGINE_TIMEOUT,
 }
+PROMPTS = ("messages", "prompt", "input")  # where a route may have its prompt
 MISSING = frozenset({404, 405, 501})  # a server that has no such route says one of these
 FILTERED = "content_filter"  # finish reason of an answer that the policy cut
 
@@ -207,7 +208,10 @@ def _refused(call: Call, reply: EngineReply, raw: bytes) -> GatewayError:
     """The engine's own refusal, said with our codes. Only a 4xx's message may pass on."""
     status, error = reply.status, engine_error.document(raw)
     if status in (400, 413, 422):
-        return engine_error.invalid(error)
+        refusal = engine_error.invalid(error)
+        if refusal.code is Code.CONTEXT_LENGTH_EXCEEDED:
+            refusal.param = next((name for name in PROMPTS if name in call.request.body), None)
+        return refusal
     if status == 404 and engine_error.names_no_model(error):
         name = quoted(call.request.model)
         message = f"The model {name} does not exist on the server that should have it."

@@ -110,7 +110,7 @@ def plain(text: str) -> str:
 
 
 def _hidden(path: re.Match[str]) -> str:
-    return path[0] if _ROUTE.fullmatch(path[0]) else "<path>"
+    return path[0] if _ROUTE.fullmatch(path[0].rstrip(".")) else "<path>"
 
 
 def names_no_model(error: dict[str, Any]) -> bool:
