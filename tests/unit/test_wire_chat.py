@@ -582,6 +582,7 @@ def test_error_body_has_openais_shape() -> None:
             "message": "no",
             "type": "invalid_request_error",
             "param": "messages",
-            "code": "VALIDATION_ERROR",
+            "code": None,
+            "gateway_code": "VALIDATION_ERROR",
         }
     }

@@ -447,8 +447,8 @@ def test_the_client_reads_our_errors() -> None:
         "error": {
             "type": "rate_limit_error",
             "message": error.message,
-            "code": "RATE_LIMIT_EXCEEDED",
             "param": "messages",
+            "gateway_code": "RATE_LIMIT_EXCEEDED",
         },
         "request_id": "req_1",
     }

@@ -63,10 +63,10 @@ class RequestWindows:
         wants that while the store is unavailable."""
         assert call.principal is not None  # the first stage knows
         admission = await self._limiter.admit(call.principal)
-        call.answer.headers.update(admissions.headers(admission, call.dialect))
         self._count("allowed" if admission.allowed else "denied", admission.degraded)
         if not admission.allowed:
-            raise _refusal(admission)
+            raise _refusal(call, admission)
+        call.answer.headers.update(admissions.headers(admission, call.dialect))
         call.notes[Admission] = admission
 
     def settle(self, call: Call, end: End) -> Waiting:
@@ -121,13 +121,11 @@ class ModelWindows:
         assert call.principal is not None  # the first stage knows
         admission = await self._limiter.admit(call.principal, model)
         self._count("allowed" if admission.allowed else "denied", admission.degraded)
-        headers = call.answer.headers
         if not admission.allowed:
-            headers.update(admissions.headers(admission, call.dialect))
-            raise _refusal(admission, f" of {model.name}", "model")
+            raise _refusal(call, admission, f" to {model.name}", "model")
         tier = call.notes.get(Admission, UNCOUNTED)
         both = admission._replace(states=tier.states + admission.states)
-        headers.update(admissions.headers(both, call.dialect))
+        call.answer.headers.update(admissions.headers(both, call.dialect))
         call.notes[ModelAdmission] = ModelAdmission(model, admission)
 
     async def move(self, call: Call, name: str) -> None:
@@ -162,9 +160,12 @@ class ModelWindows:
             await self._limiter.give_back(call.principal, note.admission, note.model)
 
 
-def _refusal(admission: Admission, of: str = "", param: str | None = None) -> GatewayError:
+def _refusal(
+    call: Call, admission: Admission, of: str = "", param: str | None = None
+) -> GatewayError:
     """What a caller over a limit hears: which window is full, and when it has room again."""
     window, wait = admission.tightest, max(admission.retry_after, LEAST_WAIT)
-    full = f" ({window.limit} requests in {duration(window.seconds)})" if window else ""
-    text = f"Rate limit{of} exceeded{full}. Please try again in {duration(wait)}."
-    return GatewayError(Code.RATE_LIMIT_EXCEEDED, text, param=param, wait=wait)
+    most = f": at most {window.limit} in {duration(window.seconds)}" if window else ""
+    text = f"Rate limit on requests{of} exceeded{most}. Please try again in {duration(wait)}."
+    headers = admissions.headers(admission, call.dialect)
+    return GatewayError(Code.RATE_LIMIT_EXCEEDED, text, param=param, headers=headers, wait=wait)
