@@ -149,7 +149,7 @@ async def test_engine_refusals_are_told_in_the_dialect(
     body = ask(dialect, "x", loopback={"status": status})
     got, raw, headers = await post(gateway, dialect, body)
     doc = json.loads(raw)
-    assert got == {500: 503, 400: 400, 404: 404, 429: 503}[status]
+    assert got == {500: 503, 400: 400, 404: 501, 429: 503}[status]
     assert doc["error"]["gateway_code"]
     assert ("type" in doc) == (dialect == "messages")
     assert headers["x-request-id"]

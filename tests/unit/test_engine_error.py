@@ -178,6 +178,19 @@ async def test_a_prompt_that_is_too_long_told_in_the_stream(dialect: str, told: 
     assert {outcome for _, outcome in told.ends} == {"CONTEXT_LENGTH_EXCEEDED"}
 
 
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"type": "response.failed", "response": {"error": {"code": "context_length_exceeded"}}},
+        {"type": "error", "code": "context_length_exceeded", "message": "Too much."},
+        {"error": {"message": "prompt is too long: 3 tokens > 2 maximum"}},
+        {"error": "the input length exceeds the context length"},
+    ],
+)
+def test_every_shape_of_an_event_that_tells_it(event: dict[str, Any]) -> None:
+    assert overflow.find(engine_error.found(event)) is not None
+
+
 # ---- what may pass
 
 
