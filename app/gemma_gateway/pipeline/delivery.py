@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from functools import partial
 from types import TracebackType
@@ -45,11 +45,13 @@ class Delivery:
     Args:
         judge: of their texts.
         heavy: where large ones are judged.
+        known: whether a model's server is known to have it.
     """
 
-    def __init__(self, judge: Filter, heavy: Heavy) -> None:
+    def __init__(self, judge: Filter, heavy: Heavy, known: Callable[[str], bool]) -> None:
         self._filter = judge
         self._heavy = heavy
+        self._known = known
 
     def deliver(self, call: Call, client: Client, reply: EngineReply) -> Coroutine[Any, Any, str]:
         """Send an engine's answer on.
@@ -70,7 +72,7 @@ class Delivery:
             raw = await collect(reply, MAX_ANSWER_BYTES)
             if reply.status != 200:
                 call.answer.usage = Usage()
-                raise _refused(call, reply, raw)
+                raise _refused(call, reply, raw, self._known(call.request.model))
             if len(raw) <= INLINE_BYTES:
                 verdict, body = judged(self._filter, call, raw)
             else:
@@ -204,15 +206,19 @@ def _told(event: Json | None) -> GatewayError:
     return overflow.find(engine_error.found(event)) or GatewayError(Code.GENERATION_ERROR)
 
 
-def _refused(call: Call, reply: EngineReply, raw: bytes) -> GatewayError:
-    """The engine's own refusal, said with our codes. Only a 4xx's message may pass on."""
+def _refused(call: Call, reply: EngineReply, raw: bytes, known: bool) -> GatewayError:
+    """The engine's own refusal, said with our codes. Only a 4xx's message may pass on.
+
+    Args:
+        known: the server has the model: a bare 404 is about the route.
+    """
     status, error = reply.status, engine_error.document(raw)
     if status in (400, 413, 422):
         refusal = engine_error.invalid(error)
         if refusal.code is Code.CONTEXT_LENGTH_EXCEEDED:
             refusal.param = next((name for name in PROMPTS if name in call.request.body), None)
         return refusal
-    if status == 404 and engine_error.names_no_model(error):
+    if status == 404 and (not known or engine_error.names_no_model(error)):
         name = quoted(call.request.model)
         message = f"The model {name} does not exist on the server that should have it."
         return GatewayError(Code.MODEL_NOT_FOUND, message, param="model")
