@@ -181,7 +181,7 @@ class Parts:
             (*self.limits, *self.model_limits),
             engine,
             lambda document: self.controls.write(document)[0],
-            Delivery(self.filter, self.heavy),
+            Delivery(self.filter, self.heavy, self.engine.known),
             made(TAPS, self),
             made(OBSERVERS, self),
         )

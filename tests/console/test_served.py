@@ -102,7 +102,7 @@ def test_only_the_page_s_own_files_are_served(site: Gateway, path: str) -> None:
     with pytest.raises(urllib.error.HTTPError) as error:
         get(site, f"/console/assets/{path}")
     assert error.value.code == 404
-    assert json.loads(error.value.read())["error"]["code"] == "NOT_FOUND"
+    assert json.loads(error.value.read())["error"]["gateway_code"] == "NOT_FOUND"
 
 
 def test_a_slash_too_many_leads_to_the_page(site: Gateway) -> None:

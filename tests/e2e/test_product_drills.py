@@ -97,7 +97,7 @@ async def test_the_engine_core_killed(real: Gateway) -> None:
         assert b"message_stop" not in raw
     status, raw, _ = await asyncio.wait_for(whole, 10)
     assert status == 503
-    assert json.loads(raw)["error"]["code"] == "GENERATION_ERROR"
+    assert json.loads(raw)["error"]["gateway_code"] == "GENERATION_ERROR"
     assert not real.is_ready()
     status, raw, headers = await post(real, "chat", ask("chat", "Hello"))
     assert status == 503

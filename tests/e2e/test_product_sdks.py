@@ -121,13 +121,13 @@ def test_errors_are_the_sdks_own(
 ) -> None:
     with pytest.raises(openai.NotFoundError) as missing:
         client.chat.completions.create(model="nope", messages=TURN)
-    assert missing.value.code == "MODEL_NOT_FOUND"
+    assert missing.value.code == "model_not_found"
     assert missing.value.param == "model"
     with pytest.raises(openai.BadRequestError) as blocked:
         client.chat.completions.create(
             model=MODEL, messages=[{"role": "user", "content": "violence"}]
         )
-    assert blocked.value.code == "CONTENT_FILTERED"
+    assert blocked.value.code == "content_policy_violation"
     with pytest.raises(openai.AuthenticationError):
         openai.OpenAI(base_url=real.url + "/v1", api_key="no", max_retries=0).models.list()
     with pytest.raises(anthropic.NotFoundError):

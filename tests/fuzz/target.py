@@ -88,8 +88,8 @@ class Target:
             assert document["request_id"] == reply.getheader("x-request-id"), where
         else:
             assert {"message", "type", "param", "code"} <= set(error), where
-        assert error["code"], where
-        assert error["code"] != "INTERNAL_ERROR", where
+        assert error["gateway_code"], where
+        assert error["gateway_code"] != "INTERNAL_ERROR", where
         assert not any(word in raw.decode() for word in LEAKS), where
 
 

@@ -276,6 +276,6 @@ async def test_nobody_but_operators_sees_alerts(fleet: Fleet) -> None:
         async with aiohttp.ClientSession() as session:
             async with session.get(url + path, headers=AUTH) as reply:
                 assert reply.status == 403
-                assert (await reply.json())["error"]["code"] == "OPERATOR_REQUIRED"
+                assert (await reply.json())["error"]["gateway_code"] == "OPERATOR_REQUIRED"
             async with session.get(url + path) as reply:
                 assert reply.status == 401

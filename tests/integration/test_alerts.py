@@ -407,7 +407,7 @@ GOOD = {"rule": "memory", "seconds": 60}
 async def test_a_silence_that_is_none(shared_gateway: Gateway, body: Any, param: str) -> None:
     status, doc = await api(shared_gateway, "/silences", "POST", body)
     assert status == 400
-    assert doc["error"]["code"] == "VALIDATION_ERROR"
+    assert doc["error"]["gateway_code"] == "VALIDATION_ERROR"
     if param is not None:
         assert doc["error"]["param"] == param
 
@@ -415,7 +415,7 @@ async def test_a_silence_that_is_none(shared_gateway: Gateway, body: Any, param:
 async def test_a_silence_that_is_too_large(shared_gateway: Gateway) -> None:
     body = GOOD | {"comment": "x" * 1_000_000}
     status, doc = await api(shared_gateway, "/silences", "POST", body)
-    assert (status, doc["error"]["code"]) == (413, "REQUEST_TOO_LARGE")
+    assert (status, doc["error"]["gateway_code"]) == (413, "REQUEST_TOO_LARGE")
 
 
 @pytest.mark.parametrize("limit", ["-1", "201", "many", "1e3", "%00", ""])
@@ -427,7 +427,7 @@ async def test_a_limit_that_is_none(shared_gateway: Gateway, limit: str) -> None
 @pytest.mark.parametrize("silence", ["0" * 16, "x", "%ff", "%00", "*", "a" * 5000])
 async def test_no_such_silence(shared_gateway: Gateway, silence: str) -> None:
     status, doc = await api(shared_gateway, f"/silences/{silence}", "DELETE")
-    assert (status, doc["error"]["code"]) == (404, "NOT_FOUND")
+    assert (status, doc["error"]["gateway_code"]) == (404, "NOT_FOUND")
 
 
 @pytest.mark.parametrize(
@@ -438,7 +438,7 @@ async def test_no_such_silence(shared_gateway: Gateway, silence: str) -> None:
 async def test_operators_only(shared_gateway: Gateway, path: str, method: str) -> None:
     """Whatever else is wrong with the request."""
     status, doc = await api(shared_gateway, path, method, None, AUTH)
-    assert (status, doc["error"]["code"]) == (403, "OPERATOR_REQUIRED")
+    assert (status, doc["error"]["gateway_code"]) == (403, "OPERATOR_REQUIRED")
     assert (await api(shared_gateway, path, method, None, {}))[0] == 401
 
 

@@ -61,7 +61,7 @@ def configured(tmp_path_factory: pytest.TempPathFactory, engine: Engine) -> Iter
 async def test_a_key_s_models(configured: Gateway) -> None:
     status, raw, _ = await post(configured, "chat", ask("chat", "hi"), bearer("other"))
     assert status == 403
-    assert json.loads(raw)["error"]["code"] == "MODEL_NOT_ALLOWED"
+    assert json.loads(raw)["error"]["gateway_code"] == "MODEL_NOT_ALLOWED"
     async with (
         aiohttp.ClientSession(headers=bearer("other")) as session,
         session.get(configured.url + "/v1/models") as reply,
@@ -72,7 +72,7 @@ async def test_a_key_s_models(configured: Gateway) -> None:
 async def test_an_expired_key(configured: Gateway) -> None:
     status, raw, _ = await post(configured, "messages", ask("messages", "hi"), bearer("old"))
     assert status == 401
-    assert json.loads(raw)["error"]["code"] == "API_KEY_EXPIRED"
+    assert json.loads(raw)["error"]["gateway_code"] == "API_KEY_EXPIRED"
 
 
 async def test_a_tier_s_bounds_and_windows(configured: Gateway, engine: Engine) -> None:

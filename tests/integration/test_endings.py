@@ -109,7 +109,7 @@ async def test_what_is_left_is_ended_in_its_dialect(
             status, headers, body = await call.rest()
             error = told(call, body)
             where = (call.name, call.dialect)
-            assert error["code"] == "SHUTTING_DOWN", where
+            assert error["gateway_code"] == "SHUTTING_DOWN", where
             assert headers["x-request-id"], where
             if call.name == "stream":
                 assert status == 200, where
@@ -195,7 +195,7 @@ async def test_operators_calls_and_health_end_too(engine: Engine, tmp_path: Path
         os.kill(gateway.pid, signal.SIGTERM)
         for call in calls:
             status, headers, body = await call.rest()
-            assert (status, json.loads(body)["error"]["code"]) == (503, "SHUTTING_DOWN")
+            assert (status, json.loads(body)["error"]["gateway_code"]) == (503, "SHUTTING_DOWN")
             assert headers["x-request-id"]
             assert headers["retry-after"] == "1"
         assert gateway.stop() == 0
@@ -271,7 +271,7 @@ async def test_the_metrics_say_it(
     await until(lambda: parts.gateway.draining, "the drain")
     os.kill(os.getpid(), signal.SIGTERM)
     for call in calls:
-        assert told(call, (await call.rest())[2])["code"] == "SHUTTING_DOWN"
+        assert told(call, (await call.rest())[2])["gateway_code"] == "SHUTTING_DOWN"
     assert await running == 0
     text = parts.metrics.render().decode()
     counts = re.findall(r'^gateway_requests_total\{.*outcome="(\w+)".*\} (\S+)', text, re.MULTILINE)

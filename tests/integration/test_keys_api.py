@@ -44,7 +44,7 @@ class Reply:
 
     @property
     def error(self) -> tuple[int, str]:
-        return self.status, self.json["error"]["code"]
+        return self.status, self.json["error"]["gateway_code"]
 
 
 async def call(

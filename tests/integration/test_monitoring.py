@@ -528,7 +528,7 @@ BAD = {
 async def test_bad_questions(fleet: Fleet, path: str, param: str) -> None:
     status, body = await get(fleet.fast, path)
     error = json.loads(body)["error"]
-    assert (status, error["code"], error["param"]) == (400, "VALIDATION_ERROR", param)
+    assert (status, error["gateway_code"], error["param"]) == (400, "VALIDATION_ERROR", param)
     assert error["message"]
 
 
@@ -537,7 +537,7 @@ async def test_others_learn_nothing(fleet: Fleet, path: str) -> None:
     answers = {}
     for key in (KEY, SMALL, "nobody"):
         status, body = await get(fleet.fast, path, key)
-        answers[key] = status, json.loads(body)["error"]["code"]
+        answers[key] = status, json.loads(body)["error"]["gateway_code"]
     assert answers[KEY] == answers[SMALL] == (403, "OPERATOR_REQUIRED")
     assert answers["nobody"] == (401, "INVALID_API_KEY")
 

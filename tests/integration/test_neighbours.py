@@ -118,7 +118,7 @@ async def test_a_key_s_calls_in_flight_are_bounded(
         for dialect in PATHS:
             status, raw, headers = await post(near, dialect, ask(dialect, "echo: a"), FEW)
             assert status == 429
-            assert json.loads(raw)["error"]["code"] == "RATE_LIMIT_EXCEEDED"
+            assert json.loads(raw)["error"]["gateway_code"] == "RATE_LIMIT_EXCEEDED"
             assert "3 calls in flight" in json.loads(raw)["error"]["message"]
             assert headers["retry-after"] == "1"
             assert headers["x-request-id"]
@@ -145,7 +145,7 @@ async def test_prompts_with_logprobs_in_flight_share_their_tier_s_room(
 
     await until(there)
     status, raw, headers = await post(near, "completions", told, FEW)
-    assert (status, json.loads(raw)["error"]["code"]) == (429, "RATE_LIMIT_EXCEEDED")
+    assert (status, json.loads(raw)["error"]["gateway_code"]) == (429, "RATE_LIMIT_EXCEEDED")
     assert "30 bytes" in json.loads(raw)["error"]["message"]
     assert headers["retry-after"] == "1"
     assert (await post(near, "chat", ask("chat", "echo: a"), FEW))[0] == 200
@@ -230,7 +230,7 @@ async def try_key(
     method, sent = ("GET", None) if path in {"/v1/models", "/v1/keys"} else ("POST", {})
     async with session.request(method, gateway.url + path, headers=headers, json=sent) as reply:
         body = await reply.json()
-        code = body["error"]["code"] if "error" in body else ""
+        code = body["error"]["gateway_code"] if "error" in body else ""
         return reply.status, code, reply.headers.get("retry-after", "")
 
 

@@ -129,7 +129,7 @@ async def test_its_errors_are_its_own_protocols(site: Site) -> None:
     below = await site.client.post(f"{PATH}/more", json={}, headers=AUTH)
     assert (below.status_code, set(below.json())) == (404, {"problem", "kind", "id"})
     beside = await site.client.post(f"{PATH}more", json={}, headers=AUTH)
-    assert (beside.status_code, beside.json()["error"]["code"]) == (404, "NOT_FOUND")
+    assert (beside.status_code, beside.json()["error"]["gateway_code"]) == (404, "NOT_FOUND")
 
 
 async def test_it_stands_in_the_openapi_document(site: Site) -> None:

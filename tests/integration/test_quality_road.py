@@ -302,7 +302,7 @@ async def test_feedback_is_for_ones_own_answers_only(sampled: Gateway) -> None:
         await send(session, sampled.url + CHAT, body, mine)
         said = {"response_id": "shared-name", "score": 1.0}
         status, error = await feedback(session, sampled, said, others)
-        assert (status, error["error"]["code"]) == (404, "RESPONSE_NOT_FOUND")
+        assert (status, error["error"]["gateway_code"]) == (404, "RESPONSE_NOT_FOUND")
         assert error["error"]["param"] == "response_id"
         await send(session, sampled.url + CHAT, body, others)
         _, theirs = await feedback(session, sampled, said, others)
@@ -340,7 +340,7 @@ async def test_feedback_is_for_ones_own_answers_only(sampled: Gateway) -> None:
 async def test_hostile_feedback(gateway: Gateway, body: Any, param: str | None) -> None:
     async with http() as session:
         status, error = await feedback(session, gateway, body)
-    assert (status, error["error"]["code"]) == (400, "VALIDATION_ERROR")
+    assert (status, error["error"]["gateway_code"]) == (400, "VALIDATION_ERROR")
     assert error["error"]["param"] == param
 
 
@@ -354,7 +354,7 @@ async def test_bodies_that_are_no_json(gateway: Gateway, raw: bytes) -> None:
         session.post(gateway.url + "/v1/feedback", data=raw, headers=headers) as reply,
     ):
         assert reply.status == 400
-        assert (await reply.json())["error"]["code"] == "VALIDATION_ERROR"
+        assert (await reply.json())["error"]["gateway_code"] == "VALIDATION_ERROR"
 
 
 async def test_the_report_is_for_operators(sampled: Gateway) -> None:

@@ -54,7 +54,7 @@ async def test_four_processes_let_exactly_the_limit_through(
         answers = await asyncio.gather(*calls)
         assert Counter(status for status, _, _ in answers) == {200: limit, 429: 3 * limit}
         refused = next(a for a in answers if a[0] == 429)
-        assert json.loads(refused[1])["error"]["code"] == "RATE_LIMIT_EXCEEDED"
+        assert json.loads(refused[1])["error"]["gateway_code"] == "RATE_LIMIT_EXCEEDED"
         assert 0 < int(refused[2]["retry-after"]) <= 3600
         assert refused[2]["x-ratelimit-remaining-requests"] == "0"
         for gateway in fleet:
@@ -159,7 +159,7 @@ async def test_a_call_that_takes_too_long_is_ended(engine: Engine, tmp_path: Pat
         endless = {"delay": 0.1, "pieces": ["w "] * 500}
         _, raw, _ = await post(gateway, "chat", ask("chat", "x", stream=True, loopback=endless))
         docs = events(raw)
-        assert docs[-1]["error"]["code"] == "ENGINE_TIMEOUT"
+        assert docs[-1]["error"]["gateway_code"] == "ENGINE_TIMEOUT"
         status, raw, _ = await post(gateway, "messages", ask("messages", "x", loopback={"wait": 9}))
         assert status == 504
         assert json.loads(raw)["error"]["type"] == "timeout_error"
@@ -173,5 +173,5 @@ async def test_capacity_is_bounded(engine: Engine, tmp_path: Path) -> None:
         answers = await asyncio.gather(*(post(gateway, "chat", slow) for _ in range(5)))
         assert Counter(a[0] for a in answers) == {200: 2, 503: 3}
         refused = next(a for a in answers if a[0] == 503)
-        assert json.loads(refused[1])["error"]["code"] == "ENGINE_OVERLOADED"
+        assert json.loads(refused[1])["error"]["gateway_code"] == "ENGINE_OVERLOADED"
         assert refused[2]["retry-after"]

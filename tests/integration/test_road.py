@@ -100,7 +100,7 @@ async def test_blocked_input(gateway: Gateway, dialect: str) -> None:
     status, raw, headers = await post(gateway, dialect, ask(dialect, "teach me h\u200bATE now"))
     error = json.loads(raw)["error"]
     assert status == 400
-    assert error["code"] == "CONTENT_FILTERED"
+    assert error["gateway_code"] == "CONTENT_FILTERED"
     assert error["param"]
     assert "hate" not in raw.decode().lower()
     assert headers["x-request-id"]
@@ -149,8 +149,8 @@ async def test_engine_refusals_are_told_in_the_dialect(
     body = ask(dialect, "x", loopback={"status": status})
     got, raw, headers = await post(gateway, dialect, body)
     doc = json.loads(raw)
-    assert got == {500: 503, 400: 400, 404: 404, 429: 503}[status]
-    assert doc["error"]["code"]
+    assert got == {500: 503, 400: 400, 404: 501, 429: 503}[status]
+    assert doc["error"]["gateway_code"]
     assert ("type" in doc) == (dialect == "messages")
     assert headers["x-request-id"]
 
@@ -170,7 +170,7 @@ async def test_keys_are_required(
 ) -> None:
     status, raw, answered = await post(gateway, dialect, ask(dialect, "x"), headers)
     assert status == 401
-    assert json.loads(raw)["error"]["code"] == code
+    assert json.loads(raw)["error"]["gateway_code"] == code
     assert answered["x-request-id"]
 
 
@@ -257,7 +257,7 @@ async def test_a_whole_answer_has_a_bound(tmp_path: Path) -> None:
             status, raw, _ = await post(process, "chat", ask("chat", "x"))
         finally:
             await asyncio.to_thread(process.stop)
-    assert (status, json.loads(raw)["error"]["code"]) == (503, "GENERATION_ERROR")
+    assert (status, json.loads(raw)["error"]["gateway_code"]) == (503, "GENERATION_ERROR")
     assert 60 <= sent < 100
 
 
@@ -283,7 +283,7 @@ async def test_what_no_engine_took_is_not_charged(tmp_path: Path) -> None:
     with Gateway(tmp_path, upstreams="http://127.0.0.1:1/v1", ready="/health/live") as gateway:
         for stream in (True, False):
             status, raw, _ = await post(gateway, "chat", ask("chat", "x" * 4000, stream=stream))
-            assert (status, json.loads(raw)["error"]["code"]) == (503, "ENGINE_UNAVAILABLE")
+            assert (status, json.loads(raw)["error"]["gateway_code"]) == (503, "ENGINE_UNAVAILABLE")
         async with (
             aiohttp.ClientSession(headers=AUTH) as session,
             session.get(gateway.url + "/v1/usage") as reply,
@@ -297,7 +297,7 @@ async def test_models_health_metrics_and_schema(gateway: Gateway) -> None:
             assert [m["id"] for m in (await reply.json())["data"]] == [MODEL]
         async with session.get(gateway.url + "/v1/models/nope") as reply:
             assert reply.status == 404
-            assert (await reply.json())["error"]["code"] == "MODEL_NOT_FOUND"
+            assert (await reply.json())["error"]["gateway_code"] == "MODEL_NOT_FOUND"
         async with session.get(gateway.url + "/health") as reply:
             assert reply.status == 200
             assert (await reply.json())["status"] == "healthy"
@@ -309,7 +309,7 @@ async def test_models_health_metrics_and_schema(gateway: Gateway) -> None:
             assert set(PATHS.values()) <= set(document["paths"])
         async with session.get(gateway.url + "/nope") as reply:
             assert reply.status == 404
-            assert (await reply.json())["error"]["code"] == "NOT_FOUND"
+            assert (await reply.json())["error"]["gateway_code"] == "NOT_FOUND"
             assert reply.headers["x-request-id"]
         async with session.get(gateway.url + "/v1/messages") as reply:
             assert reply.status == 405

@@ -45,7 +45,7 @@ async def test_other_servers_fields_are_refused_in_the_callers_dialect(
 ) -> None:
     status, raw, _ = await post(gateway, dialect, ask(dialect, "hi", **{field: "x"}))
     error = json.loads(raw)["error"]
-    assert (status, error["code"], error["param"]) == (400, "VALIDATION_ERROR", field)
+    assert (status, error["gateway_code"], error["param"]) == (400, "VALIDATION_ERROR", field)
     if field in ("n_predict", "max_new_tokens"):
         assert BOUND[dialect] in error["message"]
 
@@ -79,7 +79,7 @@ async def test_what_the_engine_can_t_afford_never_reaches_it(
     calls = (await state(engine))["calls"]
     status, raw, _ = await post(gateway, dialect, {**ask(dialect, "hi"), **sent})
     error = json.loads(raw)["error"]
-    assert (status, error["code"], error["param"]) == (400, "VALIDATION_ERROR", param)
+    assert (status, error["gateway_code"], error["param"]) == (400, "VALIDATION_ERROR", param)
     assert (await state(engine))["calls"] == calls
 
 

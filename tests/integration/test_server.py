@@ -329,7 +329,7 @@ async def test_a_body_that_comes_too_slowly_is_a_408_and_recorded_as_such(hasty:
         assert b" 408 " in told
         assert b"connection: close" in told
         error = json.loads(raw)["error"]
-        assert error["code"] == "REQUEST_TIMEOUT"
+        assert error["gateway_code"] == "REQUEST_TIMEOUT"
         if dialect == "messages":
             assert error["type"] == "timeout_error"
         line = await logged(hasty, f"slow-{dialect}")

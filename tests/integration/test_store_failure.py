@@ -118,7 +118,7 @@ async def test_local_goes_on_from_what_this_process_has_admitted(
     assert [a.allowed for a in answers] == [True, True, False, False]
     assert all(a.degraded for a in answers)
     assert [s.remaining for s in answers[-1].states] == [0, 45]
-    assert headers(answers[-1])["retry-after"] == "3600"
+    assert 3590 < answers[-1].retry_after <= 3600
     look = await limiter.look(key)
     assert (look.last_hour, look.admission.degraded) == (5, True)
 
@@ -134,7 +134,7 @@ async def test_deny_refuses_with_a_clear_error(
         with pytest.raises(GatewayError) as refused:
             await limiter.admit(key)
         assert refused.value.code is Code.LIMIT_STORE_UNAVAILABLE
-        assert refused.value.headers == {"retry-after": "1"}
+        assert refused.value.headers["retry-after"] == "1"
     assert limiter.degraded_calls == 3
     own_server.signal(signal.SIGCONT)
     assert (await served(limiter, key)).allowed

@@ -231,7 +231,7 @@ class Told:
 async def answer(gateway: Gateway) -> tuple[int, str]:
     """Status and error code of a call."""
     status, raw, _ = await post(gateway, "chat", ask("chat", "echo: hi"))
-    return status, "" if status == 200 else json.loads(raw)["error"]["code"]
+    return status, "" if status == 200 else json.loads(raw)["error"]["gateway_code"]
 
 
 async def _eventually(look: Callable[[], Awaitable[object]], wanted: object) -> None:

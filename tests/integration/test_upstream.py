@@ -77,14 +77,16 @@ async def test_routes_at_the_server_root() -> None:
         assert server.state.path == "/tokenize"
 
 
-@pytest.mark.parametrize("status", [400, 404, 429, 500])
+@pytest.mark.parametrize("status", [400, 404, 405, 429, 500, 501])
 async def test_an_answer_that_is_an_error_passes(status: int) -> None:
     async with Loopback() as server, engine_over(server.url, server.url) as engine:
         for _ in range(4):
             got, body = await read(engine, request(status=status))
             assert (got, json.loads(body)["error"]["code"]) == (status, status)
         assert server.state.calls == 4  # no retries, and
-        assert not engine.state().servers[0].ejected
+        state = engine.state().servers[0]
+        assert not state.ejected
+        assert bool(state.errors) is (status == 500)
 
 
 # ---- leaving

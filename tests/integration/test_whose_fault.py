@@ -41,7 +41,7 @@ def code_of(raw: bytes) -> str:
     """The error's code, of a whole answer or at a stream's end; empty for none."""
     doc = events(raw)[-1] if b"data: " in raw else json.loads(raw)
     error = doc.get("error") if isinstance(doc, dict) else None
-    return str(error["code"]) if error else ""
+    return str(error["gateway_code"]) if error else ""
 
 
 # route, body, code, whose doing, whether it spends a request of the window
@@ -65,8 +65,11 @@ SPENDING: dict[str, tuple[str, Any, str, str, bool]] = {
             (400, "VALIDATION_ERROR", True),
             (413, "VALIDATION_ERROR", True),
             (422, "VALIDATION_ERROR", True),
-            (401, "ENGINE_UNAVAILABLE", False),
-            (403, "ENGINE_UNAVAILABLE", False),
+            (401, "UPSTREAM_KEY_REFUSED", False),
+            (403, "UPSTREAM_KEY_REFUSED", False),
+            (404, "UPSTREAM_ROUTE_MISSING", False),
+            (405, "UPSTREAM_ROUTE_MISSING", False),
+            (501, "UPSTREAM_ROUTE_MISSING", False),
             (429, "ENGINE_OVERLOADED", False),
             (500, "GENERATION_ERROR", False),
             (502, "GENERATION_ERROR", False),
@@ -131,11 +134,11 @@ async def test_a_client_that_leaves_has_spent_its_request(gateway: Gateway) -> N
 @pytest.mark.parametrize(
     ("status", "said", "told", "again"),
     [
-        (429, "7", "7", None),
-        (503, "17", "17", None),
-        (503, "0", "1", None),
-        (429, None, "1", None),
-        (429, "soon", "1", None),
+        (429, "7", "7", "true"),
+        (503, "17", "17", "true"),
+        (503, "0", "1", "true"),
+        (429, None, "1", "true"),
+        (429, "soon", "1", "true"),
         (500, "61", "61", "false"),
         (429, "999999999", "3600", "false"),
         (503, "Fri, 31 Dec 9999 23:59:59 GMT", "3600", "false"),
@@ -147,7 +150,8 @@ async def test_the_engine_s_retry_after_is_passed_on(
     script: Json = {"status": status, "headers": {"Retry-After": said} if said else {}}
     _, _, headers = await post(gateway, dialect, ask(dialect, "x", loopback=script))
     assert headers["retry-after"] == told
-    assert headers.get("x-should-retry") == again
+    assert headers["retry-after-ms"] == told + "000"
+    assert headers["x-should-retry"] == again
     # It belongs to that answer alone, not to the connection.
     _, _, headers = await post(gateway, dialect, ask(dialect, "x", loopback={"status": 429}))
     assert headers["retry-after"] == "1"

@@ -80,7 +80,13 @@ class Bigram:
         self.seen.append((request.path, body))
         await asyncio.sleep(self.wait)
         if self.refuse:
-            error = {"message": "no", "type": "x", "param": None, "code": "REFUSED"}
+            error = {
+                "message": "no",
+                "type": "x",
+                "param": None,
+                "code": None,
+                "gateway_code": "REFUSED",
+            }
             return web.json_response({"error": error}, status=self.refuse)
         name = request.headers.get("x-request-id", "none")
         usage = {"prompt_tokens": 5, "completion_tokens": 5, "total_tokens": 10}

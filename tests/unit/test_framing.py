@@ -336,7 +336,7 @@ async def test_it_is_refused_in_json_and_nothing_behind_it_is_read(port: int, ra
         assert refused.headers["connection"] == "close"
         assert refused.headers["x-request-id"].startswith("req-")
         error = json.loads(refused.body)["error"]
-        assert error["code"] == "VALIDATION_ERROR"
+        assert error["gateway_code"] == "VALIDATION_ERROR"
         assert error["message"]
 
 

@@ -143,7 +143,7 @@ async def test_a_key_names_models_by_any_name(allowed: list[str], name: str, sta
     reply = await road.post("chat", ask("chat", "echo: hello", model=name))
     assert reply.status == status
     if status == 403:
-        assert reply.json()["error"]["code"] == "MODEL_NOT_ALLOWED"
+        assert reply.json()["error"]["gateway_code"] == "MODEL_NOT_ALLOWED"
         assert asked(road) == []
 
 
@@ -207,7 +207,7 @@ async def test_models_are_tried_in_their_order(stream: bool) -> None:
         ("no healthy server", 503, "ENGINE_UNAVAILABLE"),
         ("429", 503, "ENGINE_OVERLOADED"),
         ("503", 503, "GENERATION_ERROR"),
-        ("context too long", 400, "VALIDATION_ERROR"),
+        ("context too long", 400, "CONTEXT_LENGTH_EXCEEDED"),
     ],
 )
 async def test_where_all_fail_the_last_one_says_why(
@@ -216,10 +216,11 @@ async def test_where_all_fail_the_last_one_says_why(
     names = ("gemma-27b", "gemma-4b", "gemma-1b")
     road = Road(broken(REFUSED[fault][1], *names), models=[FALLING, SMALL, TINY])
     reply = await road.post(dialect, ask(dialect, "echo: hello", model="large"))
-    assert (reply.status, reply.json()["error"]["code"]) == (status, code)
+    assert (reply.status, reply.json()["error"]["gateway_code"]) == (status, code)
     assert asked(road) == list(names)
     if status == 400:
-        assert "maximum context length" in reply.json()["error"]["message"]
+        said = "prompt is too long" if dialect == "messages" else "maximum context length"
+        assert said in reply.json()["error"]["message"]
 
 
 @STREAMED
@@ -234,7 +235,7 @@ async def test_where_all_fail_the_last_one_says_why(
         (lambda: ScriptedReply.json({"error": {"message": "bad field", "param": "x"}}, 400), 400),
         (lambda: ScriptedReply([b"[1]"], 400), 400),
         (lambda: ScriptedReply([b"\xff"], 400), 400),
-        (lambda: ScriptedReply([b"{}"], 404), 404),
+        (lambda: ScriptedReply([b"{}"], 404), 501),
     ],
 )
 async def test_what_may_have_begun_or_is_wrong_stays_where_it_is(
@@ -445,7 +446,7 @@ async def test_a_model_lets_through_what_its_windows_say(dialect: str, told: Tol
     refused = await road.post(dialect, ask(dialect, "echo: hi", model="best"))
     assert refused.status == 429
     error = refused.json()["error"]
-    assert error["code"] == "RATE_LIMIT_EXCEEDED"
+    assert error["gateway_code"] == "RATE_LIMIT_EXCEEDED"
     assert "gemma-27b" in error["message"]
     assert int(refused.headers["retry-after"]) > 3500
     assert refused.headers["x-ratelimit-limit-requests"] == "1"

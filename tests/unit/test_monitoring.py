@@ -138,6 +138,7 @@ def test_a_record_holds_what_the_call_was() -> None:
         "upstream": "host:8000",
         "memory_mb": 100.0,
         "gpu_memory_mb": 200.0,
+        "refused_field": "",
     }
     assert made.tokens_per_second == 10
 
@@ -180,6 +181,7 @@ def test_the_order_of_what_is_stored_stays() -> None:
         "time id request_id key_id tier route model stream status outcome response_time"
         " time_to_first_token queue_time input_tokens output_tokens cached_tokens reasoning_tokens"
         " usage_estimated finish_reason input_length upstream memory_mb gpu_memory_mb"
+        " refused_field"
     )
 
 

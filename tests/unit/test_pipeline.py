@@ -15,6 +15,8 @@ import pytest
 from gemma_gateway.core.engine import EngineFailed, EngineRequest
 from gemma_gateway.core.errors import Code
 from gemma_gateway.engines.scripted import ScriptedReply
+from gemma_gateway.monitoring.capture import record_of
+from gemma_gateway.monitoring.memory import Memory
 from gemma_gateway.pipeline import delivery
 from tests.calls import DIALECTS, MODEL, ask, ending, events, streamed, whole
 from tests.process import KEY
@@ -26,7 +28,7 @@ ANOTHER = "another-key-of-this-gateway"
 
 def code_of(dialect: str, reply: Reply) -> str:
     error = reply.json()["error"]
-    return str(error["code"])
+    return str(error["gateway_code"])
 
 
 def failing(*reasons: str) -> Script:
@@ -47,11 +49,11 @@ def failing(*reasons: str) -> Script:
     ("status", "expected", "code"),
     [
         (400, 400, "VALIDATION_ERROR"),
-        (404, 404, "MODEL_NOT_FOUND"),
+        (404, 501, "UPSTREAM_ROUTE_MISSING"),
         (413, 400, "VALIDATION_ERROR"),
         (422, 400, "VALIDATION_ERROR"),
-        (401, 503, "ENGINE_UNAVAILABLE"),
-        (403, 503, "ENGINE_UNAVAILABLE"),
+        (401, 502, "UPSTREAM_KEY_REFUSED"),
+        (403, 502, "UPSTREAM_KEY_REFUSED"),
         (429, 503, "ENGINE_OVERLOADED"),
         (500, 503, "GENERATION_ERROR"),
     ],
@@ -107,8 +109,8 @@ async def test_an_engine_that_fails_before_its_answer(
 async def test_an_answer_that_nobody_can_read(told: Told, body: bytes) -> None:
     road = Road(lambda request: ScriptedReply([body]))
     reply = await road.post("chat", ask("chat", "Hello"))
-    assert (reply.status, code_of("chat", reply)) == (503, "GENERATION_ERROR")
-    assert told.ends == [(503, "GENERATION_ERROR")]
+    assert (reply.status, code_of("chat", reply)) == (502, "UPSTREAM_ANSWER_INVALID")
+    assert told.ends == [(502, "UPSTREAM_ANSWER_INVALID")]
 
 
 async def test_an_answer_beyond_all_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -373,3 +375,65 @@ async def test_what_http_itself_forbids_is_accounted_for(
     reply = await Road().request(method, "/v1/chat/completions", body, sent)
     assert reply.status == status
     assert told.ends == [(status, code_of("chat", reply))]
+
+
+# ---- models that aren't there
+
+
+@DIALECTS
+@pytest.mark.parametrize(
+    "name", ["gpt-4", "mock[1m]", "claude haiku", "a\nb", "<script>", "x" * 256, "../../etc/passwd"]
+)
+async def test_a_model_that_is_not_served(told: Told, dialect: str, name: str) -> None:
+    """Whatever it is called: the message names it, and what there is instead."""
+    reply = await Road().post(dialect, ask(dialect, "Hello", model=name))
+    assert (reply.status, code_of(dialect, reply)) == (404, "MODEL_NOT_FOUND")
+    error = reply.json()["error"]
+    assert error["param"] == "model"
+    assert name[:128].replace("\n", "\ufffd") in error["message"]
+    assert f'This key may use "{MODEL}"' in error["message"]
+    assert "alias" in error["message"]
+    assert not reply.json().get("code")
+    assert told.calls[0][1].model == "other"
+
+
+async def test_names_of_models_are_no_longer_than_a_name() -> None:
+    for name in ("", "x" * 257, 5, ["m"]):
+        reply = await Road().post("chat", ask("chat", "Hello", model=name))
+        assert (reply.status, code_of("chat", reply)) == (400, "VALIDATION_ERROR")
+
+
+async def test_an_alias_may_be_any_name() -> None:
+    entry = {"name": MODEL, "upstreams": ["http://127.0.0.1:1/v1"], "aliases": ["mock[1m]"]}
+    reply = await Road(models=[entry]).post("chat", ask("chat", "echo: hi", model="mock[1m]"))
+    assert reply.status == 200, reply.body
+
+
+# ---- what operators see of a refusal
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"temperature": 9}, "temperature"),
+        ({"model": "gpt-4"}, "model"),
+        ({"messages": [{"role": "user", "content": 5}]}, "messages.0"),
+        ({"messages": [{"role": "user", "content": "ok"}, {"role": "user", "content": "I hate"}]},
+         "messages.1"),
+        ({"tools": [{"type": "function", "function": {"name": "f", "parameters": {"properties": {
+            "x": {"description": "I hate"}}}}}]}, "tools.0"),
+        ({"chat_template_kwargs": {"secret": 1}}, "chat_template_kwargs"),
+        ({"secret-field": {"a": 1}, "stream": "yes"}, "stream"),
+        ({"chat_template": "secret"}, ""),
+        ({"logit_bias": {"secret": 1}}, "logit_bias"),
+    ],
+)  # fmt: skip
+async def test_the_field_at_fault_is_recorded(
+    told: Told, change: dict[str, Any], field: str
+) -> None:
+    """Of the path only the route's own field and the numbers behind it: the rest may be content."""
+    reply = await Road().post("chat", ask("chat", "Hello", **change))
+    assert reply.status in (400, 404), reply.body
+    ((call, end),) = told.calls
+    record = record_of(call, end, Memory())
+    assert (record.refused_field, record.outcome) == (field, code_of("chat", reply))

@@ -452,7 +452,7 @@ def test_refusal_before_any_event_still_ends_well() -> None:
 def test_failure_is_an_error_and_no_clean_end() -> None:
     stream = CHAT.stream(False)
     (doc,) = docs(stream.failure(GatewayError(Code.GENERATION_ERROR)))
-    assert doc["error"]["code"] == "GENERATION_ERROR"
+    assert doc["error"]["gateway_code"] == "GENERATION_ERROR"
     assert doc["error"]["type"] == "server_error"
 
 
@@ -582,6 +582,7 @@ def test_error_body_has_openais_shape() -> None:
             "message": "no",
             "type": "invalid_request_error",
             "param": "messages",
-            "code": "VALIDATION_ERROR",
+            "code": None,
+            "gateway_code": "VALIDATION_ERROR",
         }
     }

@@ -447,8 +447,8 @@ def test_the_client_reads_our_errors() -> None:
         "error": {
             "type": "rate_limit_error",
             "message": error.message,
-            "code": "RATE_LIMIT_EXCEEDED",
             "param": "messages",
+            "gateway_code": "RATE_LIMIT_EXCEEDED",
         },
         "request_id": "req_1",
     }
@@ -465,4 +465,4 @@ def test_counting_checks_the_same_texts_and_generates_nothing() -> None:
     assert dialect.answer({"input_tokens": 13}) == []
     assert dialect.usage({"input_tokens": 13}) is None
     error = json.loads(dialect.error(GatewayError(Code.CONTENT_FILTERED), "r"))
-    assert (error["type"], error["error"]["code"]) == ("error", "CONTENT_FILTERED")
+    assert (error["type"], error["error"]["gateway_code"]) == ("error", "CONTENT_FILTERED")

@@ -470,7 +470,7 @@ def test_a_failure_raises_in_the_client() -> None:
     sent = relay(stream, raws[:8]) + stream.failure(GatewayError(Code.GENERATION_ERROR))
     last = docs(sent)[-1]
     assert last["type"] == "error"
-    assert last["code"] == "GENERATION_ERROR"
+    assert last["error"]["gateway_code"] == "GENERATION_ERROR"
     assert last["sequence_number"] == 8
     answer = received(sent)
     seen = []
@@ -600,7 +600,7 @@ def test_logprobs_of_a_whole_answer_are_cut_with_its_text() -> None:
 
 def test_errors_are_openais() -> None:
     body = json.loads(Responses().error(GatewayError(Code.CONTENT_FILTERED, param="input"), "r"))
-    assert body["error"]["code"] == "CONTENT_FILTERED"
+    assert body["error"]["gateway_code"] == "CONTENT_FILTERED"
     assert body["error"]["param"] == "input"
 
 

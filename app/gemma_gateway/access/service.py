@@ -192,7 +192,9 @@ class KeyService:
             if made.key == row.key or await self._written(made, row):
                 self._managed.forget(key_id)
                 return made.key
-        raise GatewayError(Code.KEY_CONFLICT, "Someone else is changing this key; try again.")
+        raise GatewayError(
+            Code.KEY_CONFLICT, "Someone else is changing this key; try again.", wait=1
+        )
 
     async def _written(self, made: Edit, row: Row) -> bool:
         return await _asked(

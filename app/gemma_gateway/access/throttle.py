@@ -66,11 +66,10 @@ class Throttle:
         self.refused += 1
         if not self._lines.take(""):
             log.warning("too many failed keys from %s; refused so far: %d", address, self.refused)
-        seconds = str(max(1, ceil(wait)))
         return GatewayError(
             Code.RATE_LIMIT_EXCEEDED,
-            f"Too many failed API keys from your address; try again in {seconds} seconds.",
-            headers={"retry-after": seconds},
+            f"Too many failed API keys from your address; try again in {ceil(wait)} seconds.",
+            wait=wait,
         )
 
 

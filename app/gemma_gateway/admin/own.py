@@ -19,7 +19,7 @@ class Own:
     """
 
     def __init__(self, routing: Routing, ledger: Ledger, places: Places) -> None:
-        self.models = routing.models
+        self.models, self.unknown = routing.models, routing.unknown
         self._ledger = ledger
         self._places = places
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gemma_gateway.api.deadlines import Deadlines
-from gemma_gateway.api.endpoint import request_id
+from gemma_gateway.api.endpoint import named, request_id
 from gemma_gateway.api.errors import ErrorBodies
 from gemma_gateway.api.peer import Peers
 from gemma_gateway.core.errors import Code, GatewayError
@@ -20,7 +20,7 @@ class GatewayApp:
 
     Engine routes go straight to their endpoints, past FastAPI's router, which costs more than all
     of the gateway's policy. ``client`` of each request becomes the client's own address, also
-    behind proxies. Every other answer gets its ``x-request-id`` here, and no exception
+    behind proxies. Every other answer gets its request id here, and no exception
     leaves as more than an INTERNAL_ERROR.
 
     Args:
@@ -71,7 +71,7 @@ class GatewayApp:
             nonlocal begun
             if message["type"] == "http.response.start":
                 begun = True
-                message["headers"] = [*message["headers"], (b"x-request-id", call_id.encode())]
+                message["headers"] = [*message["headers"], *named(call_id)]
             await send(message)
 
         task = asyncio.current_task()
@@ -92,5 +92,5 @@ class GatewayApp:
         finally:
             self._requests.discard(task)
         if not begun:
-            response = self.errors.response(scope["path"], GatewayError(code), call_id)
+            response = self.errors.response(scope, GatewayError(code), call_id)
             await response(scope, receive, send_with_id)

@@ -43,9 +43,16 @@ def request_id(scope: Mapping[str, Any]) -> str:
     return f"req-{PROCESS}-{next(numbers):x}"
 
 
+def named(call_id: str) -> list[tuple[bytes, bytes]]:
+    """The response headers of a request id outside of the engine routes: OpenAI's and
+    Anthropic's."""
+    return [(name, call_id.encode()) for name in (b"x-request-id", b"request-id")]
+
+
 def head(call: Call, *more: tuple[bytes, bytes]) -> list[tuple[bytes, bytes]]:
     """Raw response headers: the request id, the call's own and ``more``."""
-    headers = [(b"x-request-id", call.id.encode()), *more]
+    call_id = call.id.encode()
+    headers = [*more, *[(name, call_id) for name in call.dialect.id_headers]]
     headers += [(name.encode(), value.encode()) for name, value in call.answer.headers.items()]
     return headers
 
@@ -296,7 +303,5 @@ class EngineEndpoint:
 
     async def _fail(self, call: Call, connection: Connection, error: GatewayError) -> None:
         call.answer.headers = {**call.answer.headers, **error.headers}
-        if not error.worth_a_retry:
-            call.answer.headers["x-should-retry"] = "false"
         body = self.dialect.error(error, call.id)
         await connection.answer(call, error.status, body)

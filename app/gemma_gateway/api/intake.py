@@ -40,15 +40,14 @@ class Intake:
             GatewayError: it can't be held; nothing was counted.
         """
         held = self._held.get(key_id, 0) + size
-        retry = {"retry-after": "1"}
         if held > self._caller:
             message = (
                 f"Request bodies of this key that are still arriving hold {self._caller} bytes; "
                 "send fewer at once."
             )
-            raise GatewayError(Code.RATE_LIMIT_EXCEEDED, message, headers=retry)
+            raise GatewayError(Code.RATE_LIMIT_EXCEEDED, message)
         if self.total + size > self._all:
-            raise GatewayError(Code.ENGINE_OVERLOADED, headers=retry)
+            raise GatewayError(Code.ENGINE_OVERLOADED)
         self._held[key_id] = held
         self.total += size
 

@@ -8,7 +8,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from gemma_gateway.api import framing
-from gemma_gateway.api.endpoint import request_id
+from gemma_gateway.api.endpoint import named, request_id
 from gemma_gateway.api.errors import ErrorBodies
 from gemma_gateway.core.errors import GatewayError
 from gemma_gateway.telemetry.log import logger
@@ -40,12 +40,13 @@ def answer(
         bodies: tells errors in the protocol of a path.
     """
     call_id = request_id({"headers": headers})
-    body = bodies.body(target.partition(b"?")[0].decode("latin-1"), error, call_id)
+    body = bodies.body(target.partition(b"?")[0].decode("latin-1"), headers, error, call_id)
     lines = [
         *more,
         (b"content-type", b"application/json"),
         (b"content-length", b"%d" % len(body)),
-        (b"x-request-id", call_id.encode()),
+        *named(call_id),
+        *[(name.encode(), value.encode()) for name, value in error.headers.items()],
         (b"connection", b"close"),
     ]
     head = b"".join(b"%s: %s\r\n" % line for line in lines)

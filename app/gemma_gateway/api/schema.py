@@ -21,6 +21,8 @@ ERRORS = {
     "408": "The body took too long",
     "413": "Body too large",
     "429": "Rate limit exceeded; see Retry-After",
+    "501": "The model's server doesn't have this route",
+    "502": "The model's server refuses the gateway's key, or can't be understood",
     "503": "No engine is ready, or it failed; see Retry-After",
     "504": "The engine took too long",
 }

@@ -90,7 +90,7 @@ def _answer(url: str, key: str) -> Iterator[http.client.HTTPResponse]:
 def _refusal(url: str, reply: http.client.HTTPResponse) -> str:
     code = ""
     with suppress(ValueError, KeyError, TypeError, OSError, http.client.HTTPException):
-        code = str(json.loads(reply.read(PIECE))["error"]["code"])[:64]
+        code = str(json.loads(reply.read(PIECE))["error"]["gateway_code"])[:64]
     if reply.status in (401, 403) and code:
         return caller.no_key(reply.status, code)
     if 300 <= reply.status < 400:

@@ -43,7 +43,7 @@ class Reply:
         """Of an error body: its code; else ``HTTP 502`` and the like."""
         document = self.json()
         error = document.get("error") if isinstance(document, dict) else None
-        code = error.get("code") if isinstance(error, dict) else None
+        code = error.get("gateway_code") if isinstance(error, dict) else None
         return code[:64] if isinstance(code, str) else f"HTTP {self.status}"
 
     @property

@@ -133,6 +133,8 @@ class Answer:
         events: events with text that a stream brought.
         first_token: perf_counter of the first generated text, seconds; 0 before it.
         last_token: perf_counter of the end of a stream that the engine ended; else 0.
+        refused: the field for which the call was refused, where it is one of the route's own, with
+            the place in it: ``messages.3``; empty: none was named.
         finish_reason: as the engine's protocol says it; empty: it didn't end.
         queue_time: seconds that the call waited in the engine; None: not told.
         upstream: ``host:port`` of the server that took it last; ``local``: in process.
@@ -145,6 +147,7 @@ class Answer:
     events: int = 0
     first_token: float = 0.0
     last_token: float = 0.0
+    refused: str = ""
     finish_reason: str = ""
     queue_time: float | None = None
     upstream: str = ""

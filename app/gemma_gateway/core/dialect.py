@@ -201,6 +201,7 @@ class Dialect(ABC):
         charged: its tokens are charged, by an estimate where a call ends before the engine has told
             them, and each call leaves a record.
         judged: what its answers say (see ``says``) may be sampled and judged.
+        id_headers: response headers that name the request.
         max_tokens: names of the field that bounds an answer's tokens. The last one that a request
             has counts, and is sent under all of them. Empty: the route generates nothing, and has
             no choices, sampling or constraints to check.
@@ -217,6 +218,7 @@ class Dialect(ABC):
     streams: bool = False
     charged: bool = False
     judged: bool = False
+    id_headers: tuple[bytes, ...] = (b"x-request-id",)
     max_tokens: tuple[str, ...] = ()
     sampling: frozenset[str] = frozenset()
     batches: bool = False
@@ -232,6 +234,18 @@ class Dialect(ABC):
     @abstractmethod
     def error(self, error: GatewayError, request_id: str) -> bytes:
         """JSON body of an error in the client's dialect."""
+
+    def limit_headers(self, limit: int, remaining: int, reset: float) -> dict[str, str]:
+        """What the protocol's clients read of their window of requests, beside OpenAI's headers,
+        which every answer has.
+
+        Args:
+            limit: requests that it lets through.
+            remaining: those that it would still let through.
+            reset: seconds until its oldest request leaves it.
+        """
+        del limit, remaining, reset
+        return {}
 
     def ask_usage(self, body: Json) -> bool:
         """For a stream: make the engine report usage at the end. True: the body was changed and

@@ -20,6 +20,9 @@ _FAULTS = (
             Code.ENGINE_UNAVAILABLE,
             Code.ENGINE_OVERLOADED,
             Code.ENGINE_TIMEOUT,
+            Code.UPSTREAM_ROUTE_MISSING,
+            Code.UPSTREAM_KEY_REFUSED,
+            Code.UPSTREAM_ANSWER_INVALID,
         )
     }
 )

@@ -94,6 +94,15 @@ class Record(FinishedCall, frozen=True, array_like=True, gc=False):
         Meta(description="MB, used memory of the GPUs of an engine in process; 0 without one"),
     ] = 0.0
 
+    refused_field: Annotated[
+        str,
+        Meta(
+            description=(
+                "The request's field at fault, and the place in it, such as messages.3; empty: none"
+            )
+        ),
+    ] = ""
+
     @property
     def success(self) -> bool:
         """Whether the caller got the whole answer."""

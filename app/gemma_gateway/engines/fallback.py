@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from gemma_gateway.core import overflow
 from gemma_gateway.core.ask import collect
 from gemma_gateway.core.engine import EngineFailed, EngineReply, EngineRequest, Route
 from gemma_gateway.engines.wrapper import WrapperEngine
@@ -16,9 +17,7 @@ from gemma_gateway.engines.wrapper import WrapperEngine
 REFUSALS = {401: "unavailable", 403: "unavailable", 429: "overloaded"}
 REFUSALS |= {502: "unavailable", 503: "unavailable"}
 MOST_ERROR_BYTES = 1024 * 1024
-# How servers say that a prompt doesn't fit: OpenAI's code, llama.cpp's type, vLLM's texts.
-TOO_LONG = frozenset({"context_length_exceeded", "exceed_context_size_error"})
-TOO_LONG_TEXTS = ("maximum context length", "max_model_len", "maximum model length")
+ANSWER_TOO_LONG = "max_model_len"  # vLLM, of a max_tokens that is more than the context
 
 Sent = Coroutine[Any, Any, EngineReply]
 
@@ -135,7 +134,6 @@ def _too_long(raw: bytes) -> bool:
     try:
         document = orjson.loads(raw)
         error = document.get("error", document)
-        told, text = (error.get("code"), error.get("type")), str(error.get("message", ""))
+        return overflow.find(error) is not None or ANSWER_TOO_LONG in str(error.get("message", ""))
     except (ValueError, AttributeError):
         return False
-    return not TOO_LONG.isdisjoint(told) or any(said in text for said in TOO_LONG_TEXTS)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from math import ceil
 from typing import NamedTuple
 
+from gemma_gateway.core.dialect import Dialect
+
 
 class WindowState(NamedTuple):
     """One sliding window after a decision. (Tuples: they are made on every call.)
@@ -59,24 +61,22 @@ class Admission(NamedTuple):
         return found
 
 
-def headers(admission: Admission) -> dict[str, str]:
-    """Response headers, named and written as OpenAI's, of the tightest window.
+def headers(admission: Admission, dialect: Dialect) -> dict[str, str]:
+    """Response headers of the tightest window: OpenAI's, and those of the route's protocol.
 
     Returns:
         ``x-ratelimit-limit-requests``, ``-remaining-requests`` and ``-reset-requests`` (such as
-        ``1h2m3s`` or ``6ms``), and ``retry-after`` (whole seconds, rounded up) when refused.
+        ``1h2m3s`` or ``6ms``).
     """
     tightest = admission.tightest
     if tightest is None:
         return {}
-    found = {
+    return {
         "x-ratelimit-limit-requests": str(tightest.limit),
         "x-ratelimit-remaining-requests": str(tightest.remaining),
         "x-ratelimit-reset-requests": duration(tightest.reset_seconds),
+        **dialect.limit_headers(tightest.limit, tightest.remaining, tightest.reset_seconds),
     }
-    if not admission.allowed:
-        found["retry-after"] = str(max(1, ceil(admission.retry_after)))
-    return found
 
 
 def duration(seconds: float) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from math import ceil
-
 from gemma_gateway.core.buckets import Buckets
 from gemma_gateway.core.call import Principal
 from gemma_gateway.core.errors import Code, GatewayError
@@ -28,5 +26,5 @@ class Aside:
             raise GatewayError(
                 Code.RATE_LIMIT_EXCEEDED,
                 f"More than {PER_SECOND} such requests a second; try again shortly.",
-                headers={"retry-after": str(ceil(wait))},
+                wait=wait,
             )

@@ -60,7 +60,6 @@ class Places:
                 Code.RATE_LIMIT_EXCEEDED,
                 f"This key has {held} calls in flight, and its tier allows {most} at once; try "
                 "again when one of them is over.",
-                headers={"retry-after": "1"},
             )
         self._held[key_id] = held + 1
         call.notes[Place] = PLAIN
@@ -83,7 +82,6 @@ class Places:
                 f"With the calls of this key that are in flight, {sum_of_all} bytes of prompts "
                 f"would have their logprobs told, and its tier allows {most} at once; try again "
                 "when one of them is over.",
-                headers={"retry-after": "1"},
             )
         self._tokens[key_id] = sum_of_all
         call.notes[Place] = Place(tokens)

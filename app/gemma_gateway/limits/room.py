@@ -35,7 +35,7 @@ class Room:
     def enter(self, call: Call, client: Client) -> None:
         """See ``Stage``; raises ENGINE_OVERLOADED."""
         if self.taken >= self.most:
-            raise GatewayError(Code.ENGINE_OVERLOADED, headers={"retry-after": "1"})
+            raise GatewayError(Code.ENGINE_OVERLOADED)
         self.taken += 1
         call.notes[Inside] = INSIDE
 

@@ -11,10 +11,11 @@ from gemma_gateway.core.errors import Code, GatewayError
 from gemma_gateway.core.outcomes import LIMITED, UNSPENT
 from gemma_gateway.core.stage import End, Limit, Waiting
 from gemma_gateway.limits import admission as admissions
-from gemma_gateway.limits.admission import Admission
+from gemma_gateway.limits.admission import Admission, duration
 from gemma_gateway.limits.limiter import Limiter
 from gemma_gateway.settings import Model
 
+LEAST_WAIT = 0.001  # seconds
 UNCOUNTED = Admission(True, ())
 # Outcomes after which a call doesn't count unless it has text: the service failed it, or another
 # limit refused it.
@@ -62,11 +63,10 @@ class RequestWindows:
         wants that while the store is unavailable."""
         assert call.principal is not None  # the first stage knows
         admission = await self._limiter.admit(call.principal)
-        headers = call.answer.headers
-        headers.update(admissions.headers(admission))
         self._count("allowed" if admission.allowed else "denied", admission.degraded)
         if not admission.allowed:
-            raise _refusal(headers)
+            raise _refusal(call, admission)
+        call.answer.headers.update(admissions.headers(admission, call.dialect))
         call.notes[Admission] = admission
 
     def settle(self, call: Call, end: End) -> Waiting:
@@ -79,7 +79,7 @@ class RequestWindows:
     async def _give_back(self, call: Call, admission: Admission) -> None:
         assert call.principal is not None  # it was admitted
         now = await self._limiter.give_back(call.principal, admission)
-        call.answer.headers.update(admissions.headers(now))
+        call.answer.headers.update(admissions.headers(now, call.dialect))
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,14 +121,11 @@ class ModelWindows:
         assert call.principal is not None  # the first stage knows
         admission = await self._limiter.admit(call.principal, model)
         self._count("allowed" if admission.allowed else "denied", admission.degraded)
-        headers = call.answer.headers
         if not admission.allowed:
-            headers.update(admissions.headers(admission))
-            raise _refusal(headers, f" of {model.name}", "model")
+            raise _refusal(call, admission, f" to {model.name}", "model")
         tier = call.notes.get(Admission, UNCOUNTED)
-        headers.update(
-            admissions.headers(admission._replace(states=tier.states + admission.states))
-        )
+        both = admission._replace(states=tier.states + admission.states)
+        call.answer.headers.update(admissions.headers(both, call.dialect))
         call.notes[ModelAdmission] = ModelAdmission(model, admission)
 
     async def move(self, call: Call, name: str) -> None:
@@ -163,12 +160,12 @@ class ModelWindows:
             await self._limiter.give_back(call.principal, note.admission, note.model)
 
 
-def _refusal(headers: dict[str, str], of: str = "", param: str | None = None) -> GatewayError:
-    """What a caller over a limit hears.
-
-    Args:
-        headers: of the answer; the error knows by them whether a retry is worth it.
-    """
-    wait = headers.get("retry-after", "1")
-    text = f"Rate limit{of} exceeded; try again in {wait} seconds."
-    return GatewayError(Code.RATE_LIMIT_EXCEEDED, text, param=param, headers=dict(headers))
+def _refusal(
+    call: Call, admission: Admission, of: str = "", param: str | None = None
+) -> GatewayError:
+    """What a caller over a limit hears: which window is full, and when it has room again."""
+    window, wait = admission.tightest, max(admission.retry_after, LEAST_WAIT)
+    most = f": at most {window.limit} in {duration(window.seconds)}" if window else ""
+    text = f"Rate limit on requests{of} exceeded{most}. Please try again in {duration(wait)}."
+    headers = admissions.headers(admission, call.dialect)
+    return GatewayError(Code.RATE_LIMIT_EXCEEDED, text, param=param, headers=headers, wait=wait)

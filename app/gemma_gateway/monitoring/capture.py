@@ -57,4 +57,5 @@ def record_of(call: Call, end: End, memory: Memory) -> Record:
         upstream=answer.upstream,
         memory_mb=memory.resident_mb,
         gpu_memory_mb=memory.gpu_mb,
+        refused_field=answer.refused,
     )

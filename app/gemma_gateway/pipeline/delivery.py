@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from functools import partial
 from types import TracebackType
@@ -12,11 +12,12 @@ from typing import Any
 
 import orjson
 
+from gemma_gateway.core import overflow
 from gemma_gateway.core.ask import collect
 from gemma_gateway.core.call import Call, Client, Decision
 from gemma_gateway.core.dialect import Json
 from gemma_gateway.core.engine import EngineFailed, EngineReply
-from gemma_gateway.core.errors import Code, GatewayError
+from gemma_gateway.core.errors import Code, GatewayError, quoted
 from gemma_gateway.core.heavy import INLINE_BYTES, Heavy
 from gemma_gateway.core.usage import Usage
 from gemma_gateway.safety.filter import Filter
@@ -33,6 +34,8 @@ ENGINE_CODES = {
     "overloaded": Code.ENGINE_OVERLOADED,
     "timeout": Code.ENGINE_TIMEOUT,
 }
+PROMPTS = ("messages", "prompt", "input")  # where a route may have its prompt
+MISSING = frozenset({404, 405, 501})  # a server that has no such route says one of these
 FILTERED = "content_filter"  # finish reason of an answer that the policy cut
 
 
@@ -42,11 +45,13 @@ class Delivery:
     Args:
         judge: of their texts.
         heavy: where large ones are judged.
+        known: whether a model's server is known to have it.
     """
 
-    def __init__(self, judge: Filter, heavy: Heavy) -> None:
+    def __init__(self, judge: Filter, heavy: Heavy, known: Callable[[str], bool]) -> None:
         self._filter = judge
         self._heavy = heavy
+        self._known = known
 
     def deliver(self, call: Call, client: Client, reply: EngineReply) -> Coroutine[Any, Any, str]:
         """Send an engine's answer on.
@@ -67,7 +72,7 @@ class Delivery:
             raw = await collect(reply, MAX_ANSWER_BYTES)
             if reply.status != 200:
                 call.answer.usage = Usage()
-                raise _refused(call, reply, raw)
+                raise _refused(call, reply, raw, self._known(call.request.model))
             if len(raw) <= INLINE_BYTES:
                 verdict, body = judged(self._filter, call, raw)
             else:
@@ -84,7 +89,9 @@ class Delivery:
         try:
             with engine_errors(call):
                 await self._pump(call, client, reply, guard)
-            if guard.failed or not (guard.ended or guard.blocked):
+            if guard.failed:
+                failure = _told(guard.error)
+            elif not (guard.ended or guard.blocked):
                 failure = GatewayError(Code.GENERATION_ERROR)
         except GatewayError as error:
             # kept itself, it would keep this frame, which keeps it
@@ -175,7 +182,7 @@ def judged(judge: Filter, call: Call, raw: bytes) -> tuple[Verdict, bytes]:
         body = orjson.dumps(doc) if verdict.changed else raw
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         logger.warning("unreadable answer from the engine: %s", type(error).__name__)
-        raise GatewayError(Code.GENERATION_ERROR) from None
+        raise GatewayError(Code.UPSTREAM_ANSWER_INVALID) from None
     if verdict.match is not None:
         call.answer.finish_reason = FILTERED
     if len(raw) > large_json.LARGE_BYTES:
@@ -193,16 +200,34 @@ def _decided(call: Call, match: Match | None, flags: Iterable[str]) -> str:
     return Code.RESPONSE_FILTERED.name
 
 
-def _refused(call: Call, reply: EngineReply, raw: bytes) -> GatewayError:
-    """The engine's own refusal, said with our codes. Only a 4xx's message may pass on."""
-    status = reply.status
+def _told(event: Json | None) -> GatewayError:
+    """What a failure that an engine tells in a stream means: a prompt that is too long is the
+    caller's, of all else nothing passes."""
+    return overflow.find(engine_error.found(event)) or GatewayError(Code.GENERATION_ERROR)
+
+
+def _refused(call: Call, reply: EngineReply, raw: bytes, known: bool) -> GatewayError:
+    """The engine's own refusal, said with our codes. Only a 4xx's message may pass on.
+
+    Args:
+        known: the server has the model: a bare 404 is about the route.
+    """
+    status, error = reply.status, engine_error.document(raw)
     if status in (400, 413, 422):
-        message, param = engine_error.read(raw)
-        return GatewayError(Code.VALIDATION_ERROR, message, param=param)
-    if status == 404:
-        return GatewayError(Code.MODEL_NOT_FOUND, param="model")
+        refusal = engine_error.invalid(error)
+        if refusal.code is Code.CONTEXT_LENGTH_EXCEEDED:
+            refusal.param = next((name for name in PROMPTS if name in call.request.body), None)
+        return refusal
+    if status == 404 and (not known or engine_error.names_no_model(error)):
+        name = quoted(call.request.model)
+        message = f"The model {name} does not exist on the server that should have it."
+        return GatewayError(Code.MODEL_NOT_FOUND, message, param="model")
     logger.warning("engine answered call %s with status %d", call.engine_id, status)
-    if status in (401, 403):  # it is our key that the server refuses, not the client's
-        return GatewayError(Code.ENGINE_UNAVAILABLE)
+    if status in MISSING:
+        message = f"The server of this model doesn't have the route {call.path}."
+        return GatewayError(Code.UPSTREAM_ROUTE_MISSING, message)
+    # It is our key or account that the server refuses, not the client's.
+    if status in (401, 402, 403) or (status == 429 and error.get("code") == "insufficient_quota"):
+        return GatewayError(Code.UPSTREAM_KEY_REFUSED)
     code = Code.ENGINE_OVERLOADED if status == 429 else Code.GENERATION_ERROR
-    return GatewayError(code, headers={"retry-after": str(retry.seconds(reply.retry_after))})
+    return GatewayError(code, wait=retry.seconds(reply.retry_after))

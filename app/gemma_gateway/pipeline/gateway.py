@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from itertools import takewhile
 from typing import Any
 
 from gemma_gateway.core.call import Call, Client
@@ -64,7 +65,7 @@ class Gateway:
         outcome, status = "ok", 200
         try:
             if self.draining:
-                raise GatewayError(Code.SHUTTING_DOWN, headers={"retry-after": "1"})
+                raise GatewayError(Code.SHUTTING_DOWN)
             trace = call.trace
             for name, enter in self._stages:
                 if trace is not None:
@@ -77,6 +78,7 @@ class Gateway:
                 listener.done(outcome)
         except GatewayError as error:
             outcome, status = error.code.name, error.status
+            call.answer.refused = _field(call, error.param)
             raise
         except asyncio.CancelledError:
             outcome, status = "client_closed", 499
@@ -156,3 +158,16 @@ def _aborted(call: Call, tally: Tally) -> Usage:
         completion_tokens=call.answer.events if generated is None else generated,
         estimated=prompt is None or generated is None,
     )
+
+
+def _field(call: Call, param: str | None) -> str:
+    """Of a path in a request what operators may see of it: the route's own field and the numbers
+    behind it. Names further in may be the client's own words."""
+    name, *rest = (param or "").split(".")
+    if name not in call.dialect.fields:
+        return ""
+    return ".".join([name, *takewhile(_is_index, rest)])
+
+
+def _is_index(step: str) -> bool:
+    return step.isascii() and step.isdigit()

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 
 from gemma_gateway.core.call import Call, Principal
 from gemma_gateway.core.catalogue import Catalogue
 from gemma_gateway.core.engine import Engine
-from gemma_gateway.core.errors import Code, GatewayError
+from gemma_gateway.core.errors import Code, GatewayError, quoted
 from gemma_gateway.telemetry.log import logger
 
+# Names of hub models, folders and adapters; nothing that means something in a URL or a log line.
+_NAME = re.compile(r"[A-Za-z0-9/._][A-Za-z0-9/._:@+-]{0,255}")
+MOST_NAMES = 5  # in an error's text
 SERVED = "x-served-model"  # response header: which model answered
 
 
@@ -65,15 +69,34 @@ class Routing:
         """The model to use: the one asked for, or the first served one when none was named."""
         if wanted is None:
             if not (served := self._engine.models()):
-                raise GatewayError(Code.ENGINE_UNAVAILABLE, headers={"retry-after": "5"})
+                raise GatewayError(Code.ENGINE_UNAVAILABLE, wait=5)
             allowed = self.models(principal)
             wanted = allowed[0] if allowed else served[0]
-        if principal.models and not self._catalogue.admits(principal.models, wanted):
-            raise GatewayError(Code.MODEL_NOT_ALLOWED, param="model")
         name = wanted if self._catalogue.empty else self._catalogue.resolve(wanted)
-        if not self._engine.serves(name):
-            raise GatewayError(Code.MODEL_NOT_FOUND, param="model")
+        if principal.models and not self._catalogue.admits(principal.models, wanted):
+            raise self.unknown(wanted, principal, Code.MODEL_NOT_ALLOWED)
+        # A server that lists no models is asked for any name, but for one that can't be a name.
+        if not self._engine.serves(name) or (self._catalogue.empty and not _NAME.fullmatch(name)):
+            raise self.unknown(wanted, principal)
         return name
+
+    def unknown(
+        self, wanted: str, principal: Principal, code: Code = Code.MODEL_NOT_FOUND
+    ) -> GatewayError:
+        """What a caller hears who asks for a model that isn't there, or not for this key."""
+        allowed = self.models(principal)
+        names = ", ".join(map(quoted, allowed[:MOST_NAMES]))
+        more = f" and {len(allowed) - MOST_NAMES} more" if len(allowed) > MOST_NAMES else ""
+        may = f"This key may use {names}{more}" if names else "No model is listed"
+        what = (
+            "does not exist" if code is Code.MODEL_NOT_FOUND else "is not one that this key may use"
+        )
+        return GatewayError(
+            code,
+            f"The model {quoted(wanted)} {what}. {may} (GET /v1/models); an operator can make "
+            "further names aliases of a model.",
+            param="model",
+        )
 
 
 class Fallbacks:

@@ -136,6 +136,6 @@ class EngineClient:
 
 def _code(document: Any) -> str:
     error = document.get("error") if isinstance(document, dict) else None
-    code = error.get("code") if isinstance(error, dict) else None
+    code = error.get("gateway_code") if isinstance(error, dict) else None
     plain = isinstance(code, str) and code.isidentifier() and len(code) <= 64
     return str(code) if plain else ""

@@ -6,7 +6,6 @@ import asyncio
 import re
 import time
 from collections.abc import Callable
-from math import ceil
 
 from gemma_gateway.core.buckets import Buckets
 from gemma_gateway.core.call import Principal
@@ -90,7 +89,7 @@ class FeedbackService:
             raise GatewayError(
                 Code.RATE_LIMIT_EXCEEDED,
                 "Too much feedback on old answers, or on none; try again later.",
-                headers={"retry-after": str(ceil(wait))},
+                wait=wait,
             )
         if self._looking.locked():
             raise GatewayError(Code.ENGINE_OVERLOADED)

@@ -28,6 +28,7 @@ class OutputGuard:
     Attributes:
         blocked: the match that ended the answer.
         failed: the engine reported a failure (not forwarded), or wrote what no one can read.
+        error: the event that told of it.
         ended: the protocol's own end of the stream was seen.
         usage: the engine's token counts, where it told them.
         finish: why the answer ended, where the engine told it; of several choices the first one's.
@@ -46,6 +47,7 @@ class OutputGuard:
         self._flags: set[str] = set()
         self.blocked: Match | None = None
         self.failed = False
+        self.error: Json | None = None
         self.ended = False
         self.usage: Usage | None = None
         self.finish = ""
@@ -154,6 +156,7 @@ class OutputGuard:
         self.failed = event.error
         self.ended |= event.last
         if event.error:
+            self.error = event.doc
             return b""
         changed = False
         if released is None:

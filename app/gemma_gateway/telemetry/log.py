@@ -133,6 +133,8 @@ class AccessLog:
             line["tokens_per_second"] = round(usage.completion_tokens / end.seconds, 2)
             if usage.estimated:
                 line["usage_estimated"] = True
+        if answer.refused:
+            line["refused_field"] = answer.refused
         if request.control_tokens:
             line["control_tokens"] = request.control_tokens
         if answer.first_token:

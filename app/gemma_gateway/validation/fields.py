@@ -47,6 +47,7 @@ INTERNALS = frozenset(
 
 _PLAIN = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _MOST_NAMES = 16
+UNSUPPORTED = "unsupported_parameter"
 
 
 def select(dialect: Dialect, body: Json, allow: frozenset[str]) -> list[str]:
@@ -85,6 +86,8 @@ def header(ignored: list[str]) -> str:
 
 def _refuse(dialect: Dialect, name: str, value: Any) -> None:
     if name in INTERNALS:
-        raise invalid(f"{name} is an engine internal that this server does not accept.", name)
+        raise invalid(
+            f"{name} is an engine internal that this server does not accept.", name, UNSUPPORTED
+        )
     if dialect.max_tokens and (words := advice(dialect, name, value)):
-        raise invalid(f"{name} is not a field of this route: {words}.", name)
+        raise invalid(f"{name} is not a field of this route: {words}.", name, UNSUPPORTED)

@@ -14,8 +14,9 @@ _STREAM_OPTIONS = frozenset({"include_usage", "continuous_usage_stats", "include
 Check = Callable[[str, Any], None]
 
 
-def invalid(message: str, param: str) -> GatewayError:
-    return GatewayError(Code.VALIDATION_ERROR, message, param=param)
+def invalid(message: str, param: str, reason: str = "invalid_value") -> GatewayError:
+    """A VALIDATION_ERROR about one field; for ``reason`` see ``GatewayError``."""
+    return GatewayError(Code.VALIDATION_ERROR, message, param=param, reason=reason)
 
 
 def integer(low: int, high: int) -> Check:

@@ -12,8 +12,8 @@ from gemma_gateway.validation.constraints import check_constraints
 from gemma_gateway.validation.parameters import CHECKS, integer, invalid
 from gemma_gateway.validation.prompt_logprobs import check_prompt_logprobs
 
-# Names of hub models, folders and adapters; nothing that means something in a URL or a log line.
-_MODEL = re.compile(r"[A-Za-z0-9/._][A-Za-z0-9/._:@+-]{0,255}")
+_MODEL_CHARS = 256
+TOO_LONG = "string_above_max_length"
 # Every name that some dialect has for the bound on an answer's tokens.
 _MAX_TOKENS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 _WITHIN_MAX = ("min_tokens", "thinking_token_budget")
@@ -71,11 +71,11 @@ def validate(
 
 
 def _check_model(model: Any) -> None:
-    """Absent is fine: the caller takes the served model."""
+    """Absent is fine: the caller takes the served model. Which names there are, routing knows."""
     if model is None:
         return
-    if model.__class__ is not str or not _MODEL.fullmatch(model):
-        raise invalid("model must be a model's name of at most 256 characters.", "model")
+    if model.__class__ is not str or not 0 < len(model) <= _MODEL_CHARS:
+        raise invalid(f"model must be a name of at most {_MODEL_CHARS} characters.", "model")
 
 
 def _check_template(variables: Any, allow: frozenset[str]) -> None:
@@ -105,7 +105,8 @@ def _bound_messages(messages: Sequence[Message], tier: Tier) -> None:
                 _shorten(message, tier)
     if not 1 <= count <= tier.max_messages:
         words = f"Send 1 to {tier.max_messages} messages or prompts, not {count}."
-        raise invalid(words, _holder(messages))
+        reason = "array_above_max_length" if count else "array_below_min_length"
+        raise invalid(words, _holder(messages), reason)
 
 
 def _holder(messages: Sequence[Message]) -> str:
@@ -117,14 +118,18 @@ def _holder(messages: Sequence[Message]) -> str:
 def _shorten(message: Message, tier: Tier) -> None:
     if tier.too_long != "truncate":
         raise invalid(
-            f"A message holds at most {tier.max_message_chars} characters.", message.where
+            f"A message holds at most {tier.max_message_chars} characters.",
+            message.where,
+            TOO_LONG,
         )
     left = tier.max_message_chars
     for part in message.texts:
         text = part.text
         if len(text) > left:
             if isinstance(part, ReadOnlyText):
-                raise invalid("The keys in a message are too long to be cut.", message.where)
+                raise invalid(
+                    "The keys in a message are too long to be cut.", message.where, TOO_LONG
+                )
             part.put(text[:left])
         left = max(0, left - len(text))
 
@@ -136,7 +141,7 @@ def _bound_choices(dialect: Dialect, body: Json, messages: Sequence[Message], ti
         prompts = sum(message.counts for message in messages)
         if prompts > tier.max_choices:
             words = f"Send at most {tier.max_choices} prompts in one call."
-            raise invalid(words, _holder(messages))
+            raise invalid(words, _holder(messages), "array_above_max_length")
     for key in _CHOICES:
         wanted = body.get(key)
         if wanted is not None:

@@ -54,8 +54,8 @@ export async function* chat(request: ChatRequest, signal: AbortSignal): AsyncGen
       if (value.data === "[DONE]") return;
       const chunk = JSON.parse(value.data) as ChatChunk;
       if (chunk.error) {
-        const { code, message, param } = chunk.error;
-        throw new ApiError(200, code, message, param, null, requestId);
+        const { gateway_code, message, param } = chunk.error;
+        throw new ApiError(200, gateway_code, message, param, null, requestId);
       }
       yield chunk;
     }

@@ -65,7 +65,7 @@ async function failure(response: Response): Promise<Error> {
   let said: OpenAIError["error"];
   try {
     said = ((await response.json()) as OpenAIError).error;
-    if (typeof said.code !== "string") throw new TypeError("not an error of the gateway's");
+    if (typeof said.gateway_code !== "string") throw new TypeError("not an error of the gateway's");
   } catch {
     // A proxy answers in the gateway's place: it can't reach it, or takes offence itself.
     if (response.status < 500) {
@@ -77,7 +77,7 @@ async function failure(response: Response): Promise<Error> {
   reachable.value = true;
   return new ApiError(
     response.status,
-    said.code,
+    said.gateway_code,
     said.message,
     said.param,
     Number.isNaN(wait) ? null : wait,

@@ -91,6 +91,8 @@ export interface CallView {
   memory_mb: number;
   /** MB, used memory of the GPUs of an engine in process; 0 without one */
   gpu_memory_mb: number;
+  /** The request's field at fault, and the place in it, such as messages.3; empty: none */
+  refused_field: string;
   /** The key's name; empty for one that is not known any more */
   key_name: string;
   /** Output tokens over the response time */
@@ -288,7 +290,8 @@ export interface OpenAIErrorDetail {
   message: string;
   type: string;
   param: string | null;
-  code: string;
+  code: string | null;
+  gateway_code: string;
 }
 
 /** A summary, whole and by group. */

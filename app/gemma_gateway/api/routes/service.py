@@ -13,7 +13,6 @@ from gemma_gateway.admin.health import Health, HealthReport
 from gemma_gateway.admin.own import Own
 from gemma_gateway.api.auth import Auth
 from gemma_gateway.core.call import Principal
-from gemma_gateway.core.errors import Code, GatewayError
 from gemma_gateway.core.usage_report import UsageReport
 
 STARTED = int(time.time())
@@ -77,7 +76,7 @@ def router(auth: Auth, own: Own, health: Health, metrics: Callable[[], bytes]) -
     async def retrieve_model(model: str, principal: Principal = Depends(caller)) -> ModelView:
         """One model."""
         if model not in own.models(principal):
-            raise GatewayError(Code.MODEL_NOT_FOUND, param="model")
+            raise own.unknown(model, principal)
         return ModelView.of(model)
 
     @routes.get("/v1/usage", tags=["usage"])

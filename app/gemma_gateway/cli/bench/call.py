@@ -206,7 +206,7 @@ def _refused(call: Call, doc: Json | None, otherwise: str) -> None:
     are taken over."""
     error = doc.get("error") if doc else None
     fields = error if isinstance(error, dict) else {}
-    code = fields.get("code")
+    code = fields.get("gateway_code") or fields.get("code")
     call.outcome = code if isinstance(code, str) and _CODE.fullmatch(code) else otherwise
     message = fields.get("message") or error
     call.detail = message[:300] if isinstance(message, str) else ""

@@ -24,6 +24,7 @@ from gemma_gateway.engines.upstream.servers import Servers
 
 MAX_TRIES = 3  # servers that a call is offered to
 MAX_GIVEN = 2  # times that it may reach one: a call that kills its server mustn't kill them all
+NO_ROUTE = 501  # it hasn't what was asked for, and is well
 NOT_BEGUN = frozenset({502, 503})  # 504: whoever stands before the server had handed it on
 
 
@@ -149,7 +150,7 @@ class UpstreamEngine:
                     pool.failed(upstream)
                 continue
             if reply.status not in NO_CAPACITY:
-                pool.answered(upstream, error=reply.status >= 500)
+                pool.answered(upstream, error=reply.status >= 500 and reply.status != NO_ROUTE)
                 if reply.status == 200:
                     pool.learn(upstream, request.model)
                 return reply

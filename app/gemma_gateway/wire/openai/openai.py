@@ -20,7 +20,8 @@ NAMES = frozenset({"role", "id", "type", "call_id", "tool_call_id", "index", "fi
 
 def invalid(message: str, param: str | None = None) -> GatewayError:
     """A VALIDATION_ERROR (400) about one field."""
-    return GatewayError(Code.VALIDATION_ERROR, message, param=param)
+    reason = "invalid_value" if param else ""
+    return GatewayError(Code.VALIDATION_ERROR, message, param=param, reason=reason)
 
 
 def event(doc: Any, name: str = "") -> bytes:

@@ -160,13 +160,12 @@ class ResponsesStream:
         if self._pending is not None and not self._pending.error:
             self._settle()
         self._pending = None
+        said = error_object(error)
         return self._numbered(
             {
                 "type": "error",
-                "code": error.code.name,
-                "message": error.message,
-                "param": error.param,
-                "error": error_object(error),
+                **{name: said[name] for name in ("code", "message", "param")},
+                "error": said,
             }
         )
 

@@ -7,6 +7,7 @@ export function Details({ call }: { call: CallView }): JSX.Element {
   const facts: [string, string][] = [
     ["Ended", moment(call.time)],
     ["Status", `${call.status} ${call.outcome}`],
+    ["Field at fault", call.refused_field || UNKNOWN],
     ["Request id", call.request_id],
     ["Engine request id", call.id],
     ["Tier", call.tier],

@@ -120,6 +120,7 @@ const HEADLINES: Record<string, string> = {
   CONTENT_FILTERED: "The content policy blocked your message.",
   RATE_LIMIT_EXCEEDED: "This key has used up its requests for now.",
   VALIDATION_ERROR: "The gateway can't accept this request.",
+  CONTEXT_LENGTH_EXCEEDED: "This conversation is too long for the model.",
   MODEL_NOT_FOUND: "This model isn't served.",
   MODEL_NOT_ALLOWED: "This key may not use this model.",
   ENGINE_UNAVAILABLE: "No engine is ready.",
