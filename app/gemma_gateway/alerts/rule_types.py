@@ -92,8 +92,8 @@ class RuleType:
     def _says(self, number: float) -> str:
         if self.unit == "%":
             return f"{number * 100:.4g} %"
-        if self.unit == "s" and number >= 100:
-            number = round(number)
+        if self.unit == "s":
+            return f"{number:.3g} s" if number < 100 else f"{number:.0f} s"
         return f"{number:.6g} {self.unit}".strip()
 
 
