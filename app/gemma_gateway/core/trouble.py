@@ -25,12 +25,12 @@ def unreached(error: Exception) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return TLS + error.verify_message.partition(",")[0]  # ", not valid for 'NAME'"
     if isinstance(error, ssl.SSLError):
-        return TLS + (error.reason or "it failed").replace("_", " ").lower()
+        return TLS + (getattr(error, "reason", None) or "it failed").replace("_", " ").lower()
     if isinstance(error, socket.gaierror | UnicodeError):
         return NO_NAME
     if isinstance(error, TimeoutError):
         return "no connection in time"
     # asyncio puts its own text into strerror, and of a name with several addresses only a text.
     number = getattr(error, "errno", None) or int((_NUMBER.findall(str(error)) or ["0"])[0])
-    text = os.strerror(number) if number else type(error).__name__
+    text = os.strerror(number) if number else "no connection"
     return text[:1].lower() + text[1:]
