@@ -23,6 +23,7 @@ from gemma_gateway.admin.keys import KeyAdmin
 from gemma_gateway.admin.overview import Overview
 from gemma_gateway.admin.own import Own
 from gemma_gateway.admin.reload import Reload
+from gemma_gateway.alerts.conditions import Conditions
 from gemma_gateway.alerts.service import Alerts
 from gemma_gateway.alerts.store import MOST_HISTORY
 from gemma_gateway.api import schema
@@ -203,7 +204,11 @@ class Parts:
         self.files = OpenFiles()
         scraped.watch_files(self.metrics, self.files)
         self.alerts = Alerts(
-            settings.alerts, self.store, settings.store.redis_prefix, self.request_log
+            settings.alerts,
+            self.store,
+            settings.store.redis_prefix,
+            self.request_log,
+            Conditions(engine, self.memory).now,
         )
         self.alerts.watch(self.metrics)
         self.lag = LoopLag(self.metrics.lag.observe)

@@ -20,7 +20,11 @@ TIERS = {
     "default": {"windows": [{"limit": 1_000_000, "seconds": 3600}]},
 }
 PRICES = {MODEL: {"input_per_million": 2, "output_per_million": 5}}
-ALERTS = {"interval_seconds": 0.5, "resolve_seconds": 1}
+ALERTS = {
+    "interval_seconds": 0.5,
+    "resolve_seconds": 1,
+    "rules": {"success_rate": {"seconds": None, "calls": 10}},
+}
 
 
 @pytest.fixture(scope="module")

@@ -117,19 +117,24 @@ async def test_the_parts_and_alerts(at: Opener, site: Gateway, loopback: Engine)
         for _ in range(12):
             refused(site, 503)
         firing = page.get_by_role("list", name="Firing alerts").get_by_role("listitem")
-        mine = firing.filter(has_text="success rate").first
+        mine = firing.filter(has_text="Too few calls succeed").first
         await expect(mine).to_contain_text("high")
         await expect(page.get_by_text("alert", exact=False).first).to_be_visible()
         await mine.get_by_role("combobox").select_option(label="1 hour")
         await expect(mine).to_contain_text("silenced until")
         silences = page.get_by_role("list", name="Silences")
-        await expect(silences).to_contain_text("success rate")
-        await silences.get_by_role("button", name="End the silence of success rate").click()
+        await expect(silences).to_contain_text("Too few calls succeed")
+        await silences.get_by_role(
+            "button", name="End the silence of “Too few calls succeed”"
+        ).click()
         await expect(silences).to_have_count(0)
         script(loopback)
         for _ in range(12):
             call(site)
         past = page.get_by_role("list", name="Past alerts")
-        await expect(past).to_contain_text("success rate")
+        await expect(past).to_contain_text("Too few calls succeed")
+        await expect(past).to_contain_text("is back to 100 %, at least 95 %.")
         await page.get_by_text(re.compile(r"^All \d+ rules$")).click()
-        await expect(page.get_by_role("region", name="Alert rules")).to_contain_text("queue time")
+        await expect(page.get_by_role("region", name="Alert rules")).to_contain_text(
+            "No engine is ready"
+        )

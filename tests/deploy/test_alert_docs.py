@@ -25,13 +25,17 @@ def part(name: str) -> list[str]:
 
 
 def code(language: str) -> str:
-    (found,) = re.findall(rf"```{language}\n(.*?)```", TEXT, re.S)
-    return str(found)
+    return codes(language)[-1]
+
+
+def codes(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", TEXT, re.S)
 
 
 def test_the_rules_are_the_defaults() -> None:
     wanted = [
-        f"| `{name}` | {RULE_TYPES[rule.kind].expression(rule)} | {rule.severity} |"
+        f"| `{name}` | {RULE_TYPES[rule.kind].expression(rule)} | {rule.severity}"
+        + (" |" if rule.enabled else "; off |")
         for name, rule in AlertSettings().rules.items()
     ]
     assert part("rules") == wanted
@@ -52,6 +56,13 @@ def test_the_example_can_be_used() -> None:
     assert not alerts.rules["limited"].enabled
     assert alerts.rules["slow_hour"].calls == 50
     assert [w.format for w in alerts.webhooks] == ["json", "slack"]
+
+
+def test_the_specified_bounds_can_be_had() -> None:
+    rules = AlertSettings(**yaml.safe_load(codes("yaml")[0])["alerts"]).rules
+    for name in ("response_time", "memory", "token_rate", "success_rate", "no_success"):
+        rule = rules[name]
+        assert (rule.enabled, rule.calls, rule.seconds, rule.for_seconds) == (True, 10, None, 0)
 
 
 def test_the_receiver_s_code_tells_ours_from_others() -> None:

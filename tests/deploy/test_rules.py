@@ -18,7 +18,7 @@ import yaml
 from gemma_gateway.alerts.rule_types import RULE_TYPES
 from gemma_gateway.core.errors import Code
 from gemma_gateway.main import DIALECTS
-from gemma_gateway.settings.alerts import AlertSettings, Rule
+from gemma_gateway.settings.alerts import STATES, AlertSettings, Rule
 from tests.conftest import absent
 from tests.deploy.names import DEPLOY, assert_vllm_exports, gateway_names, used
 from tests.process import AUTH, Gateway
@@ -110,7 +110,9 @@ def test_the_gateway_s_own_rules_are_these() -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"memory": {"threshold": 4096}}, ["GatewayMemory: bound"]),
+        ({"memory_share": {"threshold": 0.8}}, ["GatewayMemoryShare: bound"]),
+        ({"memory": {"threshold": 4096}}, ["GatewayMemory: missing"]),
+        ({"no_engine": {"threshold": 30}}, ["GatewayNoEngine: for"]),
         ({"success_rate": {"severity": "medium"}}, ["GatewaySuccessRate: severity"]),
         ({"limited": {"seconds": 600}}, ["GatewayLimited: window"]),
         ({"filtered": {"calls": 50}}, ["GatewayFiltered: number of calls"]),
@@ -129,7 +131,7 @@ def test_an_alert_that_drifts_is_noticed() -> None:
         "< 5", "> 5"
     )
     said = disagreements(AlertSettings().rules, list(upside_down.values())[:-1])
-    assert said == ["GatewayTokenRate: bound", "GatewayStoreAway: missing"]
+    assert said == ["GatewayTokenRate: bound", "GatewayMemoryShare: missing"]
     more = [*OWN, {**OWN[0], "alert": "GatewayMoonPhase"}]
     assert disagreements(AlertSettings().rules, more) == ["GatewayMoonPhase: no rule"]
 
@@ -143,6 +145,8 @@ def disagreements(rules: dict[str, Rule], alerts: list[dict[str, Any]]) -> list[
     found = {alert["alert"]: alert for alert in alerts}
     said = []
     for name, rule in rules.items():
+        if not rule.enabled:
+            continue
         alert_name = "Gateway" + "".join(part.title() for part in name.split("_"))
         alert = found.pop(alert_name, None)
         if alert is None:
@@ -150,7 +154,7 @@ def disagreements(rules: dict[str, Rule], alerts: list[dict[str, Any]]) -> list[
             continue
         kind = RULE_TYPES[rule.kind]
         patience = rule.for_seconds
-        if rule.kind == "store_away":  # its bound is the time
+        if rule.kind in STATES and kind.unit == "s":  # its bound is the time
             patience += rule.threshold
         else:
             # The first comparison is the bound, the second, where there is one, the least number.

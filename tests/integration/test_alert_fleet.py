@@ -37,6 +37,7 @@ alerts:
   rules:
     response_time: {{threshold: 0.3, calls: 4}}
     memory: {{threshold: {memory}, calls: 4}}
+    success_rate: {{seconds: null, calls: 10}}
     upstream_errors: {{seconds: 2, calls: 4}}
     limited: {{seconds: 3, calls: 8}}
     filtered: {{seconds: 3, calls: 8}}

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 
 from gemma_gateway.alerts.alert import Alert
+from gemma_gateway.alerts.conditions import WELL, Condition
 from gemma_gateway.alerts.store import (
     MOST_DEAD,
     MOST_HISTORY,
@@ -56,6 +57,27 @@ async def test_who_gives_the_lease_up_is_followed_at_once(store: Store, prefix: 
     assert not (await second.beat()).leads
     await first.release()
     assert (await second.beat()).leads
+
+
+async def test_the_leader_hears_of_all_gateways(store: Store, prefix: str) -> None:
+    leader, other = (AlertStore(store, prefix, 60) for _ in range(2))
+    bad = Condition(12.0, {"a:1": (3.0, "refused, it said"), "b:1": (0.0, "")}, 0.5)
+    assert (await leader.beat(bad)).conditions == (bad,)
+    assert (await other.beat()).conditions == ()
+    assert sorted((await leader.beat(bad)).conditions, key=str) == sorted((bad, WELL), key=str)
+    await other.beat(Condition(13.0))
+    assert {c.engineless for c in (await leader.beat(bad)).conditions} == {12.0, 13.0}
+
+
+async def test_what_cannot_be_read_or_is_old_is_left_out(store: Store, prefix: str) -> None:
+    """Of a newer version, of nobody, of a gateway that is gone."""
+    alert_store = AlertStore(store, prefix, 60)
+    name = f"{prefix}:{{alerts}}:conditions"
+    told = ('99999999999999 {"engineless": []}', "no time at all", "1 {}")
+    for token, text_ in zip(("newer", "broken", "gone"), told, strict=True):
+        await store.call("HSET", name, token, text_)
+    assert (await alert_store.beat()).conditions == (WELL,)
+    assert set(await store.call("HKEYS", name)) == {alert_store.token.encode(), b"newer"}
 
 
 async def test_who_leads_no_more_can_neither_write_nor_send(store: Store, prefix: str) -> None:
@@ -182,5 +204,5 @@ async def test_all_keys_share_a_hash_tag(store: Store, prefix: str) -> None:
     await alert_store.silence(Silence("0" * 16, "memory", "", "me", 1.0, 2.0))
     await alert_store.report(alert("resolved"), [])
     names = await store.call("KEYS", f"{prefix}:*")
-    assert len(names) == 8
+    assert len(names) == 9
     assert all(name.startswith(f"{prefix}:{{alerts}}:".encode()) for name in names)

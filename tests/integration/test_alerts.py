@@ -26,7 +26,8 @@ from gemma_gateway.settings.alerts import AlertSettings
 from gemma_gateway.storage.redis import Store
 from tests.calls import ask, metrics, post
 from tests.integration.conftest import Server, server_binary
-from tests.process import AUTH, OPERATOR, OPERATOR_AUTH, Engine, Gateway
+from tests.loopback import Loopback
+from tests.process import AUTH, OPERATOR, OPERATOR_AUTH, Engine, Gateway, free_port
 from tests.receiver import Receiver
 
 SECRET = "shared-with-the-receiver"
@@ -55,10 +56,16 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.fixture
 def start(tmp_path: Path, engine: Engine, store: Server, receiver: Receiver) -> Iterator[Start]:
-    """Starts gateways that share the store and tell the receiver; keywords go into ``alerts``."""
+    """Starts gateways that share the store and tell the receiver; keywords go into ``alerts``, but
+    for those of their engine."""
     with ExitStack() as stack:
 
-        def start(**alerts: Any) -> Gateway:
+        def start(
+            upstreams: str = engine.url + "/v1",
+            eject_after: int = 1000,
+            ready: str = "/health/ready",
+            **alerts: Any,
+        ) -> Gateway:
             webhook = {"name": "oncall", "url": receiver.url, "secret": SECRET}
             alerts = {
                 "interval_seconds": 0.1,
@@ -70,6 +77,7 @@ def start(tmp_path: Path, engine: Engine, store: Server, receiver: Receiver) -> 
                 **alerts,
                 "rules": {
                     "store_away": {"threshold": 0.7},
+                    "success_rate": {"seconds": None, "calls": 10},
                     # Tests fail every call, and count what is told of one rule.
                     "no_success": {"enabled": False},
                     "upstream_errors": {"enabled": False},
@@ -79,11 +87,13 @@ def start(tmp_path: Path, engine: Engine, store: Server, receiver: Receiver) -> 
             gateway = Gateway(
                 tmp_path / f"gateway-{time.monotonic_ns()}",
                 alerts=json.dumps(alerts),
-                upstreams=engine.url + "/v1",
+                upstreams=upstreams,
                 redis_url=store.url,
                 store_timeout=0.5,  # the machine is busy
                 operator_keys=OPERATOR,
-                eject_after=1000,
+                eject_after=eject_after,
+                ready=ready,
+                health_interval=0.5,
             )
             return stack.enter_context(gateway)
 
@@ -325,7 +335,7 @@ async def test_slack_s_body_and_the_least_severity(start: Start, receiver: Recei
     _, report = await api(gateway)
     assert {a["rule"] for a in report["data"]} == {"token_rate", "success_rate"}
     (note,) = receiver.notes()
-    assert note.doc["text"] == "*[high] success_rate is firing*"
+    assert note.doc["text"] == "*[high] Too few calls succeed*"
     assert note.doc["attachments"][0]["text"].startswith("Share of successes among the last 10")
 
 
@@ -560,6 +570,54 @@ async def test_a_store_that_loses_everything(
     await until(lambda: receiver.told()[OVER])
     await asyncio.sleep(1)
     assert receiver.told() == {FIRED: 1, OVER: 1, AWAY: 1, BACK: 1}
+
+
+# ---- the engines
+
+
+async def test_an_engine_that_goes_away_is_told_without_a_call(
+    start: Start, receiver: Receiver
+) -> None:
+    """Of all gateways once; the messages say what is wrong, and then what is right."""
+    port = free_port()
+    rules = {"no_engine": {"threshold": 0.2}, "upstream_ejected": {"threshold": 0.1}}
+    down, back = ("upstream_ejected", "firing"), ("upstream_ejected", "resolved")
+    none, some = ("no_engine", "firing"), ("no_engine", "resolved")
+    settings = {"upstreams": f"http://127.0.0.1:{port}/v1", "eject_after": 1, "rules": rules}
+    async with Loopback(port=port):
+        started = [await asyncio.to_thread(start, **settings) for _ in range(2)]
+        gateways = await ranked(*started)
+        await until(lambda: served(gateways))
+    await until(lambda: receiver.told()[none] and receiver.told()[down])
+    for gateway in gateways:
+        firing = [a for a in (await api(gateway))[1]["data"] if a["state"] == "firing"]
+        assert {a["title"] for a in firing} == {"No engine is ready", "An engine server is down"}
+    async with Loopback(port=port):
+        await until(lambda: receiver.told()[some] and receiver.told()[back])
+    assert receiver.told() == {none: 1, down: 1, some: 1, back: 1}
+    said = {(n.doc["rule"], n.doc["state"]): n.doc["message"] for n in receiver.notes()}
+    assert re.fullmatch(
+        rf"Engine server 127.0.0.1:{port} has been ejected for [\d.]+ s: connection refused\.",
+        said[down],
+    )
+    assert said[back] == f"Engine server 127.0.0.1:{port} takes calls again."
+    assert re.fullmatch(r"No gateway has had an engine that takes calls for [\d.]+ s\.", said[none])
+    assert said[some] == "An engine takes calls again."
+
+
+async def served(gateways: list[Gateway]) -> bool:
+    pages = [await metrics(gateway) for gateway in gateways]
+    return all("gateway_engine_ready 1.0" in page for page in pages)
+
+
+async def test_one_gateway_with_an_engine_is_enough(start: Start, receiver: Receiver) -> None:
+    rules = {"no_engine": {"threshold": 0.2}, "upstream_ejected": {"threshold": 0.2}}
+    nobody = f"http://127.0.0.1:{free_port()}/v1"
+    well = start(rules=rules)
+    start(rules=rules, upstreams=nobody, ready="/health/live")
+    await until(lambda: receiver.told()["upstream_ejected", "firing"])
+    firing = {a["rule"] for a in (await api(well))[1]["data"]}
+    assert firing == {"upstream_ejected"}
 
 
 async def test_a_rule_that_is_no_more_ends_its_alert(start: Start, receiver: Receiver) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import html.parser
+import importlib.util
 import json
 import os
 import re
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from gemma_gateway.cli.main import main
 from gemma_gateway.quality.evaluate.result import ROWS
 from tests.quality.bigram import Bigram
 
@@ -255,6 +257,30 @@ async def test_bad_rows_are_named_by_file_and_line(tmp_path: Path, line: Any, to
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("scores", "told"),
+    [
+        ("relevance,safety", "no relevance: the extra"),
+        ("relevance,accuracy", "no relevance and no accuracy: the extra"),
+        ("safety", ""),
+    ],
+)
+def test_that_an_extra_is_missing_is_said_first(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    scores: str,
+    told: str,
+) -> None:
+    """Before a question is asked: here nobody would answer it."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    questions = write(tmp_path / "set.jsonl", {"prompt": "x"})
+    words = ["--url", "http://127.0.0.1:9", "--out", str(tmp_path / "out"), "--scores", scores]
+    assert main(["evaluate", str(questions), *words]) == 1
+    first = capsys.readouterr().err.splitlines()[0].removeprefix("gemma-gateway: ")
+    assert first.startswith(told or "http://127.0.0.1:9 doesn't answer")
+
+
 async def test_other_things_that_can_be_wrong(server: Bigram, tmp_path: Path) -> None:
     questions = write(tmp_path / "set.jsonl", {"prompt": "x"})
     empty = write(tmp_path / "empty.jsonl", "")
@@ -263,7 +289,7 @@ async def test_other_things_that_can_be_wrong(server: Bigram, tmp_path: Path) ->
     cases: list[tuple[list[Any], int, str]] = [
         ([tmp_path / "none.jsonl", *here], 2, "No such file"),
         ([empty, *here], 2, "no rows"),
-        ([questions, *nobody], 1, "doesn't answer"),
+        ([questions, *nobody], 1, "doesn't answer: connection refused"),
         ([questions, *here, "--against", "third"], 2, "serves no third; it has: tiny, other"),
         ([questions, *here, "--scores", "beauty"], 2, "'beauty' is not one of"),
         ([questions, *here, "--concurrency", "0"], 2, "between 1 and 64"),

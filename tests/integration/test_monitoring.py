@@ -453,6 +453,7 @@ async def test_an_export_that_fails_says_why(fleet: Fleet, tmp_path: Path) -> No
         assert done.returncode == status
         assert words in done.stderr
         assert b"--key-file" in done.stderr
+        assert (b"gemma-gateway key new --name NAME --operator" in done.stderr) is (key == KEY)
     no_gateway = export("--url", fleet.engine.url)
     assert (no_gateway.returncode, no_gateway.stdout) == (1, b"")
     assert b"is not a gateway that can export: status 405" in no_gateway.stderr

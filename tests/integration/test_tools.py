@@ -226,6 +226,14 @@ def test_top_without_operator_scope(measured: tuple[Gateway, Path], tmp_path: Pa
         assert done.returncode == 0, done.stderr
         assert "no operator's key" in done.stdout
         assert "in flight  0 of 1024" in done.stdout
+        assert re.search(r"^calls      [\d,]+ since the start$", done.stdout, re.M)
+
+
+def test_top_with_a_key_that_is_not_known(measured: tuple[Gateway, Path], tmp_path: Path) -> None:
+    gateway, _ = measured
+    done = tool(tmp_path, "top", "--url", gateway.url, "--once", GATEWAY_API_KEY="wrong")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "INVALID_API_KEY: no key, or the wrong one. Set GATEWAY_API_KEY" in done.stderr
 
 
 def test_top_lives_on_a_terminal(measured: tuple[Gateway, Path]) -> None:

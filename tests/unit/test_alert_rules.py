@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gemma_gateway.alerts.alert import Alert, advance, alert_id
+from gemma_gateway.alerts.conditions import Condition, Conditions, readings
 from gemma_gateway.alerts.rule_types import RULE_TYPES
 from gemma_gateway.alerts.windows import MOST_SERVERS, Reading, RuleWindows
+from gemma_gateway.core.engine import EngineState, ServerState
 from gemma_gateway.core.record import Record
+from gemma_gateway.engines.scripted import ScriptedEngine
+from gemma_gateway.monitoring.memory import Memory, limit
 from gemma_gateway.settings.alerts import AlertSettings, Rule
+from tests.road import say
 
 NOW = 1_000_000.0
 PLAIN: dict[str, Any] = {
@@ -52,7 +58,7 @@ def value(rule: str, records: list[Record], **changed: Any) -> float | None:
 
 def breached(rule: str, records: list[Record]) -> bool:
     settings = AlertSettings().rules[rule]
-    found = value(rule, records)
+    found = value(rule, records)  # also of those that are off by default
     return found is not None and RULE_TYPES[settings.kind].breached(found, settings.threshold)
 
 
@@ -63,7 +69,7 @@ def breached(rule: str, records: list[Record]) -> bool:
         ("memory", calls(10, memory_mb=8192), calls(9, memory_mb=8192) + calls(1, memory_mb=8200)),
         ("token_rate", calls(10, output_tokens=5),
          calls(9, output_tokens=5) + calls(1, output_tokens=4)),
-        ("success_rate", calls(10), calls(9) + calls(1, **FAILED)),
+        ("success_rate", calls(19) + calls(1, **FAILED), calls(18) + calls(2, **FAILED)),
         ("no_success", calls(9, **FAILED) + calls(1), calls(10, **FAILED)),
         ("upstream_errors", calls(8) + calls(2, **FAILED), calls(7) + calls(3, **FAILED)),
         ("limited", calls(15) + calls(5, **LIMITED), calls(14) + calls(6, **LIMITED)),
@@ -77,9 +83,7 @@ def test_each_default_rule_at_its_bound(rule: str, good: list[Record], bad: list
     assert not breached(rule, bad[:-1])  # one call too few: nothing is said of them
 
 
-@pytest.mark.parametrize(
-    "rule", ["response_time", "memory", "token_rate", "success_rate", "no_success"]
-)
+@pytest.mark.parametrize("rule", ["response_time", "memory", "token_rate", "no_success"])
 def test_the_last_ten_served_calls_count_and_no_others(rule: str) -> None:
     """Refusals and clients that left are neither good nor bad, and push nothing out."""
     others = [c for kind in (LIMITED, FILTERED, LEFT, WRONG) for c in calls(50, **kind)]
@@ -195,9 +199,12 @@ def test_an_alert_keeps_its_id_and_start_and_tells_its_last_bad_value() -> None:
     assert (worse.id, worse.started) == (first.id, NOW)
     well = advance(worse, "slow", rule, "a:1", 1.0, NOW + 4, 0)
     assert well is not None
+    assert worse.message == (
+        "Average response time of the last 10 served calls is 25.5 s; it should be at most 10 s."
+    )
     assert (well.state, well.resolved, well.value) == ("resolved", NOW + 4, 25.5)
     assert well.message == (
-        "Average response time of the last 10 served calls is 25.5 s (above 10 s)."
+        "Average response time of the last 10 served calls is back to 1 s, at most 10 s."
     )
     again = advance(None, "slow", rule, "a:1", 11.0, NOW + 5, 10)
     assert again is not None
@@ -217,12 +224,133 @@ def test_every_rule_says_in_words_what_it_looks_at() -> None:
         words = RULE_TYPES[rule.kind].expression(rule)
         assert "{" not in words
         assert f"{rule.threshold * 100:g} %" in words or f"{rule.threshold:g}" in words
-        message = RULE_TYPES[rule.kind].message(rule, "a:1", 0.5)
-        assert message.endswith(").")
-        assert message[0].isupper()
+        kind = RULE_TYPES[rule.kind]
+        firing = kind.message(rule, "a:1", 0.5)
+        for message in (firing, kind.recovery(rule, "a:1", 0.5), kind.recovery(rule, "a:1", None)):
+            assert message.endswith(".")
+            assert message[0].isupper()
+            assert "{" not in message
+        assert 0 < len(kind.title) <= 40
+    assert len({kind.title for kind in RULE_TYPES.values()}) == len(RULE_TYPES)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "firing", "back", "resolved"),
+    [
+        ("filtered", 0.25,
+         "Share blocked by the content filter among the checked calls in the last 300 s is 25 %; "
+         "it should be at most 20 %.", 0.03,
+         "Share blocked by the content filter among the checked calls in the last 300 s is back to "
+         "3 %, at most 20 %."),
+        ("success_rate", 0.8,
+         "Share of successes among the served calls in the last 300 s is 80 %; it should be at "
+         "least 95 %.", None,
+         "There are too few calls now to tell the share of successes among the served calls in "
+         "the last 300 s."),
+        ("no_engine", 75.4, "No gateway has had an engine that takes calls for 75.4 s.", 0.0,
+         "An engine takes calls again."),
+        ("upstream_ejected", 130.4, "Engine server a:1 has been ejected for 130 s: refused.", 0.0,
+         "Engine server a:1 takes calls again."),
+        ("upstream_ejected", 130.4, "Engine server a:1 has been ejected for 130 s: refused.", None,
+         "It is no longer watched."),
+        ("memory_share", 0.95,
+         "Share of its memory that a gateway with its engine holds is 95 %; it should be at most "
+         "90 %.", 0.5,
+         "Share of its memory that a gateway with its engine holds is back to 50 %, at most 90 %."),
+        ("store_away", 61.0, "Redis has not served this gateway for 61 s.", 0.0,
+         "Redis serves this gateway again."),
+    ],
+)  # fmt: skip
+def test_an_alert_says_what_is_wrong_and_then_what_is_right(
+    name: str, value: float, firing: str, back: float | None, resolved: str
+) -> None:
+    rule = AlertSettings().rules[name].model_copy(update={"for_seconds": 0})
+    why = "refused" if name == "upstream_ejected" else ""
+    alert = advance(None, name, rule, "a:1", value, NOW, 10, why)
+    assert alert is not None
+    assert (alert.state, alert.message) == ("firing", firing)
+    soon = advance(alert, name, rule, "a:1", back, NOW + 1, 10)
+    assert soon is not None
+    assert (soon.state, soon.message) == ("firing", firing)
+    over = advance(soon, name, rule, "a:1", back, NOW + 20, 10)
+    assert over is not None
+    assert (over.state, over.message) == ("resolved", resolved)
+
+
+# ---- by the gateways' state
+
+
+def read(*conditions: Condition, **rules: Any) -> set[Reading]:
+    return set(readings(AlertSettings(rules=rules).rules, conditions))
+
+
+def test_no_engine_is_of_all_gateways_together() -> None:
+    assert Reading("no_engine", "", 61.0) in read(Condition(70.0), Condition(61.0))
+    assert Reading("no_engine", "", 0.0) in read(Condition(70.0), Condition())
+    assert read() == set()
+    assert "no_engine" not in {r.rule for r in read(Condition(70.0), no_engine={"enabled": False})}
+
+
+def test_an_ejected_server_is_one_wherever_it_is_ejected() -> None:
+    here = Condition(ejected={"a:1": (130.0, "refused"), "b:1": (0.0, "")})
+    there = Condition(ejected={"a:1": (0.0, ""), "b:1": (5.0, "status 503"), "c:1": (0.0, "")})
+    found = {r for r in read(here, there) if r.rule == "upstream_ejected"}
+    assert found == {
+        Reading("upstream_ejected", "a:1", 130.0, "refused"),
+        Reading("upstream_ejected", "b:1", 5.0, "status 503"),
+        Reading("upstream_ejected", "c:1", 0.0),
+    }
+
+
+def test_the_fullest_gateway_counts() -> None:
+    found = read(Condition(memory_share=0.5), Condition(memory_share=0.93))
+    assert Reading("memory_share", "", 0.93) in found
+
+
+class Slow(ScriptedEngine):
+    """An engine that is told when it is ready, and whether it still loads."""
+
+    ready, starting = False, False
+
+    def state(self) -> EngineState:
+        server = ServerState("http://a:1/v1", 0, True, None, 0, 0, 0, 0, False, "refused", 7.0)
+        return EngineState("local", self.ready, servers=(server,), starting=self.starting)
+
+
+def test_a_gateway_s_own_condition() -> None:
+    now = 100.0
+    engine = Slow(say())
+    conditions = Conditions(engine, Memory(), lambda: now)
+    now = 130.0
+    assert conditions.now().engineless == 30.0
+    assert conditions.now().ejected == {"a:1": (7.0, "refused")}
+    engine.ready = True
+    assert conditions.now().engineless == 0.0
+    engine.ready, now = False, 141.0
+    assert conditions.now().engineless == 11.0
+    engine.starting, now = True, 1000.0  # it loads for the first time
+    assert conditions.now().engineless == 0.0
+
+
+def test_the_memory_of_a_control_group(tmp_path: Path) -> None:
+    own, groups = tmp_path / "cgroup", tmp_path / "groups"
+    inner = groups / "a" / "b"
+    inner.mkdir(parents=True)
+    machine = limit(tmp_path / "none", groups)
+    assert machine > 2**20
+    own.write_text("0::/a/b\n")
+    assert limit(own, groups) == machine
+    (inner / "memory.max").write_text("max\n")
+    assert limit(own, groups) == machine
+    (groups / "a" / "memory.max").write_text("1048576\n")  # the one around it is smaller
+    assert limit(own, groups) == 2**20
+    (inner / "memory.max").write_text("524288\n")
+    assert limit(own, groups) == 2**19
+    own.write_text("12:memory:/a/b\n")  # version 1
+    assert limit(own, groups) == machine
 
 
 def test_a_reading_names_its_rule() -> None:
     windows = RuleWindows(AlertSettings().rules)
     windows.add(calls(10))
-    assert Reading("success_rate", "", 1.0) in list(windows.read(NOW))
+    assert Reading("no_success", "", 10.0) in list(windows.read(NOW))

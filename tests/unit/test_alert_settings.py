@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gemma_gateway.settings import config
-from gemma_gateway.settings.alerts import AlertSettings
+from gemma_gateway.settings.alerts import STATES, AlertSettings
 from gemma_gateway.settings.yamlfile import ConfigError
 
 SOURCE = {  # system 8: over the last 10 requests
@@ -30,8 +30,10 @@ def test_the_five_rules_are_the_defaults() -> None:
     for name, (threshold, severity) in SOURCE.items():
         rule = rules[name]
         assert (rule.kind, rule.threshold, rule.severity) == (name, threshold, severity)
-        assert (rule.calls, rule.seconds, rule.for_seconds, rule.enabled) == (10, None, 0, True)
-    further = {"upstream_errors", "limited", "filtered", "queue_time", "store_away"}
+        assert rule.enabled == (name not in {"response_time", "memory"})
+        window = (20, 300) if name == "success_rate" else (10, None)
+        assert (rule.calls, rule.seconds, rule.for_seconds) == (*window, 0)
+    further = {"upstream_errors", "limited", "filtered", "queue_time", *STATES}
     assert set(rules) == set(SOURCE) | further
 
 
@@ -50,6 +52,19 @@ def test_an_entry_changes_what_it_names_and_no_more(tmp_path: Path) -> None:
     assert {n: r for n, r in alerts.rules.items() if n in SOURCE and n != "success_rate"} == {
         n: r for n, r in plain.items() if n in SOURCE and n != "success_rate"
     }
+
+
+@pytest.mark.parametrize(
+    ("entry", "enabled"),
+    [("{}", True), ("{threshold: 30}", True), ("{severity: high}", True),
+     ("{enabled: true}", True), ("{enabled: false}", False),
+     ("{threshold: 30, enabled: false}", False)],
+)  # fmt: skip
+@pytest.mark.parametrize("rule", ["response_time", "memory", "limited"])
+def test_an_entry_turns_a_rule_on(tmp_path: Path, rule: str, entry: str, enabled: bool) -> None:
+    """Whoever sets a bound means it: it is not ignored because the rule is off by default."""
+    alerts = load(tmp_path, f"alerts:\n  rules:\n    {rule}: {entry}\n")
+    assert alerts.rules[rule].enabled is enabled
 
 
 def test_the_environment_changes_single_fields(
@@ -77,6 +92,9 @@ def test_the_environment_changes_single_fields(
         ("rules: {memory: 3}", "alerts.rules.memory: "),
         ("rules: []", "alerts.rules: "),
         ("rules: {store_away: {seconds: 5}}", "store_away looks at no calls"),
+        ("rules: {no_engine: {calls: 5}}", "no_engine looks at no calls"),
+        ("rules: {upstream_ejected: {seconds: 5}}", "upstream_ejected looks at no calls"),
+        ("rules: {memory_share: {calls: 5}}", "memory_share looks at no calls"),
         ("lease_seconds: 2", "three times interval_seconds"),
         ("webhooks: [{name: a, url: 'http://h/'}, {name: a, url: 'http://i/'}]", "the same name"),
         ("webhooks: [{name: a, url: 'ftp://private/x'}]", "webhooks.0.url: not an http://"),

@@ -48,7 +48,7 @@ def test_the_json_body_has_the_source_s_fields() -> None:
 
 def test_slack_s_special_characters_are_escaped() -> None:
     doc = json.loads(slack_body(DELIVERY, 1_700_000_001.0))
-    assert doc["text"] == "*[medium] upstream_errors is firing at a:1*"
+    assert doc["text"] == "*[medium] An engine server fails many calls: a:1*"
     assert doc["attachments"][0]["text"] == "Share of failures of &lt;a&amp;b&gt; is 50 %."
     assert doc["attachments"][0]["ts"] == 1_700_000_001
 

@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 from gemma_gateway.core.ask import ask
-from gemma_gateway.core.engine import Engine, EngineFailed
+from gemma_gateway.core.engine import Engine, EngineFailed, EngineState
 from gemma_gateway.monitoring.memory import Memory
 from gemma_gateway.settings import MonitoringSettings
 
@@ -74,14 +74,20 @@ class Health:
             return False
         return self._engine.state().ready
 
-    async def report(self) -> HealthReport:
+    async def report(self, *, named: bool = False) -> HealthReport:
         """The report; a generation is made at most once in ``health_cache_seconds``, the rest is
-        as it is now."""
+        as it is now.
+
+        Args:
+            named: for an operator: say which server each error is about.
+        """
         async with self._lock:
             if self._report is None or time.monotonic() >= self._expires:
                 self._report = await self._examine()
                 self._expires = time.monotonic() + self._settings.health_cache_seconds
             report = self._report.model_copy(deep=True)
+        if report.status == "unhealthy":
+            report.errors += _troubles(self._engine.state(), named=named)
         if not self._store_available():
             report.store = "unavailable"
             report.worsen(
@@ -126,3 +132,13 @@ class Health:
             report.worsen("unhealthy", "the test generation failed")
         elif report.response_time > self._settings.health_degraded_seconds:
             report.worsen("degraded", "the test generation was slow")
+
+
+def _troubles(state: EngineState, *, named: bool) -> list[str]:
+    """Why no engine is of use. Addresses are for operators alone."""
+    if not state.servers and state.detail:
+        return [state.detail] if named else []
+    found = [(server.url, server.trouble) for server in state.servers if server.trouble]
+    if named:
+        return [f"{url}: {trouble}" for url, trouble in found]
+    return [f"upstream: {trouble}" for trouble in dict.fromkeys(trouble for _, trouble in found)]

@@ -160,7 +160,12 @@ class Overview:
             ),
             engine=EngineState(kind=now.kind, ready=now.ready),
             upstreams=[
-                UpstreamView(upstream=s.name, available=not s.ejected, in_flight=s.outstanding)
+                UpstreamView(
+                    upstream=s.name,
+                    available=not s.ejected,
+                    trouble=s.trouble,
+                    in_flight=s.outstanding,
+                )
                 for s in now.servers
             ],
             in_flight=self._room.taken,

@@ -57,6 +57,11 @@ def watch(
         "Resident memory of the gateway and the processes of an engine in it.",
         lambda: memory.resident_mb * MB,
     )
+    show(
+        "gateway_memory_limit_bytes",
+        "Memory that they may use: the machine's, or their control group's limit.",
+        lambda: memory.limit_mb * MB,
+    )
     show("gateway_models", "Models served now; 0: none.", lambda: len(engine.models()))
     show(
         "gateway_requests_in_flight",

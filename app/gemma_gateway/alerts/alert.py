@@ -26,7 +26,7 @@ class Alert(msgspec.Struct, frozen=True, omit_defaults=True):
         since: when it was first seen out of bounds, seconds since the epoch.
         value: last one that was out of bounds, in the kind's unit.
         threshold: of the rule.
-        message: what is wrong, as a sentence.
+        message: what is wrong, as a sentence; resolved: what is right again.
         upstream: the server it is about; empty: none.
         started: when it fired, seconds since the epoch; 0: not yet.
         good_since: since when it is within bounds again, seconds since the epoch; 0: it isn't.
@@ -73,6 +73,7 @@ def advance(
     value: float | None,
     now: float,
     resolve_seconds: float,
+    why: str = "",
 ) -> Alert | None:
     """The alert after one more look at its value.
 
@@ -88,10 +89,13 @@ def advance(
         value: None: nothing is known, which is no sign of anything wrong.
         now: seconds since the epoch.
         resolve_seconds: see above.
+        why: what is behind a value that is out of bounds, where that is known.
     """
     kind = RULE_TYPES[rule.kind]
     if value is None or not kind.breached(value, rule.threshold):
-        return None if alert is None else better(alert, now, resolve_seconds)
+        if alert is None:
+            return None
+        return better(alert, now, resolve_seconds, kind.recovery(rule, upstream, value))
     about = key(name, upstream)
     if alert is None:
         alert = Alert(
@@ -105,14 +109,15 @@ def advance(
         state="firing" if fires else "pending",
         value=value,
         threshold=rule.threshold,
-        message=kind.message(rule, upstream, value),
+        message=kind.message(rule, upstream, value, why),
         started=alert.started or (now if fires else 0.0),
         good_since=0.0,
     )
 
 
-def better(alert: Alert, now: float, resolve_seconds: float) -> Alert | None:
-    """The alert after a look that found nothing wrong; None: it had not fired yet."""
+def better(alert: Alert, now: float, resolve_seconds: float, recovery: str) -> Alert | None:
+    """The alert after a look that found nothing wrong; None: it had not fired yet. ``recovery`` is
+    its message once it is over."""
     if alert.state == "pending":
         return None
     good_since = alert.good_since or now
@@ -122,4 +127,5 @@ def better(alert: Alert, now: float, resolve_seconds: float) -> Alert | None:
         state="resolved" if over else "firing",
         good_since=good_since,
         resolved=now if over else 0.0,
+        message=recovery if over else alert.message,
     )

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import chain
 
 import msgspec
 
 from gemma_gateway.alerts.alert import Alert, advance, better, key
+from gemma_gateway.alerts.conditions import Condition, readings
+from gemma_gateway.alerts.rule_types import RULE_TYPES
 from gemma_gateway.alerts.store import Changes, Silence, silenced_until
 from gemma_gateway.alerts.webhook import Webhooks
 from gemma_gateway.alerts.windows import RuleWindows
@@ -20,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 class Evaluator:
-    """Looks at the rules that are about calls.
+    """Looks at the rules that are about calls and about the gateways' state.
 
     Args:
         settings: the rules, and when an alert resolves.
@@ -62,6 +65,7 @@ class Evaluator:
         alerts: Mapping[str, Alert],
         stored: Mapping[str, Alert],
         silences: tuple[Silence, ...],
+        conditions: Sequence[Condition],
         now: float,
     ) -> Changes:
         """What one more look at all rules changes.
@@ -70,11 +74,12 @@ class Evaluator:
             alerts: pending and firing ones by key.
             stored: what the store holds of them.
             silences: those in the store.
+            conditions: of all gateways.
             now: seconds since the epoch.
         """
         silenced = silenced_until(silences, now)
         changes = Changes(ended=[s.id for s in silences if s.ends <= now])
-        for about, alert in self._advanced(alerts, now).items():
+        for about, alert in self._advanced(alerts, conditions, now).items():
             if alert is not None and _is_news(alert, alerts.get(about)):
                 log.warning("alert %s is %s: %s", about, alert.state, alert.message)
             if alert is None or alert.state == "resolved":
@@ -100,19 +105,26 @@ class Evaluator:
         if alert.told:
             changes.deliveries += self._webhooks.deliveries(alert)
 
-    def _advanced(self, alerts: Mapping[str, Alert], now: float) -> dict[str, Alert | None]:
+    def _advanced(
+        self, alerts: Mapping[str, Alert], conditions: Sequence[Condition], now: float
+    ) -> dict[str, Alert | None]:
         """Every alert after a look at its value; None: nothing is wrong."""
         rules, seconds = self._settings.rules, self._settings.resolve_seconds
         found: dict[str, Alert | None] = {}
-        for name, upstream, value in self._windows.read(now):
+        for name, upstream, value, why in chain(
+            self._windows.read(now), readings(rules, conditions)
+        ):
             about = key(name, upstream)
             known = alerts.get(about)
-            found[about] = advance(known, name, rules[name], upstream, value, now, seconds)
+            found[about] = advance(known, name, rules[name], upstream, value, now, seconds, why)
         for about, alert in alerts.items():
             if about not in found:
                 rule = rules.get(alert.rule)
-                watched = rule is not None and rule.enabled
-                found[about] = better(alert, now, seconds if watched else 0.0)
+                if rule is None or not rule.enabled:
+                    found[about] = better(alert, now, 0.0, "The rule is off now.")
+                else:
+                    recovery = RULE_TYPES[rule.kind].recovery(rule, alert.upstream, None)
+                    found[about] = better(alert, now, seconds, recovery)
         return found
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from gemma_gateway.alerts.alert import Alert
+from gemma_gateway.alerts.conditions import WELL, Condition
 from gemma_gateway.alerts.evaluator import Evaluator
 from gemma_gateway.alerts.notifier import Notifier
 from gemma_gateway.alerts.outage import Outage
@@ -41,6 +42,7 @@ class Alerts:
         store: shared by all gateways.
         prefix: first part of the store's key names.
         request_log: the calls.
+        condition: of this gateway, now.
         clock: seconds since the epoch.
 
     Attributes:
@@ -53,10 +55,12 @@ class Alerts:
         store: Store,
         prefix: str,
         request_log: RequestLog,
+        condition: Callable[[], Condition] = lambda: WELL,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings
         self._store = store
+        self._condition = condition
         self._clock = clock
         self._alert_store = AlertStore(store, prefix, settings.lease_seconds)
         self._webhooks = Webhooks(settings.webhooks, settings.timeout_seconds)
@@ -95,7 +99,7 @@ class Alerts:
         now, started = self._clock(), time.monotonic()
         before, look = self._seen, None
         with contextlib.suppress(StoreError):
-            look = await self._alert_store.beat()
+            look = await self._alert_store.beat(self._condition())
         if look is not None:
             self._seen, self.leads = look, look.leads
             self._lease_ends = started + self._settings.lease_seconds
@@ -116,7 +120,7 @@ class Alerts:
                 await self._evaluate(look, self._lost | look.alerts, now)
 
     async def _evaluate(self, look: Look, alerts: dict[str, Alert], now: float) -> None:
-        changes = self._evaluator.evaluate(alerts, look.alerts, look.silences, now)
+        changes = self._evaluator.evaluate(alerts, look.alerts, look.silences, look.conditions, now)
         if await self._alert_store.commit(changes):
             self._lost = {}
             self._seen = replace(look, alerts=changes.applied(alerts))

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from gemma_gateway.alerts.alert import Alert
+from gemma_gateway.alerts.conditions import WELL, Condition
 from gemma_gateway.storage import (
     Argument,
     Lease,
@@ -107,6 +108,7 @@ class Look:
         generation: changes with each outage of the store.
         alerts: pending and firing ones by key.
         silences: all that have not been removed.
+        conditions: of all gateways; empty where this process doesn't lead.
     """
 
     leads: bool
@@ -114,6 +116,7 @@ class Look:
     generation: str
     alerts: dict[str, Alert]
     silences: tuple[Silence, ...]
+    conditions: tuple[Condition, ...] = ()
 
 
 @dataclass(slots=True)
@@ -194,18 +197,19 @@ class AlertStore:
         """What this process is known by."""
         return self._lease.token
 
-    async def beat(self) -> Look:
-        """Take or keep the lease if possible, and look."""
-        names = ("lease", "firing", "silences", "generation")
-        args = (self.token, self._lease.milliseconds, secrets.token_hex(8))
+    async def beat(self, condition: Condition = WELL) -> Look:
+        """Take or keep the lease if possible, tell this gateway's condition, and look."""
+        names = ("lease", "firing", "silences", "generation", "conditions")
+        args = (self.token, self._lease.milliseconds, secrets.token_hex(8), text(condition))
         reply = await self._run(BEAT, names, *args)
-        leads, fresh, generation, alerts, silences = reply
+        leads, fresh, generation, alerts, silences, conditions = reply
         return Look(
             leads == 1,
             fresh == 1,
             generation.decode(),
             {alert.key: alert for alert in _read(Alert, alerts[1::2])},
             tuple(_read(Silence, silences[1::2])),
+            tuple(_read(Condition, conditions)),
         )
 
     async def commit(self, changes: Changes) -> bool:

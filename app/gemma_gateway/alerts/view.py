@@ -22,15 +22,22 @@ def moment(seconds: float) -> str:
     return stamp.replace("+00:00", "Z")
 
 
+def title(rule: str, kind: KindName) -> str:
+    """Heading of a rule's alerts; a rule of the operator's own has its name in it."""
+    text = RULE_TYPES[kind].title
+    return text if rule == kind else f"{text} ({rule})"
+
+
 class AlertView(BaseModel):
     """One alert."""
 
     id: str = Field(description="Unique to this alert; the rule's next one has another id")
     rule: str
+    title: str = Field(description="What is wrong while it fires, in a few words")
     type: KindName = Field(description="What the rule measures")
     severity: Severity
     state: Literal["firing", "resolved"]
-    message: str
+    message: str = Field(description="What is wrong; once it is resolved: what is right again")
     value: float = Field(description="Last value that was out of bounds; shares go from 0 to 1")
     threshold: float
     labels: dict[str, str] = Field(description="upstream: the server it is about")
@@ -49,6 +56,7 @@ class AlertView(BaseModel):
         return cls(
             id=alert.id,
             rule=alert.rule,
+            title=title(alert.rule, alert.kind),
             type=alert.kind,
             severity=alert.severity,
             state="resolved" if alert.state == "resolved" else "firing",
@@ -66,6 +74,7 @@ class RuleView(BaseModel):
     """One rule of the settings."""
 
     name: str
+    title: str = Field(description="What is wrong while it fires, in a few words")
     severity: Severity
     expression: str = Field(description="When it is out of bounds, in words")
     state: RuleState
@@ -88,9 +97,14 @@ def rule_views(rules: Mapping[str, Rule], alerts: Iterable[Alert]) -> list[RuleV
             state = "firing"
         elif (name, "pending") in states:
             state = "pending"
-        expression = RULE_TYPES[rule.kind].expression(rule)
         views.append(
-            RuleView(name=name, severity=rule.severity, expression=expression, state=state)
+            RuleView(
+                name=name,
+                title=title(name, rule.kind),
+                severity=rule.severity,
+                expression=RULE_TYPES[rule.kind].expression(rule),
+                state=state,
+            )
         )
     return views
 

@@ -21,7 +21,7 @@ import orjson
 from gemma_gateway import __version__
 from gemma_gateway.alerts.alert import Alert
 from gemma_gateway.alerts.store import Delivery
-from gemma_gateway.alerts.view import AlertView, moment
+from gemma_gateway.alerts.view import AlertView, moment, title
 from gemma_gateway.engines.upstream.http1 import Broken, ConnectFailed, Connection, Origin
 from gemma_gateway.settings.alerts import SEVERITIES, Severity, Webhook
 
@@ -74,18 +74,19 @@ def json_body(delivery: Delivery, now: float) -> bytes:
 def slack_body(delivery: Delivery, now: float) -> bytes:
     """Slack's incoming webhook: a line of text, and an attachment with a coloured edge."""
     alert = delivery.alert
-    title = f"[{alert.severity}] {alert.rule} is {alert.state}"
+    state = alert.severity if alert.state == "firing" else alert.state
+    heading = f"[{state}] {title(alert.rule, alert.kind)}"
     if alert.upstream:
-        title += f" at {alert.upstream}"
+        heading += f": {alert.upstream}"
     colour = RESOLVED_COLOUR if alert.state == "resolved" else COLOURS[alert.severity]
     attachment = {
         "color": colour,
         "text": _escaped(alert.message),
-        "fallback": _escaped(f"{title}: {alert.message}"),
+        "fallback": _escaped(f"{heading}: {alert.message}"),
         "footer": _escaped(HOST),
         "ts": int(now),
     }
-    return orjson.dumps({"text": f"*{_escaped(title)}*", "attachments": [attachment]})
+    return orjson.dumps({"text": f"*{_escaped(heading)}*", "attachments": [attachment]})
 
 
 def _escaped(text: str) -> str:

@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 
 from gemma_gateway.alerts.rule_types import RULE_TYPES
 from gemma_gateway.core.record import Record
-from gemma_gateway.settings.alerts import Rule
+from gemma_gateway.settings.alerts import STATES, Rule
 
 MOST_SERVERS = 100  # engine servers with a value of their own; names come from the configuration
 STEPS = 60  # parts that a window of seconds is forgotten in
@@ -21,11 +21,13 @@ class Reading(NamedTuple):
         rule: name of the rule.
         upstream: the server it is of; empty where the rule is of the whole service.
         value: None: too few calls to say.
+        why: what is behind it, where that is known.
     """
 
     rule: str
     upstream: str
     value: float | None
+    why: str = ""
 
 
 class _Window(Protocol):
@@ -79,7 +81,7 @@ class RuleWindows:
 
     def __init__(self, rules: dict[str, Rule]) -> None:
         self._rules = {
-            name: rule for name, rule in rules.items() if rule.enabled and rule.kind != "store_away"
+            name: rule for name, rule in rules.items() if rule.enabled and rule.kind not in STATES
         }
         self._windows: dict[tuple[str, str], _Window] = {}
 

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from fastapi import Request
 
 from gemma_gateway.core.call import Principal
+from gemma_gateway.core.errors import GatewayError
 
 Identify = Callable[[bytes | None, bytes | None, str], Awaitable[Principal]]
 
@@ -37,6 +38,16 @@ class Auth:
         principal = await self._caller(request)
         principal.require_operator()
         return principal
+
+    async def is_operator(self, request: Request) -> bool:
+        """Whether the request bears an operator's key: for a route that is open to all, and says
+        more to operators. Any other key, and none, is as good here."""
+        try:
+            principal = await self._caller(request)
+            principal.require_operator()
+        except GatewayError:
+            return False
+        return True
 
     async def _caller(self, request: Request) -> Principal:
         headers = dict(request.scope["headers"])

@@ -100,6 +100,13 @@ def no_key(status: int, code: str) -> str:
         status: of the answer, 401 or 403.
         code: the error's code.
     """
+    if code == "OPERATOR_REQUIRED":
+        return (
+            f"{code}: this key is no operator's. `gemma-gateway key new --name NAME --operator` "
+            "makes one, for keys: of that gateway's gateway.yaml; the key that `make serve` makes "
+            "(.gateway/api_key) is one, too. Name its file with --key-file, or set "
+            f"{KEY_VARIABLE}"
+        )
     if status == 403:
         return f"{code}: another key is needed. Set {KEY_VARIABLE}, or name a file with --key-file"
     return f"{code}: no key, or the wrong one. Set {KEY_VARIABLE}, or name a file with --key-file"

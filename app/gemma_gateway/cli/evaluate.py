@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import sys
 from collections.abc import Callable
 from dataclasses import fields
@@ -122,10 +123,18 @@ def _evaluate(parsed: argparse.Namespace) -> int:
     from gemma_gateway.quality.evaluate import rows
     from gemma_gateway.quality.evaluate.session import Session
 
+    # What the pool of servers logs is told here in other words.
+    logging.getLogger("gemma_gateway").addHandler(logging.NullHandler())
     # Every option is an argument of the same name.
     options = Options(**{field.name: getattr(parsed, field.name) for field in fields(Options)})
     questions = rows.read(options.set)
     session = Session(options, questions, caller.api_key(parsed.url, parsed.key_file))
+    if lacking := session.lacking:
+        print(
+            f"gemma-gateway: no {' and no '.join(lacking)}: the extra 'quality' is not installed "
+            "(pip install 'gemma-gateway[quality]'); --scores says what else is wanted",
+            file=sys.stderr,
+        )
     interrupted = False
     try:
         asyncio.run(session.work())

@@ -16,6 +16,7 @@ import uvicorn
 
 from gemma_gateway.api.app import GatewayApp
 from gemma_gateway.api.http import BoundedHttp
+from gemma_gateway.cli import waiting
 from gemma_gateway.core import openfiles
 from gemma_gateway.core.engine import EngineFailed
 from gemma_gateway.engines.local.weights import ModelUnavailable
@@ -25,7 +26,6 @@ from gemma_gateway.settings.source import Source
 from gemma_gateway.telemetry import log
 
 START_TIMEOUT = 1800.0  # seconds; a 27B model from a cold disk takes many minutes
-UPSTREAM_PATIENCE = 10.0  # seconds until a person is told that none answers
 FAREWELL_SECONDS = 1.0  # that clients get to read how their calls ended
 LAST_RESORT_SECONDS = 2  # after that uvicorn cuts what nothing else could end
 YOUNG_OBJECTS = 10_000  # as many new ones before the garbage collector looks at them: 1 to 2 MB
@@ -247,17 +247,19 @@ async def _greet(server: Server, parts: Parts) -> None:
     """Say how to use the gateway once it answers, or why it never will."""
     while not server.started:  # noqa: ASYNC110 - uvicorn offers no event
         await asyncio.sleep(0.05)
-    engine, upstreams = parts.engine, parts.settings.engine.remote
-    print("Waiting for an upstream ..." if upstreams else "Starting the engine ...", flush=True)
-    try:
-        await engine.wait_ready(UPSTREAM_PATIENCE if upstreams else START_TIMEOUT)
-    except EngineFailed as failed:
-        print(f"gemma-gateway: {failed.detail}", file=sys.stderr, flush=True)
-        if not upstreams:
+    engine, settings = parts.engine, parts.settings.engine
+    if settings.remote:
+        print("Waiting for an upstream ...", flush=True)
+        await waiting.for_servers(engine, settings)
+    else:
+        print("Starting the engine ...", flush=True)
+        try:
+            await engine.wait_ready(START_TIMEOUT)
+        except EngineFailed as failed:
+            print(f"gemma-gateway: {failed.detail}", file=sys.stderr, flush=True)
             parts.failed = True
             server.should_exit = True
             return
-        await engine.wait_ready(math.inf)  # they are being watched, and may still come up
     print(banner(parts.settings, engine.models(), parts.key_file), flush=True)
 
 

@@ -80,6 +80,8 @@ def _source(url: str, key: str) -> Callable[[], list[str]]:
         return lambda: monitored(url, key)
     if reply.status not in {401, 403, 404}:
         raise CommandError(f"{url} answers {reply.code}", status=1)
+    if key and reply.status != 404 and reply.code != "OPERATOR_REQUIRED":
+        raise CommandError(caller.no_key(reply.status, reply.code), 1)
     why = "no operator's key" if reply.status != 404 else "no /v1/monitoring there"
     metered = Metered(url, key, why)
     return metered.look
@@ -126,8 +128,8 @@ def _monitored(url: str, state: Json, series: Json, performance: Json, alerts: J
         f"models     {', '.join(state['models']) or 'none'}",
         "",
         f"calls      {total['requests'] / seconds:.2f}/s over {seconds:.0f} s: {total['ok']} ok, "
-        f"{total['failed']} failed, {total['client_closed']} left, {total['refused']} refused "
-        f"({total['limited']} limited, {total['filtered']} filtered)",
+        f"{total['failed']} failed, {total['client_closed']} ended by the client, "
+        f"{total['refused']} refused ({total['limited']} limited, {total['filtered']} filtered)",
         f"tokens     {total['input_tokens'] / seconds:.1f}/s in, "
         f"{total['output_tokens'] / seconds:.1f}/s out",
         f"last {LAST}   success {_share(summary['success_rate'])}, response "
@@ -142,12 +144,12 @@ def _monitored(url: str, state: Json, series: Json, performance: Json, alerts: J
         f"engine     {state['engine']['kind']}, {'' if state['engine']['ready'] else 'not '}ready",
         *(
             f"upstream   {server['upstream']}  {'up' if server['available'] else 'EJECTED'}, "
-            f"{server['in_flight']} in flight"
+            f"{server['in_flight']} in flight{server['trouble'] and ': '}{server['trouble']}"
             for server in state["upstreams"]
         ),
         f"alerts     {len(firing)} firing",
         *(
-            f"  {a['severity']:7} {a['rule']}: {a['message']} (since {a['started_at']})"
+            f"  {a['severity']:7} {a['title']}: {a['message']} (since {a['started_at']})"
             for a in firing
         ),
     ]
@@ -177,14 +179,18 @@ class Metered:
             raise CommandError(f"{self._url} is not a gateway: /metrics returned {reply.code}", 1)
         before, self._before = self._before, (now, sums)
         if before is None:
-            return [_plain(line) for line in self._lines(sums, 1.0, "since the start")]
+            return [_plain(line) for line in self._lines(sums, None)]
         seconds = now - before[0]
         moved = {k: v - before[1].get(k, 0.0) if k.count("_total") else v for k, v in sums.items()}
-        return [_plain(line) for line in self._lines(moved, seconds, "/s")]
+        return [_plain(line) for line in self._lines(moved, seconds)]
 
-    def _lines(self, sums: Sums, seconds: float, unit: str) -> list[str]:
+    def _lines(self, sums: Sums, seconds: float | None) -> list[str]:
+        """``seconds``: in which the sums came to be; None: since the start."""
+        unit = "since the start" if seconds is None else "/s"
+
         def rate(name: str) -> str:
-            return f"{sums.get(name, 0.0) / seconds:,.1f}"
+            value = sums.get(name, 0.0)
+            return f"{value:,.0f}" if seconds is None else f"{value / seconds:,.1f}"
 
         tokens = "gateway_tokens_total"
         outcomes = sorted(k for k in sums if k.startswith("gateway_requests_total "))

@@ -148,6 +148,9 @@ class ServerState:
         tries: calls that it was given; one that goes on to another server counts at both.
         errors: those of them that failed there.
         reachable: it answers its checks, so that it is tried when there is no better one.
+        trouble: why it is ejected, or of no use though it answers; empty: nothing is known to be
+            wrong. For operators.
+        ejected_seconds: how long it has been ejected; 0: it isn't.
     """
 
     url: str
@@ -159,6 +162,8 @@ class ServerState:
     tries: int
     errors: int
     reachable: bool = True
+    trouble: str = ""
+    ejected_seconds: float = 0.0
 
     @property
     def name(self) -> str:
@@ -177,6 +182,7 @@ class EngineState:
         detail: for operators (health, logs): never sent with an error.
         multimodal: it takes images or audio.
         servers: those that it passes calls to.
+        starting: it is still loading for the first time, which may take many minutes.
     """
 
     kind: Literal["local", "upstream"]
@@ -185,6 +191,7 @@ class EngineState:
     detail: str = ""
     multimodal: bool = False
     servers: tuple[ServerState, ...] = ()
+    starting: bool = False
 
 
 class Watcher(Protocol):

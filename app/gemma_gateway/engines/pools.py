@@ -183,6 +183,7 @@ class Pools:
             "; ".join(f"{name}: {state.detail}" for name, state in states if state.detail),
             any(state.multimodal for _, state in states),
             tuple(chain.from_iterable(state.servers for _, state in states)),
+            any(state.starting for _, state in states),
         )
 
     def memory(self) -> tuple[int, int] | None:

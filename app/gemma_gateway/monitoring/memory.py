@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import re
 import resource
 import sys
 from collections.abc import Callable
@@ -13,6 +15,7 @@ from gemma_gateway.core.periodic import Periodic
 INTERVAL = 1.0  # seconds
 MB = 2**20
 _STATM = Path("/proc/self/statm")
+_GROUPS = Path("/sys/fs/cgroup")
 
 
 def own() -> tuple[int, int]:
@@ -23,6 +26,28 @@ def own() -> tuple[int, int]:
     except (OSError, ValueError, IndexError):  # no Linux: the most that it ever was
         most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return most * (1 if sys.platform == "darwin" else 1024), 0
+
+
+def limit(where: Path = Path("/proc/self/cgroup"), groups: Path = _GROUPS) -> int:
+    """Bytes that this process and its children may use: the machine's, within the limits of its
+    control group and of those around it.
+
+    Source: Linux' cgroup v2 (``memory.max``), ``cgroups(7)`` for ``/proc/self/cgroup``.
+    """
+    least = os.sysconf("SC_PHYS_PAGES") * resource.getpagesize()
+    try:
+        found = re.search(r"^0::/(.*)$", where.read_text(), re.M)
+    except OSError:  # no Linux
+        found = None
+    if found is None:
+        return least
+    group = groups / found[1]
+    for folder in (group, *group.parents):
+        try:
+            least = min(least, int((folder / "memory.max").read_text()))
+        except (OSError, ValueError):  # none there, or "max"
+            continue
+    return least
 
 
 class Memory:
@@ -36,6 +61,7 @@ class Memory:
         of_engine: ``read`` knows of an engine in process.
         resident_mb: resident memory, MB (2^20 bytes); 0 before the first look.
         gpu_mb: used memory of the engine's GPUs, MB.
+        limit_mb: what the process and its engine may use, MB.
     """
 
     def __init__(self, read: Callable[[], tuple[int, int] | None] = lambda: None) -> None:
@@ -44,6 +70,12 @@ class Memory:
         self._looking = Periodic(self._look, INTERVAL, "the memory in use can't be read")
         self.resident_mb = 0.0
         self.gpu_mb = 0.0
+        self.limit_mb = limit() / MB
+
+    @property
+    def share(self) -> float:
+        """What is held of what may be used, 0 to 1."""
+        return round(self.resident_mb / self.limit_mb, 4)
 
     async def start(self) -> None:
         """Look once, and then every second."""

@@ -138,6 +138,7 @@ class EngineState(BaseModel):
 class UpstreamView(BaseModel):
     upstream: str
     available: bool
+    trouble: str = Field(description="Why it is ejected, or of no use; empty: nothing is wrong")
     in_flight: int
 
 

@@ -38,12 +38,15 @@ class Embeddings:
     Args:
         model: folder or hub name of a sentence-transformers model; empty: all-MiniLM-L6-v2 as the
             extra ``quality`` brings it.
+
+    Attributes:
+        installed: whether what it needs is.
     """
 
     def __init__(self, model: str = "") -> None:
         self._model = model
         needed = ("sentence_transformers",) if model else ("sentence_transformers", PACKAGE)
-        self._installed = all(importlib.util.find_spec(name) for name in needed)
+        self.installed = all(importlib.util.find_spec(name) for name in needed)
         self._child: asyncio.subprocess.Process | None = None
         self._turn = asyncio.Lock()
         self._again = 0.0  # monotonic seconds: no new try before
@@ -54,7 +57,7 @@ class Embeddings:
         Raises:
             Unscored: the extra is not installed, or the model can't be loaded or has failed.
         """
-        if not self._installed:
+        if not self.installed:
             raise Unscored(MISSING)
         async with self._turn:
             if time.monotonic() < self._again:

@@ -11,6 +11,7 @@ import orjson
 
 from gemma_gateway.core.ask import ask
 from gemma_gateway.core.engine import Engine, EngineFailed
+from gemma_gateway.core.errors import Code
 from gemma_gateway.quality.item import Unscored
 from gemma_gateway.safety.controls import ControlTokens
 
@@ -32,7 +33,9 @@ class Refused(Unscored):
     """
 
     def __init__(self, status: int, code: str = "") -> None:
-        super().__init__(f"the engine refused the question ({code or status})")
+        known = Code.__members__.get(code)
+        why = f": {known.value.message}" if known else ""
+        super().__init__(f"the engine refused the question ({code or status}){why}".rstrip("."))
         self.status = status
         self.code = code
 

@@ -1,7 +1,9 @@
 """The ``alerts`` section of the settings: rules, webhooks, and how often and how long.
 
 The first five rules with their thresholds and severities are those that the service was specified
-with: system 8, "alerts over the last 10 requests".
+with: system 8, "alerts over the last 10 requests". Two of them are off, since a healthy gateway
+meets them: any long answer takes over 10 s, and any 4B model over 8,192 MB. ``success_rate`` looks
+at more calls, or one failure would be too many.
 """
 
 from __future__ import annotations
@@ -33,20 +35,30 @@ KindName = Literal[
     "filtered",
     "queue_time",
     "store_away",
+    "no_engine",
+    "upstream_ejected",
+    "memory_share",
 ]
+# Those that look at the state of the gateways, not at calls.
+STATES: frozenset[KindName] = frozenset(
+    {"store_away", "no_engine", "upstream_ejected", "memory_share"}
+)
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 
 DEFAULT_RULES: dict[str, dict[str, Any]] = {
-    "response_time": {"threshold": 10, "severity": "medium"},
-    "memory": {"threshold": 8192, "severity": "medium"},
+    "response_time": {"threshold": 10, "severity": "medium", "enabled": False},
+    "memory": {"threshold": 8192, "severity": "medium", "enabled": False},
     "token_rate": {"threshold": 5, "severity": "low"},
-    "success_rate": {"threshold": 0.95, "severity": "high"},
+    "success_rate": {"threshold": 0.95, "severity": "high", "seconds": 300, "calls": 20},
     "no_success": {"threshold": 1, "severity": "high"},
     "upstream_errors": {"threshold": 0.2, "severity": "medium", "seconds": 300},
     "limited": {"threshold": 0.25, "severity": "low", "seconds": 300, "calls": 20},
     "filtered": {"threshold": 0.2, "severity": "medium", "seconds": 300, "calls": 20},
     "queue_time": {"threshold": 5, "severity": "medium", "seconds": 300},
     "store_away": {"threshold": 60, "severity": "high"},
+    "no_engine": {"threshold": 60, "severity": "high"},
+    "upstream_ejected": {"threshold": 120, "severity": "medium"},
+    "memory_share": {"threshold": 0.9, "severity": "medium", "for_seconds": 60},
 }
 
 
@@ -72,18 +84,19 @@ class Rule(Strict):
 
     @model_validator(mode="after")
     def _window(self) -> Rule:
-        if self.kind == "store_away" and self.model_fields_set & {"calls", "seconds"}:
-            raise ValueError("store_away looks at no calls: it takes neither calls nor seconds")
+        if self.kind in STATES and self.model_fields_set & {"calls", "seconds"}:
+            raise ValueError(f"{self.kind} looks at no calls: it takes neither calls nor seconds")
         return self
 
 
 def _over_defaults(given: Any) -> Any:
-    """Each entry over the default rule of the same name; other names are further rules."""
+    """Each entry over the default rule of the same name, which is on then unless the entry says
+    otherwise; other names are further rules."""
     if not isinstance(given, dict):
         return given
     rules = {name: {"kind": name} | fields for name, fields in DEFAULT_RULES.items()}
     for name, fields in given.items():
-        known = rules.get(name, {})
+        known = rules.get(name, {}) | {"enabled": True}
         rules[name] = known | fields if isinstance(fields, dict) else fields
     return rules
 

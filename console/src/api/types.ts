@@ -6,6 +6,8 @@ export interface AlertView {
   /** Unique to this alert; the rule's next one has another id */
   id: string;
   rule: string;
+  /** What is wrong while it fires, in a few words */
+  title: string;
   /** What the rule measures */
   type:
     | "response_time"
@@ -17,9 +19,13 @@ export interface AlertView {
     | "limited"
     | "filtered"
     | "queue_time"
-    | "store_away";
+    | "store_away"
+    | "no_engine"
+    | "upstream_ejected"
+    | "memory_share";
   severity: "low" | "medium" | "high";
   state: "firing" | "resolved";
+  /** What is wrong; once it is resolved: what is right again */
   message: string;
   /** Last value that was out of bounds; shares go from 0 to 1 */
   value: number;
@@ -414,6 +420,8 @@ export interface Rotation {
 /** One rule of the settings. */
 export interface RuleView {
   name: string;
+  /** What is wrong while it fires, in a few words */
+  title: string;
   severity: "low" | "medium" | "high";
   /** When it is out of bounds, in words */
   expression: string;
@@ -561,6 +569,8 @@ export interface Totals {
 export interface UpstreamView {
   upstream: string;
   available: boolean;
+  /** Why it is ejected, or of no use; empty: nothing is wrong */
+  trouble: string;
   in_flight: number;
 }
 

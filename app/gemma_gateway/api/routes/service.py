@@ -102,9 +102,12 @@ def router(auth: Auth, own: Own, health: Health, metrics: Callable[[], bytes]) -
         return Probe(status="not ready")
 
     @routes.get("/health", tags=["health"], responses=_failing(HealthReport, "Unhealthy"))
-    async def whole_health(response: Response) -> HealthReport:
-        """A real 10-token generation, cached for some seconds, with the state of the parts."""
-        report = await health.report()
+    async def whole_health(
+        response: Response, operator: bool = Depends(auth.is_operator)
+    ) -> HealthReport:
+        """A real 10-token generation, cached for some seconds, with the state of the parts. With an
+        operator's key it names the engine servers that are out of use."""
+        report = await health.report(named=operator)
         if report.status == "unhealthy":
             response.status_code = 503
         return report

@@ -9,9 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from gemma_gateway.cli.advice import advice
 from gemma_gateway.cli.doctor.finding import Finding, Findings, ok, problem, warning
 from gemma_gateway.cli.doctor.machine import skew
 from gemma_gateway.cli.fetch import Reply, Unreached, get
+from gemma_gateway.core.trouble import KEY_REFUSED, NO_MODEL, NO_NAME, NOT_COMPATIBLE, STATUS
 from gemma_gateway.engines.upstream.discovery import split
 from gemma_gateway.settings import LOOPBACK, Model, Settings
 
@@ -42,6 +44,10 @@ class Servers:
     named: bool
     models: tuple[str, ...]
     timeout: float
+
+    def advice(self, trouble: str) -> str:
+        """What to do about one of them."""
+        return advice(trouble, self.place, self.key_place)
 
 
 def look(settings: Settings) -> Findings:
@@ -93,8 +99,7 @@ def _look(settings: Settings, servers: Servers) -> Findings:
             yield problem(
                 "upstream",
                 f"{urlsplit(name.url).hostname} doesn't resolve to any address",
-                "correct the name, or start its servers (Kubernetes: a headless Service lists "
-                "ready pods only)",
+                servers.advice(NO_NAME),
             )
         urls += [name.at(address) for address in addresses]
     itself = [url for url in urls if _is_itself(settings, url)]
@@ -122,7 +127,7 @@ def _ask(servers: Servers, url: str) -> list[Finding]:
             problem(
                 "upstream",
                 f"{url}: {why}",
-                f"start that server, or correct its address in {servers.place}",
+                servers.advice(str(why)),
             )
         ]
     seconds = time.time() - began
@@ -145,15 +150,14 @@ def _judged(servers: Servers, url: str, reply: Reply, seconds: float) -> Finding
     if reply.status in NO_LIST:
         return ok("upstream", f"{url} answers {took}, but lists no models ({reply.status})")
     if reply.status not in {401, 403}:
-        return problem(
-            "upstream", f"{url} returns status {reply.status}", "see that server's own log"
-        )
+        trouble = f"{STATUS}{reply.status}"
+        return problem("upstream", f"{url} returns {trouble}", servers.advice(trouble))
     if servers.google:
         return ok("upstream", f"{url} answers {took}; it requires the Google identity's token")
     return problem(
         "upstream",
         f"{url} refuses the key ({reply.status})",
-        f"set {servers.key_place} to a key of that server",
+        servers.advice(KEY_REFUSED),
     )
 
 
@@ -164,11 +168,11 @@ def _served(servers: Servers, url: str, reply: Reply, took: str) -> Finding:
         return problem(
             "upstream",
             f"{url} answers, but not like an OpenAI-compatible server",
-            f"correct its address in {servers.place}: it must end in /v1",
+            servers.advice(NOT_COMPATIBLE),
         )
     models = [str(card.get("id")) for card in data if isinstance(card, dict)]
     if not models:
-        return warning("upstream", f"{url} serves no model", "load one there")
+        return warning("upstream", f"{url} serves no model", servers.advice(NO_MODEL))
     if missing := [name for name in servers.models if name not in models]:
         return problem(
             "upstream",

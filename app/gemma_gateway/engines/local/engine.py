@@ -112,7 +112,8 @@ class LocalEngine:
         ready = self._engine() is not None
         detail = "" if ready else self._detail
         multimodal = self._vllm is not None and self._vllm.multimodal
-        return EngineState("local", ready, self.models(), detail, multimodal)
+        starting = not self._attempted.is_set()
+        return EngineState("local", ready, self.models(), detail, multimodal, starting=starting)
 
     def models(self) -> tuple[str, ...]:
         """Names served now; empty while the engine is not ready."""

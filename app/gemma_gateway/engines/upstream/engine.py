@@ -15,6 +15,7 @@ from gemma_gateway.core.engine import (
     ServerState,
     Watcher,
 )
+from gemma_gateway.core.trouble import NO_NAME, STATUS
 from gemma_gateway.engines.upstream import discovery
 from gemma_gateway.engines.upstream.google import GoogleToken
 from gemma_gateway.engines.upstream.http1 import Broken, ConnectFailed
@@ -139,7 +140,7 @@ class UpstreamEngine:
                 reply = await self._attempt(request, upstream, fresh=fresh)
             except ConnectFailed as error:
                 detail = f"{upstream.url}: {error}"
-                pool.failed(upstream, unreachable=True)
+                pool.failed(upstream, str(error), unreachable=True)
                 continue
             except Broken as error:
                 given += 1
@@ -147,14 +148,14 @@ class UpstreamEngine:
                 if error.stale:
                     spare, fresh = upstream, True
                 else:
-                    pool.failed(upstream)
+                    pool.failed(upstream, str(error))
                 continue
             if reply.status not in NO_CAPACITY:
                 pool.answered(upstream, error=reply.status >= 500 and reply.status != NO_ROUTE)
                 if reply.status == 200:
                     pool.learn(upstream, request.model)
                 return reply
-            pool.failed(upstream)
+            pool.failed(upstream, f"{STATUS}{reply.status}")
             if reply.status not in NOT_BEGUN:
                 return reply
             given += 1
@@ -187,7 +188,7 @@ class UpstreamEngine:
         except BaseException as error:
             self.pool.release(upstream)
             if isinstance(error, Broken) and error.late:
-                self.pool.failed(upstream)
+                self.pool.failed(upstream, f"no answer within {patience:g} s")
                 raise EngineFailed("timeout", f"{upstream.url}: no answer") from None
             raise
         return UpstreamReply(self.pool, self.servers.live, upstream, connection, started)
@@ -196,7 +197,12 @@ class UpstreamEngine:
 
     def state(self) -> EngineState:
         """Ready when any upstream gets calls; the active checks keep it fresh."""
-        states = self.pool.states()
+        now = time.monotonic()
+        nameless = tuple(
+            ServerState(name.url, 0, True, None, 0, 0, 0, 0, False, NO_NAME, now - since)
+            for name, since in self.servers.nameless.items()
+        )
+        states = self.pool.states() + nameless
         up = [s for s in states if not s.ejected]
         detail = f"{len(up)} of {len(states)} upstreams ready"
         for what, which in (

@@ -17,6 +17,8 @@ from urllib.parse import urlsplit
 
 import httptools
 
+from gemma_gateway.core.trouble import unreached
+
 # Below the 5 s after which uvicorn (vLLM) closes an idle connection, so that ours is closed first
 # and a call seldom meets a connection that is just being closed by the other side.
 KEEP_ALIVE_SECONDS = 4.0
@@ -298,7 +300,7 @@ class Origin:
                     server_hostname=self._host if self._tls else None,
                 )
         except (OSError, UnicodeError) as error:  # time-outs, TLS, names that are none
-            raise ConnectFailed(str(error) or type(error).__name__) from None
+            raise ConnectFailed(unreached(error)) from None
         self._open.add(connection)
         return connection
 

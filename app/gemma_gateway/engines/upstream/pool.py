@@ -1,7 +1,8 @@
-"""Which upstream takes the next call: choice, ejection, return. No I/O in here."""
+"""Which upstream takes the next call: choice, ejection, return. No I/O but the log in here."""
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ from gemma_gateway.core.engine import ServerState, short_name
 # bound every call of a shared system prompt would pile up on one server.
 AFFINITY_SLACK = 2
 MOST_LEARNED = 64  # names remembered of a server that doesn't list its models
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True, eq=False)
@@ -32,9 +35,11 @@ class Upstream:
     tries: int = 0
     errors: int = 0
     trial_at: float = 0.0  # ejected: when a call may try it again (clock seconds); 0: not ejected
+    ejected_at: float = 0.0  # ejected: when it was (clock seconds)
     silent_since: float = 0.0  # first of the checks in a row that failed (clock seconds); 0: none
     gone: bool = False  # its address is no longer one of its name's: it gets no more calls
     unreachable: bool = False  # why it was ejected: nobody there, or calls that failed
+    trouble: str = ""  # the same in words; or why it is of no use though it answers
     learned: set[str] = field(default_factory=set)  # models it answered for, if it lists none
     _key: bytes = field(default=b"", repr=False)
 
@@ -56,7 +61,8 @@ class Upstream:
         prefix has the same order of servers in every gateway process, whoever is away."""
         return blake2b(affinity, key=self._key, digest_size=8).digest()
 
-    def state(self) -> ServerState:
+    def state(self, now: float = 0.0) -> ServerState:
+        """How it is; ``now`` in clock seconds."""
         failures = max(self.call_failures, self.check_failures)
         return ServerState(
             self.url,
@@ -68,6 +74,8 @@ class Upstream:
             self.tries,
             self.errors,
             not self.trial_at or not self.unreachable,
+            self.trouble,
+            max(0.0, now - self.ejected_at) if self.trial_at else 0.0,
         )
 
 
@@ -181,18 +189,27 @@ class Pool:
         """A whole answer came."""
         upstream.call_failures = 0
 
-    def failed(self, upstream: Upstream, *, unreachable: bool = False) -> None:
+    def failed(
+        self, upstream: Upstream, why: str = "calls fail", *, unreachable: bool = False
+    ) -> None:
         """A call could not connect, timed out, was cut short, or got 502, 503 or 504."""
         upstream.errors += 1
         upstream.call_failures += 1
         if upstream.call_failures >= self._eject_after or upstream.trial_at:
-            self._eject(upstream, unreachable)
+            self._eject(upstream, why, unreachable)
 
     # ---- what checks tell
 
-    def check_passed(self, upstream: Upstream, models: tuple[str, ...] | None) -> None:
+    def check_passed(
+        self, upstream: Upstream, models: tuple[str, ...] | None, trouble: str = ""
+    ) -> None:
         """It answered the active check. One that nobody could reach is back at once; one whose
-        calls failed first sits out its ``eject_seconds``."""
+        calls failed first sits out its ``eject_seconds``.
+
+        Args:
+            models: that it lists; None: it lists none.
+            trouble: why it is of no use all the same, as far as its answer tells.
+        """
         upstream.check_failures = 0
         upstream.silent_since = 0.0
         if models is None:
@@ -202,21 +219,31 @@ class Pool:
             self._list_models()
         if upstream.trial_at and (upstream.unreachable or upstream.trial_at <= self._clock()):
             self._restore(upstream)
+        if not upstream.trial_at:
+            upstream.trouble = trouble
 
-    def check_failed(self, upstream: Upstream, *, at_once: bool = False) -> None:
+    def check_failed(
+        self, upstream: Upstream, why: str = "checks fail", *, at_once: bool = False
+    ) -> None:
         """It didn't answer the active check. ``at_once``: it has never been seen to work."""
         upstream.check_failures += 1
         upstream.silent_since = upstream.silent_since or self._clock()
         if at_once or upstream.check_failures >= self._eject_after or upstream.trial_at:
-            self._eject(upstream, True)
+            self._eject(upstream, why, True)
 
-    def _eject(self, upstream: Upstream, unreachable: bool) -> None:
-        upstream.ejections += not upstream.trial_at
-        upstream.trial_at = self._clock() + self._eject_seconds
-        upstream.unreachable = unreachable
+    def _eject(self, upstream: Upstream, why: str, unreachable: bool) -> None:
+        now = self._clock()
+        if not upstream.trial_at:
+            upstream.ejections += 1
+            upstream.ejected_at = now
+            log.warning("upstream %s ejected: %s", upstream.name, why)
+        upstream.trial_at = now + self._eject_seconds
+        upstream.unreachable, upstream.trouble = unreachable, why
 
     def _restore(self, upstream: Upstream) -> None:
-        upstream.trial_at = 0.0
+        seconds = self._clock() - upstream.ejected_at
+        log.warning("upstream %s is back after %.0f s", upstream.name, seconds)
+        upstream.trial_at, upstream.trouble = 0.0, ""
         # On probation: its next failure in a row ejects it again.
         upstream.call_failures = min(upstream.call_failures, self._eject_after - 1)
 
@@ -238,4 +265,5 @@ class Pool:
         return self._models
 
     def states(self) -> tuple[ServerState, ...]:
-        return tuple(u.state() for u in self.upstreams)
+        now = self._clock()
+        return tuple(u.state(now) for u in self.upstreams)

@@ -103,7 +103,7 @@ class UpstreamReply:
         """
         self.expired = why
         if silent:
-            self._pool.failed(self._upstream)
+            self._pool.failed(self._upstream, why)
         self.close()
 
     def generated(self) -> int | None:
@@ -125,7 +125,7 @@ class UpstreamReply:
             if self.status not in NO_CAPACITY:
                 self._pool.completed(self._upstream)
         else:
-            self._pool.failed(self._upstream)
+            self._pool.failed(self._upstream, "an answer was cut short")
             self._connection.abort()
 
     def _leave(self) -> None:

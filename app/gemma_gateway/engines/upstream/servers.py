@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 
+from gemma_gateway.core.trouble import KEY_REFUSED, NO_MODEL, NOT_COMPATIBLE, STATUS
 from gemma_gateway.engines.upstream import discovery
 from gemma_gateway.engines.upstream.google import GoogleToken
 from gemma_gateway.engines.upstream.http1 import Broken, Origin
@@ -17,6 +18,7 @@ from gemma_gateway.engines.upstream.pool import Pool, Upstream
 from gemma_gateway.engines.upstream.reply import UpstreamReply
 
 NO_MODEL_LIST = frozenset({404, 405, 501})
+REFUSED = frozenset({401, 403})
 
 
 class Servers:
@@ -32,6 +34,7 @@ class Servers:
         origins: connections to each server.
         live: replies that are being read.
         seen: set once a server has answered.
+        nameless: names that have had no address yet, and since when (monotonic seconds).
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class Servers:
         self.origins = {u: Origin(u.root, self._headers, connect_timeout) for u in pool.upstreams}
         self.live: set[UpstreamReply] = set()
         self.seen = asyncio.Event()
+        self.nameless: dict[discovery.Name, float] = {}
 
     async def start(self) -> None:
         """Check each once and begin to watch them."""
@@ -102,9 +106,12 @@ class Servers:
         """Take new addresses in and let go of those that are no longer there. An empty answer
         changes nothing: rather try the servers known before than none."""
         addresses = await name.addresses()
-        if not addresses:
-            return
         known = {address for owner, address in self._found if owner is name}
+        if not addresses:
+            if not known:
+                self.nameless.setdefault(name, time.monotonic())
+            return
+        self.nameless.pop(name, None)
         for address in known - addresses:
             self._pool.remove(self._found.pop((name, address)))
         fresh = []
@@ -134,20 +141,30 @@ class Servers:
         except TimeoutError:
             # A frozen server, unless a call has heard from it meanwhile: then it is only busy.
             if not any(r.since > began and r.comes_from(upstream) for r in self.live):
-                self._pool.check_failed(upstream, at_once=first)
+                why = f"no answer within {self._check_timeout:g} s"
+                self._pool.check_failed(upstream, why, at_once=first)
             return
-        except ConnectionError:
-            self._pool.check_failed(upstream, at_once=first)
+        except ConnectionError as error:
+            self._pool.check_failed(upstream, str(error), at_once=first)
             return
         if status >= 500 and status not in NO_MODEL_LIST:
-            self._pool.check_failed(upstream, at_once=first)
+            self._pool.check_failed(upstream, f"{STATUS}{status}", at_once=first)
             return
         models = upstream.models  # 401, 429, ...: it lives, whatever it thinks of us
+        trouble = ""
         if status == 200:
             models = _names(body)
+            if models is None:
+                trouble = NOT_COMPATIBLE
+            elif not models:
+                trouble = NO_MODEL
         elif status in NO_MODEL_LIST:
             models = None
-        self._pool.check_passed(upstream, models)
+        elif status in REFUSED:
+            trouble = f"{KEY_REFUSED} ({status})"
+        if upstream.learned:  # it has answered calls, whatever it says of its models
+            trouble = ""
+        self._pool.check_passed(upstream, models, trouble)
         self.seen.set()
 
     async def _fetch(self, upstream: Upstream, path: str) -> tuple[int, bytes]:

@@ -46,9 +46,19 @@ class Session:
         self._key = key
         self._started = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
         self._log: Log | None = None
+        self._embeddings = Embeddings(options.embeddings)
         self._model = options.model or ""
         self._judge_model = ""
         self._asks = bool(options.against) or any(self._needs_engine(row) for row in rows)
+
+    @property
+    def lacking(self) -> list[str]:
+        """Scores that are asked for and can't be made, as what they are made with isn't installed.
+        (Accuracy can, where a row gives a context and no reference.)"""
+        if self._embeddings.installed:
+            return []
+        wanted = {name for row in self._rows for name in row.wanted}
+        return [n for n in ("relevance", "accuracy") if n in wanted and n in self._options.scores]
 
     async def work(self) -> None:
         """Ask and judge what is not done yet.
@@ -59,7 +69,7 @@ class Session:
         """
         options = self._options
         engine = UpstreamEngine([f"{options.url}/v1"], api_key=self._key)
-        embeddings = Embeddings(options.embeddings)
+        embeddings = self._embeddings
         engine_client = EngineClient(engine, timeout=600.0, patience=PATIENCE_SECONDS)
         if self._asks:
             await engine.start()
@@ -178,7 +188,8 @@ class Session:
         try:
             await engine.wait_ready(START_SECONDS)
         except EngineFailed:
-            raise EvaluationError(f"{options.url} doesn't answer") from None
+            why = engine.state().servers[0].trouble
+            raise EvaluationError(f"{options.url} doesn't answer: {why}") from None
         served = engine.models()
         self._model = options.model or (served[0] if served else "")
         self._judge_model = options.judge or self._model

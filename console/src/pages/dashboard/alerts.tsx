@@ -49,7 +49,10 @@ export function AlertHistory({ alerts }: { alerts: AlertsReport }): JSX.Element 
           <AlertItem key={alert.id} alert={alert} />
         ))}
       </ul>
-      <Silences fires={alerts.data.map((alert) => alert.silenced_until).join()} />
+      <Silences
+        fires={alerts.data.map((alert) => alert.silenced_until).join()}
+        rules={alerts.rules}
+      />
       <Rules rules={alerts.rules} />
     </section>
   );
@@ -65,7 +68,7 @@ function AlertItem({ alert, changed }: { alert: AlertView; changed?: () => void 
           <span class={`chip ${firing ? tone(alert.severity) : "idle"}`}>
             {firing ? alert.severity : "resolved"}
           </span>{" "}
-          <strong>{words(alert.rule)}</strong>
+          <strong>{alert.title}</strong>
           {labels.length > 0 && <span class="muted"> {labels.join(", ")}</span>}
         </p>
         <p>{alert.message}</p>
@@ -77,7 +80,7 @@ function AlertItem({ alert, changed }: { alert: AlertView; changed?: () => void 
           {alert.silenced_until && `, silenced until ${moment(alert.silenced_until)}`}
         </p>
       </div>
-      {changed && !alert.silenced_until && <SilenceMenu rule={alert.rule} changed={changed} />}
+      {changed && !alert.silenced_until && <SilenceMenu alert={alert} changed={changed} />}
     </li>
   );
 }
@@ -86,7 +89,13 @@ function tone(severity: string): string {
   return severity === "high" ? "bad" : "warn";
 }
 
-function SilenceMenu({ rule, changed }: { rule: string; changed: () => void }): JSX.Element {
+function SilenceMenu({
+  alert: { rule, title },
+  changed,
+}: {
+  alert: AlertView;
+  changed: () => void;
+}): JSX.Element {
   const action = useAction();
 
   async function silence(seconds: number): Promise<void> {
@@ -98,7 +107,7 @@ function SilenceMenu({ rule, changed }: { rule: string; changed: () => void }): 
   return (
     <div class="silence">
       <label>
-        <span class="visually-hidden">Silence {words(rule)} for</span>
+        <span class="visually-hidden">Silence “{title}” for</span>
         <select
           class="small"
           value=""
@@ -118,7 +127,7 @@ function SilenceMenu({ rule, changed }: { rule: string; changed: () => void }): 
 }
 
 /** Silences that hold, to be ended early; read again when the alerts' own `silenced_until` change. */
-function Silences({ fires }: { fires: string }): JSX.Element | null {
+function Silences({ fires, rules }: { fires: string; rules: RuleView[] }): JSX.Element | null {
   const ending = useAction();
   const read = usePoll(
     (signal) => ask<{ data: SilenceView[] }>("/v1/monitoring/alerts/silences", { signal }),
@@ -126,6 +135,8 @@ function Silences({ fires }: { fires: string }): JSX.Element | null {
     [fires],
   );
   const silences = read.data?.data ?? [];
+  const titles = new Map(rules.map((rule) => [rule.name, rule.title]));
+  const title = (one: SilenceView): string => titles.get(one.rule) ?? words(one.rule);
 
   async function end(id: string): Promise<void> {
     await ask(`/v1/monitoring/alerts/silences/${encodeURIComponent(id)}`, { method: "DELETE" });
@@ -140,7 +151,7 @@ function Silences({ fires }: { fires: string }): JSX.Element | null {
         {silences.map((one) => (
           <li key={one.id}>
             <span>
-              {words(one.rule)} until {moment(one.ends_at)}
+              {title(one)} until {moment(one.ends_at)}
               <span class="muted">
                 {" "}
                 by {one.created_by}
@@ -150,7 +161,7 @@ function Silences({ fires }: { fires: string }): JSX.Element | null {
             <button
               type="button"
               class="button small"
-              aria-label={`End the silence of ${words(one.rule)}`}
+              aria-label={`End the silence of “${title(one)}”`}
               onClick={() => void ending.run(() => end(one.id))}
             >
               End
@@ -173,7 +184,7 @@ function Rules({ rules }: { rules: RuleView[] }): JSX.Element {
           <tbody>
             {rules.map((rule) => (
               <tr key={rule.name}>
-                <td>{words(rule.name)}</td>
+                <td>{rule.title}</td>
                 <td>{rule.severity}</td>
                 <td class="wrap">{rule.expression}</td>
                 <td>{rule.state}</td>

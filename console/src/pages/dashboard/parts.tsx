@@ -42,6 +42,7 @@ export function Parts(): JSX.Element | null {
               {one.upstream}
               <span class="muted">
                 {one.available ? `${count(one.in_flight)} in flight` : "ejected"}
+                {one.trouble && `: ${one.trouble}`}
               </span>
             </li>
           ))}
