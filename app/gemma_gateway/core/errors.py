@@ -78,6 +78,9 @@ class Code(Enum):
     )
     ENGINE_OVERLOADED = Kind(503, Family.UNAVAILABLE, "All capacity is in use; try again shortly.")
     ENGINE_TIMEOUT = Kind(504, Family.TIMEOUT, "The model took too long.")
+    CLIENT_DEADLINE = Kind(
+        504, Family.TIMEOUT, "The answer did not begin within the time that the client gave."
+    )
     LIMIT_STORE_UNAVAILABLE = Kind(
         503, Family.UNAVAILABLE, "Limits can't be checked now; try again shortly."
     )
@@ -91,6 +94,7 @@ class Code(Enum):
     INTERNAL_ERROR = Kind(503, Family.INTERNAL, "The server could not answer.")
 
 
+TIMEOUTS = frozenset({Code.ENGINE_TIMEOUT, Code.CLIENT_DEADLINE})
 LONGEST_WAIT = 60  # seconds of retry-after that an SDK may sleep through by itself
 
 
@@ -131,4 +135,4 @@ class GatewayError(Exception):
         """False where the same call again soon can only fail again, after a long wait or at once.
         The official SDKs would sleep through any ``retry-after``, and repeat a time-out twice."""
         wait = int(self.headers.get("retry-after", "0"))
-        return self.code is not Code.ENGINE_TIMEOUT and wait <= LONGEST_WAIT
+        return self.code not in TIMEOUTS and wait <= LONGEST_WAIT

@@ -12,6 +12,7 @@ NOBODY, CALLER, POLICY, ENGINE, GATEWAY = "", "caller", "policy", "engine", "gat
 _FAULTS = (
     {"ok": NOBODY, "client_closed": CALLER}
     | {code.name: GATEWAY if code.value.status >= 500 else CALLER for code in Code}
+    | {Code.CLIENT_DEADLINE.name: CALLER}
     | dict.fromkeys(LIMITED | FILTERED, POLICY)
     | {
         code.name: ENGINE
@@ -28,8 +29,10 @@ _FAULTS = (
 UNSPENT = frozenset(name for name, fault in _FAULTS.items() if fault in (ENGINE, GATEWAY)) - {
     Code.ENGINE_TIMEOUT.name
 }
-_CLASSES = {"ok": OK, "client_closed": CLIENT_CLOSED} | {
-    code.name: FAILED if code.value.status >= 500 else REFUSED for code in Code
+_CLASSES = {code.name: FAILED if code.value.status >= 500 else REFUSED for code in Code} | {
+    "ok": OK,
+    "client_closed": CLIENT_CLOSED,
+    Code.CLIENT_DEADLINE.name: CLIENT_CLOSED,  # it has left, though not every proxy says so
 }
 
 

@@ -57,7 +57,8 @@ class Gateway:
         """Carry one call through; the answer goes to ``client``.
 
         Raises:
-            GatewayError: the call ends here, and nothing was sent to the client yet.
+            GatewayError: the call ends here, and nothing was sent to the client yet but, of a
+                stream, its head and signs of life.
             asyncio.CancelledError: the client left, or the gateway ended the call (``call.ended``);
                 the generation was aborted and charged.
         """
@@ -76,7 +77,7 @@ class Gateway:
             for listener in listeners:
                 listener.done(outcome)
         except GatewayError as error:
-            outcome, status = error.code.name, error.status
+            outcome, status = error.code.name, 200 if call.answer.begun else error.status
             raise
         except asyncio.CancelledError:
             outcome, status = "client_closed", 499
@@ -124,6 +125,8 @@ class Gateway:
         )
         reply: EngineReply | None = None
         try:
+            if asked.stream:
+                client.expect()
             with engine_errors(call):
                 reply = await self._engine.send(request)
             call.enter("delivery")
