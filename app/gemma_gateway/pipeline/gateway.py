@@ -16,6 +16,7 @@ from gemma_gateway.pipeline.delivery import Delivery, engine_errors
 
 CHARS_PER_TOKEN = 4  # rule of thumb for English; only where an engine tells no count
 NOTHING = Usage()
+LEFT = 499  # status of a call whose client did
 
 
 class Gateway:
@@ -77,10 +78,10 @@ class Gateway:
             for listener in listeners:
                 listener.done(outcome)
         except GatewayError as error:
-            outcome, status = error.code.name, 200 if call.answer.begun else error.status
+            outcome, status = error.code.name, error.status
             raise
         except asyncio.CancelledError:
-            outcome, status = "client_closed", 499
+            outcome, status = "client_closed", LEFT
             if call.ended is not None:
                 outcome, status = call.ended.name, call.ended.value.status
             raise
@@ -140,7 +141,13 @@ class Gateway:
                 answer.usage = _aborted(call, request.tally)
 
     def _settle(self, call: Call, status: int, outcome: str) -> End:
-        """Tell of a call that is over."""
+        """Tell of a call that is over.
+
+        Args:
+            status: of an answer that has begun it is 200, whatever came later.
+        """
+        if call.answer.begun and status != LEFT:
+            status = 200
         call.enter("settle")
         seconds = time.perf_counter() - call.started
         model = call.request.model if self._engine.known(call.request.model) else "other"
