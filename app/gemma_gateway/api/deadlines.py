@@ -30,14 +30,12 @@ def client_patience(fields: Mapping[bytes, bytes]) -> float:
     Args:
         fields: of the request's head, names in lower case.
     """
-    return min(
-        (
-            unit * seconds + ROUNDED
-            for name, unit in WAITS.items()
-            if NUMBER.fullmatch(value := fields.get(name, b"")) and (seconds := float(value)) > 0
-        ),
-        default=inf,
-    )
+    shortest = inf
+    for name, unit in WAITS.items():
+        value = fields.get(name)
+        if value is not None and NUMBER.fullmatch(value) and 0 < float(value) * unit < shortest:
+            shortest = float(value) * unit
+    return shortest + ROUNDED
 
 
 class Watched(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gemma_gateway.core.errors import Code
 
+LEFT = 499  # status of a call whose client did (nginx's)
 OK, FAILED, REFUSED, CLIENT_CLOSED = "successful", "failed", "refused", "client_closed"
 LIMITED = frozenset({Code.RATE_LIMIT_EXCEEDED.name})
 FILTERED = frozenset({Code.CONTENT_FILTERED.name, Code.RESPONSE_FILTERED.name})
@@ -43,8 +44,10 @@ def status_of(outcome: str, sent: int) -> int:
         outcome: ``ok``, ``client_closed`` or a name of ``Code``.
         sent: the HTTP status that the client got: 200, too, for a stream that broke off later.
     """
-    failed = _CLASSES.get(outcome) is FAILED and sent < 500
-    return Code[outcome].value.status if failed else sent
+    kind = class_of(outcome)
+    if kind is CLIENT_CLOSED:
+        return LEFT
+    return Code[outcome].value.status if kind is FAILED and sent < 500 else sent
 
 
 def fault_of(outcome: str) -> str:

@@ -10,13 +10,13 @@ from typing import Any
 from gemma_gateway.core.call import Call, Client
 from gemma_gateway.core.engine import Engine, EngineReply, EngineRequest, Tally
 from gemma_gateway.core.errors import Code, GatewayError
+from gemma_gateway.core.outcomes import LEFT
 from gemma_gateway.core.stage import End, Limit, Listener, Observer, Stage, Tap
 from gemma_gateway.core.usage import Usage
 from gemma_gateway.pipeline.delivery import Delivery, engine_errors
 
 CHARS_PER_TOKEN = 4  # rule of thumb for English; only where an engine tells no count
 NOTHING = Usage()
-LEFT = 499  # status of a call whose client did
 
 
 class Gateway:
