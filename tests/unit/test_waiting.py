@@ -337,6 +337,24 @@ async def test_an_engine_that_knows_no_streams_is_an_error_in_the_end(
 
 
 @DIALECTS
+@pytest.mark.parametrize("case", [*REFUSALS, "whole"])
+async def test_a_refusal_meets_a_sign_of_life_on_its_way(dialect: str, case: str) -> None:
+    """The sweep has just decided on it, and it hasn't left."""
+    answer, _, code = REFUSALS.get(case, (whole, 200, "GENERATION_ERROR"))
+
+    def meets(request: EngineRequest) -> Any:
+        (one,) = road._app._deadlines._open
+        one.show_life()
+        return answer(request)
+
+    road = Road(meets)
+    reply = await road.post(dialect, ask(dialect, "hello", stream=True))
+    assert reply.status == 200
+    assert reply.body.startswith(sign(dialect))
+    assert refusal(dialect, reply)[0] == code
+
+
+@DIALECTS
 @pytest.mark.parametrize(("more", "number"), [({"temperature": 9}, 400), ({"model": "no"}, 404)])
 async def test_what_is_wrong_with_a_request_is_told_first(
     dialect: str, more: dict[str, Any], number: int

@@ -183,7 +183,7 @@ class Connection:
 
     async def answer(self, call: Call, status: int, body: bytes) -> None:
         """See ``Client.answer``."""
-        await self._quiet()
+        await self.quiet()
         if call.answer.begun:
             raise GatewayError(Code.GENERATION_ERROR)
         headers = head(call, JSON)
@@ -194,7 +194,7 @@ class Connection:
 
     async def begin(self, call: Call) -> None:
         """See ``Client.begin``."""
-        await self._quiet()
+        await self.quiet()
         if not call.answer.begun:
             await self._start(200, head(call, *EVENTS))
         self.silent_since = self._deadlines.now
@@ -209,7 +209,7 @@ class Connection:
 
     async def end(self) -> None:
         """See ``Client.end``."""
-        await self._quiet()
+        await self.quiet()
         self.close()
         await self._send({"type": "http.response.body", "body": b""})
 
@@ -234,9 +234,9 @@ class Connection:
         finally:
             self._life = None
 
-    async def _quiet(self) -> None:
-        """From now on it shows no life by itself."""
-        if self._life is not None:
+    async def quiet(self) -> None:
+        """From now on it shows no life by itself; a sign on its way has left."""
+        while self._life is not None:
             await self._life
         self.silent_since = inf
 
@@ -357,7 +357,8 @@ class EngineEndpoint:
         return (fields.get(b"authorization"), fields.get(b"x-api-key")), wait
 
     async def _fail(self, call: Call, connection: Connection, error: GatewayError) -> None:
-        if call.answer.begun:  # a status was promised before there was one
+        await connection.quiet()
+        if call.answer.begun:  # with a sign of life, when there was no status yet
             await connection.write(self.dialect.stream(hide_usage=False).failure(error))
             await connection.end()
             return
