@@ -51,7 +51,8 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 def gateway(tmp_path_factory: pytest.TempPathFactory, engine: Engine) -> Iterator[Gateway]:
     """A gateway in front of the loopback engine, with an embedded store."""
     folder = tmp_path_factory.mktemp("gateway")
-    settings = {"upstreams": engine.url + "/v1", "idle_timeout": 3, "eject_after": 1000}
+    settings = {"upstreams": engine.url + "/v1", "eject_after": 1000}
+    settings |= {"first_token_timeout": 3, "idle_timeout": 3}
     with Gateway(folder, operator_keys=OPERATOR, **settings) as process:
         yield process
 

@@ -116,18 +116,21 @@ class Road:
         *,
         stays: bool = True,
         takes: int | None = None,
+        reply: Reply | None = None,
     ) -> Reply:
         """One request.
 
         Args:
             stays: whether the client waits for the whole answer; else it leaves once it was heard.
             takes: messages that it takes before it reads no more; None: all.
+            reply: where to put what comes, as it comes.
         """
         data = (
             body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
         )
         sent = {"content-type": "application/json"} | headers
-        reply, parts = Reply(), iter([{"type": "http.request", "body": data, "more_body": False}])
+        reply = reply or Reply()
+        parts = iter([{"type": "http.request", "body": data, "more_body": False}])
         scope = {
             "type": "http",
             "asgi": {"version": "3.0"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from math import inf
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -389,7 +390,8 @@ def build(parts: Parts, dialects: Sequence[Dialect] = DIALECTS) -> GatewayApp:
     for router in made(ROUTES, parts):
         app.include_router(router)
     schema.install(app, dialects)
-    deadlines, bodies = Deadlines(), Intake(parts.settings.validation.max_body_bytes)
+    deadlines = Deadlines(parts.settings.server.heartbeat_seconds or inf)
+    bodies = Intake(parts.settings.validation.max_body_bytes)
     timeout = parts.settings.engine.request_timeout
     endpoints = {
         dialect.path: EngineEndpoint(

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from gemma_gateway.core.call import Principal
-from gemma_gateway.limits.limiter import Limiter
+from gemma_gateway.limits.limiter import Group, Limiter
 from gemma_gateway.limits.script import GIVE_BACK, MAX_ENTRIES, SCRIPT, key_name
 from gemma_gateway.storage.connection import prepare
 from gemma_gateway.storage.redis import Store
@@ -208,3 +208,17 @@ async def test_a_larger_limit_after_all_was_given_back(store: Store, prefix: str
     assert await store.run(prepare(GIVE_BACK, [key], [time])) == 1
     large = prepare(SCRIPT, [key], [1, 4, 60, 4, 60])
     assert [(await store.run(large))[0] for _ in range(5)] == [1, 1, 1, 1, 0]
+
+
+async def test_what_counts_apart_comes_back_there(
+    store: Store, prefix: str, caller: Caller
+) -> None:
+    limiter, key = Limiter(store, prefix), caller((2, 3600))
+    apart = Group("token counts", key.tier.windows)
+    await limiter.admit(key)
+    first = await limiter.admit(key, apart)
+    assert (await limiter.admit(key, apart)).allowed
+    assert not (await limiter.admit(key, apart)).allowed
+    assert (await limiter.give_back(key, first, apart)).states[0].remaining == 1
+    assert (await limiter.look(key)).admission.states[0].remaining == 1
+    assert (await limiter.admit(key)).allowed

@@ -35,6 +35,8 @@ class Quiet:
     async def body(self) -> bytes:
         return b"{}"
 
+    def expect(self) -> None: ...
+
     async def answer(self, call: Call, status: int, body: bytes) -> None:
         self.got += body
 

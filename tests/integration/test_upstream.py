@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from gemma_gateway.core.engine import EngineFailed, EngineRequest
+from gemma_gateway.core.engine import EngineFailed, EngineReply, EngineRequest
 from gemma_gateway.engines.upstream.engine import UpstreamEngine
 from tests.engines import MODEL, engine_over, read, request
 from tests.loopback import Loopback
@@ -172,16 +172,51 @@ async def test_body_cut_short_is_a_failure() -> None:
         assert outstanding(engine) == 0
 
 
-@pytest.mark.parametrize("script", [{"stall": 2}, {"wait": 30}])
-async def test_silence_is_a_timeout(script: dict[str, Any]) -> None:
-    async with Loopback() as server, engine_over(server.url, idle_timeout=0.3) as engine:
+@pytest.mark.parametrize("script", [{"stall": 2}, {"stall": 0}, {"wait": 30}])
+@pytest.mark.parametrize("stream", [True, False])
+async def test_silence_is_a_timeout(script: dict[str, Any], stream: bool) -> None:
+    """Before the first text, with a head or without one; a whole answer is silent until its end."""
+    if not stream:
+        script = {"wait": 30}
+    limit = "first_token_timeout" if stream else "request_timeout"
+    async with Loopback() as server, engine_over(server.url, **{limit: 0.3}) as engine:
         began = time.monotonic()
         with pytest.raises(EngineFailed) as failed:
-            await read(engine, request(**script))
+            await read(engine, request(stream=stream, **script))
         assert failed.value.reason == "timeout"
         assert time.monotonic() - began > 0.25
         await eventually(lambda: server.state.aborted == 1, 10)
         assert engine.state().servers[0].failures == 1
+
+
+async def test_a_pause_between_tokens_has_a_limit_of_its_own() -> None:
+    """It holds once the reader has had text: a call may wait longer for its first token."""
+    async with Loopback() as server, engine_over(server.url, idle_timeout=0.2) as engine:
+        reply = await engine.send(request(wait=1, stall=2))
+        parts, events = reply.chunks(), b""
+        while events.count(b"data: ") < 2:
+            events += await anext(parts)
+        more = asyncio.ensure_future(anext(parts))
+        await asyncio.sleep(1)
+        assert not more.done()
+        reply.speaks()
+        with pytest.raises(EngineFailed, match="timeout: silent"):
+            await more
+        assert engine.state().servers[0].failures == 1
+
+
+async def test_a_frozen_server_is_not_waited_for_though_its_head_was_sent() -> None:
+    options = {"connect_timeout": 0.2, "health_interval": 0.1, "idle_timeout": 1.0}
+    async with process() as (child, url), engine_over(url, **options) as engine:
+        reply = await engine.send(request(stall=1))
+        call = asyncio.ensure_future(_rest(reply))
+        os.kill(child.pid, signal.SIGSTOP)
+        with pytest.raises(EngineFailed, match="timeout: silent"):
+            await asyncio.wait_for(call, 30)
+
+
+async def _rest(reply: EngineReply) -> bytes:
+    return b"".join([part async for part in reply.chunks()])
 
 
 async def test_a_slow_reader_is_not_the_upstreams_silence() -> None:

@@ -88,9 +88,11 @@ class Server:
         headers = dict(request.headers.items())
         return JSONResponse({"headers": headers, "body": (await request.body()).decode()})
 
-    def reply(self, path: str, *, idle: float = 5.0, **spec: object) -> AsgiReply:
+    def reply(
+        self, path: str, *, first: float = 5.0, idle: float = 5.0, **spec: object
+    ) -> AsgiReply:
         request = EngineRequest("id-1", path, json.dumps(spec).encode())
-        return AsgiReply(self.app, request, self.generation, idle)
+        return AsgiReply(self.app, request, self.generation, first, idle)
 
 
 @pytest.fixture
@@ -243,7 +245,28 @@ async def test_whole_answer_that_generates_is_not_silent(server: Server) -> None
 
 async def test_whole_answer_that_stands_still_times_out(server: Server) -> None:
     with pytest.raises(EngineFailed, match="timeout"):
-        await server.reply("/whole", idle=0.2, count=6, pause=0.1, step=0).begin()
+        await server.reply("/whole", first=0.2, count=6, pause=0.1, step=0).begin()
+
+
+@pytest.mark.parametrize(
+    ("path", "spec"), [("/deaf", {}), ("/stream", {"count": 0, "stall": True})]
+)
+async def test_the_first_token_may_take_longer_than_the_others(
+    server: Server, path: str, spec: dict[str, object]
+) -> None:
+    """As for a call that waits in the engine's queue, whether its head was sent or not."""
+    reply = server.reply(path, first=30, idle=0.1, **spec)
+
+    async def whole() -> bytes:
+        await reply.begin()
+        return await read(reply)
+
+    call = asyncio.create_task(whole())
+    await asyncio.sleep(0.5)
+    assert not call.done()
+    server.generation.tokens = 1
+    with pytest.raises(EngineFailed, match=r"timeout: silent for 0\.1 s"):
+        await asyncio.wait_for(call, 20)
 
 
 async def test_reader_that_pauses_is_not_the_engines_silence(server: Server) -> None:

@@ -36,7 +36,7 @@ async def send(message: Message) -> None:
 
 def connection(sender: Sender, bodies: Intake, limit: int = 2**21) -> Connection:
     call = Call("req-1", Chat())
-    return Connection(call, {}, sender.receive, send, limit, TIMEOUT, bodies)
+    return Connection(call, {}, sender.receive, send, limit, TIMEOUT, bodies, Deadlines())
 
 
 def test_a_large_body_has_more_time() -> None:

@@ -193,6 +193,9 @@ class Ears:
     async def body(self) -> bytes:
         return await self.client.body()
 
+    def expect(self) -> None:
+        self.client.expect()
+
     async def answer(self, call: Call, status: int, body: bytes) -> None:
         self.heard.append(body)
         await self.client.answer(call, status, body)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import time
 from collections.abc import Mapping
+from math import inf
 from os import urandom
 from typing import Any
 
 from starlette.types import Message, Receive, Scope, Send
 
 from gemma_gateway.api import intake
-from gemma_gateway.api.deadlines import Deadlines
+from gemma_gateway.api.deadlines import WAITS, Deadlines, client_patience
 from gemma_gateway.api.intake import Intake
 from gemma_gateway.core.call import Call, Credentials
 from gemma_gateway.core.dialect import Dialect
@@ -31,6 +33,8 @@ MAX_ID_CHARS = 128
 FAULT = "fault"  # in a scope's state: the error for which the server gave up a request's body
 PROCESS = urandom(8).hex()
 numbers = itertools.count(1)
+# What is read of a request's head.
+READ = frozenset({b"authorization", b"x-api-key", b"content-type", b"content-length", *WAITS})
 
 
 def request_id(scope: Mapping[str, Any]) -> str:
@@ -63,17 +67,27 @@ class Connection:
     A client that leaves, or a call that the gateway ends, cancels the task that made this object:
     cancellation is how it travels down the pipeline to the engine.
 
+    Signs of life are a task's: each is written between the call's own writes, which are whole
+    events, and none while one of these waits for a client that reads slowly.
+
     Args:
         scope: of the request.
         limit: largest body, in bytes.
         timeout: longest whole call, in seconds.
         bodies: counts what arrives in pieces.
+        deadlines: looks after it.
+
+    Attributes:
+        over: its last word was said, or is about to be.
+        wait: how long the client waits for the answer to begin once it has sent its body, seconds.
     """
 
     __slots__ = (
         "_bodies",
         "_call",
+        "_deadlines",
         "_departure",
+        "_life",
         "_limit",
         "_read",
         "_receive",
@@ -81,9 +95,12 @@ class Connection:
         "_send",
         "_task",
         "_timeout",
-        "begun",
+        "late",
         "left",
+        "over",
         "patience",
+        "silent_since",
+        "wait",
     )
 
     def __init__(
@@ -95,6 +112,7 @@ class Connection:
         limit: int,
         timeout: float,
         bodies: Intake,
+        deadlines: Deadlines,
     ) -> None:
         self._call = call
         self._scope = scope
@@ -103,27 +121,34 @@ class Connection:
         self._limit = limit
         self._timeout = self.patience = timeout
         self._bodies = bodies
+        self._deadlines = deadlines
         self._task = asyncio.current_task()
         self._departure: asyncio.Future[Message] | None = None
+        self._life: asyncio.Task[None] | None = None  # a sign of it on its way
         self._read = False
-        self.begun = False
-        self.left = False
+        self.late = Code.ENGINE_TIMEOUT
+        self.silent_since = self.wait = inf
+        self.left = self.over = False
 
     async def body(self) -> bytes:
         """See ``Client.body``."""
+        self.late = Code.REQUEST_TIMEOUT
         self._allow(0)
         try:
             body, more = await self._part()
             if more:
                 body = await self._rest(body)
         except asyncio.CancelledError:
-            if self._call.ended is not Code.ENGINE_TIMEOUT:
+            if self._call.ended is not Code.REQUEST_TIMEOUT:
                 raise
-            self._call.ended = Code.REQUEST_TIMEOUT
             if self._task is not None:
                 self._task.uncancel()
             raise too_late() from None
-        self.patience = self._timeout
+        self.patience, self.late = self._timeout, Code.ENGINE_TIMEOUT
+        if self.wait < inf:
+            until = time.perf_counter() - self._call.started + self.wait
+            if until < self._timeout:
+                self.patience, self.late = until, Code.CLIENT_DEADLINE
         self._read = True
         return body
 
@@ -159,30 +184,68 @@ class Connection:
     def _allow(self, size: int) -> None:
         self.patience = min(self._timeout, intake.patience(size))
 
+    def expect(self) -> None:
+        """See ``Client.expect``."""
+        self.silent_since = self._deadlines.now
+
     async def answer(self, call: Call, status: int, body: bytes) -> None:
         """See ``Client.answer``."""
+        await self.quiet()
+        if call.answer.begun:
+            raise GatewayError(Code.GENERATION_ERROR)
         headers = head(call, JSON)
         headers.append((b"content-length", b"%d" % len(body)))
         self.close()
-        await self._send({"type": "http.response.start", "status": status, "headers": headers})
-        self.begun = True
+        await self._start(status, headers)
         await self._send({"type": "http.response.body", "body": body})
 
     async def begin(self, call: Call) -> None:
         """See ``Client.begin``."""
-        await self._send(
-            {"type": "http.response.start", "status": 200, "headers": head(call, *EVENTS)}
-        )
-        self.begun = True
+        await self.quiet()
+        if not call.answer.begun:
+            await self._start(200, head(call, *EVENTS))
+        self.silent_since = self._deadlines.now
 
     async def write(self, data: bytes) -> None:
         """See ``Client.write``."""
+        if self._life is not None:
+            await self._life
+        self.silent_since = inf
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
+        self.silent_since = self._deadlines.now
 
     async def end(self) -> None:
         """See ``Client.end``."""
+        await self.quiet()
         self.close()
         await self._send({"type": "http.response.body", "body": b""})
+
+    async def _start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        """Send the head. Nobody waits for the answer to begin any longer."""
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        self._call.answer.begun = True
+        self.patience, self.late = self._timeout, Code.ENGINE_TIMEOUT
+
+    def show_life(self) -> None:
+        """See ``Watched.show_life``."""
+        self.silent_since = inf
+        self._life = asyncio.create_task(self._ping())
+
+    async def _ping(self) -> None:
+        try:
+            if not self._call.answer.begun:
+                await self._start(200, head(self._call, *EVENTS))
+            ping = self._call.dialect.ping
+            await self._send({"type": "http.response.body", "body": ping, "more_body": True})
+            self.silent_since = self._deadlines.now
+        finally:
+            self._life = None
+
+    async def quiet(self) -> None:
+        """From now on it shows no life by itself; a sign on its way has left."""
+        while self._life is not None:
+            await self._life
+        self.silent_since = inf
 
     def listen(self) -> None:
         """Wait for the client's departure, once its body was read."""
@@ -198,7 +261,10 @@ class Connection:
 
     def close(self) -> None:
         """Stop listening: the call is over."""
-        self._read = False
+        self._read, self.over = False, True
+        if self._life is not None:
+            self._life.cancel()
+            self._life = None
         if self._departure is not None:
             self._departure.remove_done_callback(self._gone)
             self._departure.cancel()
@@ -252,12 +318,12 @@ class EngineEndpoint:
         if scope["client"] is not None:
             call.client_address = scope["client"][0]
         connection = Connection(
-            call, scope, receive, send, self._limit, self._timeout, self._bodies
+            call, scope, receive, send, self._limit, self._timeout, self._bodies, self._deadlines
         )
         self._deadlines.add(connection)
         try:
             try:
-                call.credentials = self._credentials(scope)
+                call.credentials, connection.wait = self._head(scope)
             except GatewayError as error:
                 self.gateway.turned_away(call, error)
                 raise
@@ -270,38 +336,39 @@ class EngineEndpoint:
             if call.ended is None:
                 if not connection.left:
                     raise
-            elif not connection.begun:
+            elif not call.answer.begun:
                 await self._fail(call, connection, GatewayError(call.ended))
         except Exception:
             logger.exception("call failed")
-            if connection.begun:
+            if connection.over:
                 raise
             await self._fail(call, connection, GatewayError(Code.INTERNAL_ERROR))
         finally:
             self._deadlines.discard(connection)
             connection.close()
 
-    def _credentials(self, scope: Scope) -> Credentials:
-        """Credentials; method and content type are checked on the way."""
-        authorization = x_api_key = content_type = None
-        for name, value in scope["headers"]:
-            if name == b"authorization":
-                authorization = value
-            elif name == b"x-api-key":
-                x_api_key = value
-            elif name == b"content-type":
-                content_type = value
-            elif name == b"content-length" and value.isdigit() and int(value[:18]) > self._limit:
-                raise too_large(self._limit)
+    def _head(self, scope: Scope) -> tuple[Credentials, float]:
+        """Credentials, and how long the client waits; method, content type and length are checked
+        on the way."""
+        fields = {name: value for name, value in scope["headers"] if name in READ}
+        length, content_type = fields.get(b"content-length", b""), fields.get(b"content-type")
+        if length.isdigit() and int(length[:18]) > self._limit:
+            raise too_large(self._limit)
         if scope["method"] != "POST":
             raise GatewayError(Code.METHOD_NOT_ALLOWED, headers={"allow": "POST"})
         if content_type is None or b"json" not in content_type.partition(b";")[0].lower():
             raise GatewayError(
                 Code.VALIDATION_ERROR, "Send JSON with 'content-type: application/json'."
             )
-        return authorization, x_api_key
+        wait = inf if WAITS.keys().isdisjoint(fields) else client_patience(fields)
+        return (fields.get(b"authorization"), fields.get(b"x-api-key")), wait
 
     async def _fail(self, call: Call, connection: Connection, error: GatewayError) -> None:
+        await connection.quiet()
+        if call.answer.begun:  # with a sign of life, when there was no status yet
+            await connection.write(self.dialect.stream(hide_usage=False).failure(error))
+            await connection.end()
+            return
         call.answer.headers = {**call.answer.headers, **error.headers}
         body = self.dialect.error(error, call.id)
         await connection.answer(call, error.status, body)

@@ -129,6 +129,7 @@ class Answer:
 
     Args:
         headers: of the gateway's own, such as those of rate limits.
+        begun: its head was sent.
         usage: tokens; None: not told (yet).
         events: events with text that a stream brought.
         first_token: perf_counter of the first generated text, seconds; 0 before it.
@@ -143,6 +144,7 @@ class Answer:
     """
 
     headers: dict[str, str] = field(default_factory=dict)
+    begun: bool = False
     usage: Usage | None = None
     events: int = 0
     first_token: float = 0.0
@@ -230,12 +232,21 @@ class Client(Protocol):
         """
         ...
 
+    def expect(self) -> None:
+        """An engine is given a call that asks for a stream. From now on the client is shown signs
+        of life while nothing is written, for which the stream may begin before ``begin``."""
+        ...
+
     async def answer(self, call: Call, status: int, body: bytes) -> None:
-        """Send a whole JSON answer."""
+        """Send a whole JSON answer.
+
+        Raises:
+            GatewayError: GENERATION_ERROR: a stream has begun already.
+        """
         ...
 
     async def begin(self, call: Call) -> None:
-        """Start a stream of events (status 200)."""
+        """Start a stream of events (status 200); nothing where it has begun already."""
         ...
 
     async def write(self, data: bytes) -> None:

@@ -199,7 +199,7 @@ class Dialect(ABC):
             where the route doesn't stream: validation then refuses it, where others are left out.
         streams: a request may ask for a stream of events.
         charged: its tokens are charged, by an estimate where a call ends before the engine has told
-            them, and each call leaves a record.
+            them, and each call leaves a record. The calls of other routes count apart from these.
         judged: what its answers say (see ``says``) may be sampled and judged.
         id_headers: response headers that name the request.
         max_tokens: names of the field that bounds an answer's tokens. The last one that a request
@@ -207,6 +207,8 @@ class Dialect(ABC):
             no choices, sampling or constraints to check.
         sampling: which of temperature, top_p, repetition_penalty the route takes.
         batches: every message that counts is a prompt with an answer of its own.
+        ping: an event that means nothing, for a stream that is silent; the default is a comment
+            (WHATWG HTML, 9.2.6).
     """
 
     name: str
@@ -222,6 +224,7 @@ class Dialect(ABC):
     max_tokens: tuple[str, ...] = ()
     sampling: frozenset[str] = frozenset()
     batches: bool = False
+    ping: bytes = b": ping\n\n"
 
     @abstractmethod
     def messages(self, body: Json) -> list[Message]:

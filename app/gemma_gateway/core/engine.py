@@ -112,8 +112,13 @@ class EngineReply(Protocol):
         """Body bytes as the engine writes them, once.
 
         Raises:
-            EngineFailed: the engine died, stalled past its idle time-out, or cut the body short.
+            EngineFailed: the engine died, was silent for too long, or cut the body short.
         """
+        ...
+
+    def speaks(self) -> None:
+        """Its reader has had text: from now on silence is a pause between tokens, which may be
+        shorter than the wait for the first one."""
         ...
 
     async def abort(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gemma_gateway.core.errors import Code
 
+LEFT = 499  # status of a call whose client did (nginx's)
 OK, FAILED, REFUSED, CLIENT_CLOSED = "successful", "failed", "refused", "client_closed"
 LIMITED = frozenset({Code.RATE_LIMIT_EXCEEDED.name})
 FILTERED = frozenset({Code.CONTENT_FILTERED.name, Code.RESPONSE_FILTERED.name})
@@ -12,6 +13,7 @@ NOBODY, CALLER, POLICY, ENGINE, GATEWAY = "", "caller", "policy", "engine", "gat
 _FAULTS = (
     {"ok": NOBODY, "client_closed": CALLER}
     | {code.name: GATEWAY if code.value.status >= 500 else CALLER for code in Code}
+    | {Code.CLIENT_DEADLINE.name: CALLER}
     | dict.fromkeys(LIMITED | FILTERED, POLICY)
     | {
         code.name: ENGINE
@@ -31,8 +33,10 @@ _FAULTS = (
 UNSPENT = frozenset(name for name, fault in _FAULTS.items() if fault in (ENGINE, GATEWAY)) - {
     Code.ENGINE_TIMEOUT.name
 }
-_CLASSES = {"ok": OK, "client_closed": CLIENT_CLOSED} | {
-    code.name: FAILED if code.value.status >= 500 else REFUSED for code in Code
+_CLASSES = {code.name: FAILED if code.value.status >= 500 else REFUSED for code in Code} | {
+    "ok": OK,
+    "client_closed": CLIENT_CLOSED,
+    Code.CLIENT_DEADLINE.name: CLIENT_CLOSED,  # it has left, though not every proxy says so
 }
 
 
@@ -43,8 +47,10 @@ def status_of(outcome: str, sent: int) -> int:
         outcome: ``ok``, ``client_closed`` or a name of ``Code``.
         sent: the HTTP status that the client got: 200, too, for a stream that broke off later.
     """
-    failed = _CLASSES.get(outcome) is FAILED and sent < 500
-    return Code[outcome].value.status if failed else sent
+    kind = class_of(outcome)
+    if kind is CLIENT_CLOSED:
+        return LEFT
+    return Code[outcome].value.status if kind is FAILED and sent < 500 else sent
 
 
 def fault_of(outcome: str) -> str:

@@ -51,6 +51,7 @@ def _upstream(settings: EngineSettings, model: Model, names: Sequence[str]) -> U
         api_key=model.key(),
         credentials=GoogleToken() if model.credentials == "google" else None,
         connect_timeout=model.connect_timeout or settings.connect_timeout,
+        first_token_timeout=model.first_token_timeout or settings.first_token_timeout,
         idle_timeout=model.idle_timeout or settings.idle_timeout,
         request_timeout=model.request_timeout or settings.request_timeout,
         health_interval=settings.health_interval,
@@ -69,5 +70,6 @@ def _local(
         name or weights.served_name(model),
         max_model_len=settings.max_model_len,
         engine_args=(*flags, *settings.engine_args),
+        first_token_timeout=settings.first_token_timeout or settings.request_timeout,
         idle_timeout=settings.idle_timeout,
     )

@@ -110,7 +110,7 @@ class _Resumed:
         self.status, self.content_type = reply.status, reply.content_type
         self.retry_after = reply.retry_after
         self.abort, self.generated = reply.abort, reply.generated
-        self.prompt_tokens = reply.prompt_tokens
+        self.prompt_tokens, self.speaks = reply.prompt_tokens, reply.speaks
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """See ``EngineReply``."""

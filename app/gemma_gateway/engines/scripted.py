@@ -73,6 +73,9 @@ class ScriptedReply:
         """See ``EngineReply``."""
         self.aborted = self.aborted or not self._over
 
+    def speaks(self) -> None:
+        """Nothing to do: it has no time-outs."""
+
     def generated(self) -> int | None:
         """Not known."""
         return None

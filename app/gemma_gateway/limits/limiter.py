@@ -4,17 +4,32 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from gemma_gateway.core.call import Principal
 from gemma_gateway.core.errors import Code, GatewayError
 from gemma_gateway.limits.admission import Admission
 from gemma_gateway.limits.local import MAX_KEYS, LocalWindows
 from gemma_gateway.limits.script import Calls, trial
-from gemma_gateway.settings import Model
+from gemma_gateway.settings import Model, Window
 from gemma_gateway.storage import Store, StoreError
 
 StoreFailure = Literal["local", "deny", "allow"]
+
+
+class Group(NamedTuple):
+    """Calls that are counted apart from the others of their key, as those of a ``Model`` are.
+
+    Args:
+        name: no model's: those hold no space.
+        windows: they have to themselves.
+    """
+
+    name: str
+    windows: tuple[Window, ...]
+
+
+Apart = Model | Group | None  # None: the tier's own windows
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +68,17 @@ class Limiter:
         self._calls: dict[str | tuple[str, str], Calls] = {}
         self.degraded_calls = 0
 
-    async def admit(self, principal: Principal, model: Model | None = None) -> Admission:
+    async def admit(self, principal: Principal, apart: Apart = None) -> Admission:
         """Let a request through if every window has room, and count it.
 
         Args:
             principal: whose.
-            model: with windows of its own, which are meant then; None: those of the tier.
+            apart: with windows of its own, which are meant then; None: those of the tier.
 
         Raises:
             GatewayError: LIMIT_STORE_UNAVAILABLE, only with ``deny``.
         """
-        calls = self._prepared(principal, model)
+        calls = self._prepared(principal, apart)
         try:
             reply = await self._store.promptly(calls.admit)
         except StoreError:
@@ -77,13 +92,13 @@ class Limiter:
         return calls.read(reply, reply[2], noted_at)
 
     async def give_back(
-        self, principal: Principal, admission: Admission, model: Model | None = None
+        self, principal: Principal, admission: Admission, apart: Apart = None
     ) -> Admission:
         """Take a request that was let through out of its windows again: at most one wait for the
         store, and one that is unavailable keeps it.
 
         Args:
-            principal: as it was admitted with, like ``model``.
+            principal: as it was admitted with, like ``apart``.
             admission: what ``admit`` said.
 
         Returns:
@@ -91,17 +106,17 @@ class Limiter:
         """
         if admission.stored_at is None and admission.noted_at is None:
             return admission
-        calls = self._prepared(principal, model)
+        calls = self._prepared(principal, apart)
         if admission.noted_at is not None:
             self._local.give_back(calls.caller, admission.noted_at)
         if admission.stored_at is not None:
             with suppress(StoreError):
                 await self._store.run(calls.give_back(admission.stored_at))
-        return (await self.look(principal, model)).admission
+        return (await self.look(principal, apart)).admission
 
-    async def look(self, principal: Principal, model: Model | None = None) -> Look:
+    async def look(self, principal: Principal, apart: Apart = None) -> Look:
         """The caller's state; it doesn't count as a request. Never raises StoreError."""
-        calls = self._prepared(principal, model)
+        calls = self._prepared(principal, apart)
         try:
             reply = await self._store.run(calls.look)
         except StoreError:
@@ -118,14 +133,14 @@ class Limiter:
             return Admission(True, (), degraded=True)
         raise GatewayError(Code.LIMIT_STORE_UNAVAILABLE)
 
-    def _prepared(self, principal: Principal, model: Model | None) -> Calls:
-        of = principal.key_id if model is None else (principal.key_id, model.name)
-        windows = principal.tier.windows if model is None else model.windows
+    def _prepared(self, principal: Principal, apart: Apart) -> Calls:
+        of = principal.key_id if apart is None else (principal.key_id, apart.name)
+        windows = principal.tier.windows if apart is None else apart.windows
         found = self._calls.get(of)
         if found is not None and found.windows is windows:
             return found
         if len(self._calls) >= MAX_KEYS:
             self._calls.clear()
-        name = "" if model is None else model.name
+        name = "" if apart is None else apart.name
         calls = self._calls[of] = Calls.make(self._prefix, principal.key_id, windows, name)
         return calls

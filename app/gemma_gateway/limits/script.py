@@ -66,8 +66,8 @@ class Calls:
     """The script calls for some windows of one caller, packed once.
 
     Args:
-        windows: of the caller's tier, or of a model.
-        caller: whose they are in this process; each model has logs of its own.
+        windows: of the caller's tier, or of what is counted apart.
+        caller: whose they are in this process; what is counted apart has logs of its own.
         key: name of the caller's log in the store.
         capacity: requests that the caller's log holds, see :func:`entries`.
         admit: records the request where every window has room.
@@ -82,17 +82,17 @@ class Calls:
     look: Prepared
 
     @classmethod
-    def make(cls, prefix: str, key_id: str, windows: tuple[Window, ...], model: str = "") -> Calls:
+    def make(cls, prefix: str, key_id: str, windows: tuple[Window, ...], apart: str = "") -> Calls:
         """Pack both calls.
 
         Args:
             prefix: of the store's key names.
             key_id: of the caller.
             windows: to decide by.
-            model: whose windows they are; empty: the tier's. Names of models may hold anything, so
-                the store's key has a digest of it.
+            apart: name of what they count apart; empty: the tier's own. Names of models may hold
+                anything, so the store's key has a digest of it.
         """
-        digest = f":{sha256(model.encode()).hexdigest()[:16]}" if model else ""
+        digest = f":{sha256(apart.encode()).hexdigest()[:16]}" if apart else ""
         key = key_name(prefix, key_id, f"log{digest}")
         life = max(HOUR, *(w.seconds for w in windows))
         pairs = [n for w in windows for n in (w.limit, w.seconds)]

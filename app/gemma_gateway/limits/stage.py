@@ -12,11 +12,12 @@ from gemma_gateway.core.outcomes import LIMITED, UNSPENT
 from gemma_gateway.core.stage import End, Limit, Waiting
 from gemma_gateway.limits import admission as admissions
 from gemma_gateway.limits.admission import Admission, duration
-from gemma_gateway.limits.limiter import Limiter
+from gemma_gateway.limits.limiter import Group, Limiter
 from gemma_gateway.settings import Model
 
 LEAST_WAIT = 0.001  # seconds
 UNCOUNTED = Admission(True, ())
+FREE = "token counts"
 # Outcomes after which a call doesn't count unless it has text: the service failed it, or another
 # limit refused it.
 GIVEN_BACK = UNSPENT | LIMITED
@@ -46,7 +47,8 @@ class Limits:
 
 class RequestWindows:
     """A tier's sliding windows of requests. A call counts before it runs, so that no burst gets
-    past a limit; what the service itself then fails, before any answer, is taken back.
+    past a limit; what the service itself then fails, before any answer, is taken back. Calls that
+    generate nothing have the same windows once more to themselves.
 
     Args:
         limiter: counts.
@@ -62,10 +64,11 @@ class RequestWindows:
         """See ``Limit``; raises RATE_LIMIT_EXCEEDED, or LIMIT_STORE_UNAVAILABLE where the operator
         wants that while the store is unavailable."""
         assert call.principal is not None  # the first stage knows
-        admission = await self._limiter.admit(call.principal)
+        group = _group(call)
+        admission = await self._limiter.admit(call.principal, group)
         self._count("allowed" if admission.allowed else "denied", admission.degraded)
         if not admission.allowed:
-            raise _refusal(call, admission)
+            raise _refusal(call, admission, f" of {group.name}" if group else "")
         call.answer.headers.update(admissions.headers(admission, call.dialect))
         call.notes[Admission] = admission
 
@@ -78,7 +81,7 @@ class RequestWindows:
 
     async def _give_back(self, call: Call, admission: Admission) -> None:
         assert call.principal is not None  # it was admitted
-        now = await self._limiter.give_back(call.principal, admission)
+        now = await self._limiter.give_back(call.principal, admission, _group(call))
         call.answer.headers.update(admissions.headers(now, call.dialect))
 
 
@@ -97,7 +100,8 @@ class ModelAdmission:
 
 class ModelWindows:
     """The windows of requests that a model has for each key, besides those of the key's tier. They
-    are asked once the model is known; most models have none.
+    are asked once the model is known; most models have none, and calls that generate nothing need
+    none.
 
     Args:
         limiter: counts.
@@ -114,8 +118,13 @@ class ModelWindows:
 
     def reserve(self, call: Call) -> Waiting:
         """See ``Limit``; raises as ``RequestWindows.reserve``."""
-        model = self._catalogue.find(call.request.model)
-        return self._admit(call, model) if model is not None and model.windows else None
+        model = self._limited(call, call.request.model)
+        return None if model is None else self._admit(call, model)
+
+    def _limited(self, call: Call, name: str) -> Model | None:
+        """The model of that name where it has windows for the call."""
+        model = self._catalogue.find(name) if call.dialect.charged else None
+        return model if model is not None and model.windows else None
 
     async def _admit(self, call: Call, model: Model) -> None:
         assert call.principal is not None  # the first stage knows
@@ -139,8 +148,8 @@ class ModelWindows:
             GatewayError: see ``reserve``; it goes on to count where it did.
         """
         assert call.principal is not None  # it was admitted
-        model, admission = self._catalogue.find(name), None
-        if model is not None and model.windows:
+        model, admission = self._limited(call, name), None
+        if model is not None:
             admission = await self._limiter.admit(call.principal, model)
             if not admission.allowed:
                 raise GatewayError(Code.RATE_LIMIT_EXCEEDED)
@@ -158,6 +167,12 @@ class ModelWindows:
         note: ModelAdmission | None = call.notes.pop(ModelAdmission, None)
         if note is not None and call.principal is not None:
             await self._limiter.give_back(call.principal, note.admission, note.model)
+
+
+def _group(call: Call) -> Group | None:
+    """Whom a call counts with; None: with the calls that generate."""
+    assert call.principal is not None  # the first stage knows
+    return None if call.dialect.charged else Group(FREE, call.principal.tier.windows)
 
 
 def _refusal(

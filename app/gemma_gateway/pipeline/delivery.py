@@ -126,6 +126,7 @@ class Delivery:
                 out = await self._heavy.run(call.caller, partial(guard.feed, data))
             if not answer.first_token and guard.events_with_text:
                 answer.first_token = time.perf_counter()
+                reply.speaks()
             stop = guard.blocked or guard.failed
             if stop:
                 await reply.abort()

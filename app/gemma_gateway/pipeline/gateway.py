@@ -11,6 +11,7 @@ from typing import Any
 from gemma_gateway.core.call import Call, Client
 from gemma_gateway.core.engine import Engine, EngineReply, EngineRequest, Tally
 from gemma_gateway.core.errors import Code, GatewayError
+from gemma_gateway.core.outcomes import LEFT
 from gemma_gateway.core.stage import End, Limit, Listener, Observer, Stage, Tap
 from gemma_gateway.core.usage import Usage
 from gemma_gateway.pipeline.delivery import Delivery, engine_errors
@@ -58,7 +59,8 @@ class Gateway:
         """Carry one call through; the answer goes to ``client``.
 
         Raises:
-            GatewayError: the call ends here, and nothing was sent to the client yet.
+            GatewayError: the call ends here, and nothing was sent to the client yet but, of a
+                stream, its head and signs of life.
             asyncio.CancelledError: the client left, or the gateway ended the call (``call.ended``);
                 the generation was aborted and charged.
         """
@@ -81,7 +83,7 @@ class Gateway:
             call.answer.refused = _field(call, error.param)
             raise
         except asyncio.CancelledError:
-            outcome, status = "client_closed", 499
+            outcome, status = "client_closed", LEFT
             if call.ended is not None:
                 outcome, status = call.ended.name, call.ended.value.status
             raise
@@ -126,6 +128,8 @@ class Gateway:
         )
         reply: EngineReply | None = None
         try:
+            if asked.stream:
+                client.expect()
             with engine_errors(call):
                 reply = await self._engine.send(request)
             call.enter("delivery")
@@ -139,7 +143,13 @@ class Gateway:
                 answer.usage = _aborted(call, request.tally)
 
     def _settle(self, call: Call, status: int, outcome: str) -> End:
-        """Tell of a call that is over."""
+        """Tell of a call that is over.
+
+        Args:
+            status: of an answer that has begun it is 200, whatever came later.
+        """
+        if call.answer.begun and status != LEFT:
+            status = 200
         call.enter("settle")
         seconds = time.perf_counter() - call.started
         model = call.request.model if self._engine.known(call.request.model) else "other"

@@ -48,6 +48,10 @@ class Listener:
         """See ``Client.body``."""
         return await self._client.body()
 
+    def expect(self) -> None:
+        """See ``Client.expect``."""
+        self._client.expect()
+
     async def answer(self, call: Call, status: int, body: bytes) -> None:
         """See ``Client.answer``."""
         self._hear(body)

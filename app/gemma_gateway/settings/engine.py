@@ -49,8 +49,18 @@ class EngineSettings(Strict):
         "GATEWAY_MODEL (YAML; docs/models.md)",
     )
     connect_timeout: Seconds = Field(2.0, gt=0, description="Upstream connect time-out, seconds")
+    first_token_timeout: Seconds | None = Field(
+        None,
+        gt=0,
+        description=(
+            "Longest silence of an engine before a stream's first text (queue and prefill), "
+            "seconds; unset: GATEWAY_REQUEST_TIMEOUT"
+        ),
+    )
     idle_timeout: Seconds = Field(
-        60.0, gt=0, description=("Longest silence of an engine before or between bytes, seconds")
+        60.0,
+        gt=0,
+        description=("Longest silence of an engine between the bytes of a stream, seconds"),
     )
     request_timeout: Seconds = Field(600.0, gt=0, description="Longest whole call, seconds")
     health_interval: Seconds = Field(2.0, gt=0, description="Active upstream check, seconds apart")

@@ -47,6 +47,9 @@ class Model(Strict):
     connect_timeout: Seconds | None = Field(
         None, gt=0, description="Seconds; unset: GATEWAY_CONNECT_TIMEOUT"
     )
+    first_token_timeout: Seconds | None = Field(
+        None, gt=0, description="Seconds; unset: GATEWAY_FIRST_TOKEN_TIMEOUT"
+    )
     idle_timeout: Seconds | None = Field(
         None, gt=0, description="Seconds; unset: GATEWAY_IDLE_TIMEOUT"
     )

@@ -54,6 +54,14 @@ class ServerSettings(Strict):
             "trusted; empty: the client is whoever connects"
         ),
     )
+    heartbeat_seconds: Seconds = Field(
+        15.0,
+        ge=0,
+        description=(
+            "Silence of a stream after which the client is sent a comment or ping, so that nothing "
+            "in between gives the connection up, seconds; 0: never"
+        ),
+    )
     drain_grace_seconds: float = Field(
         0.0,
         ge=0,

@@ -32,7 +32,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from gemma_gateway import __version__
 from gemma_gateway.core.call import Call
-from gemma_gateway.core.errors import Code
+from gemma_gateway.core.outcomes import FAILED, class_of
 from gemma_gateway.telemetry import genai
 from gemma_gateway.telemetry.log import current_trace
 
@@ -168,7 +168,7 @@ class SpanTree:
             return
         self.enter("")  # the end
         error = "" if outcome == "ok" else outcome
-        failed = error in Code.__members__ and Code[error].value.status >= 500
+        failed = class_of(outcome) == FAILED
         last = len(self._marks) - 3  # where the pipeline ended: before settling
         settled = self._marks[-2][1]
         for place, (stage, began) in enumerate(self._marks[:-1]):

@@ -44,8 +44,10 @@ class AsgiReply:
         app: the ASGI application.
         request: what to ask it.
         generation: counts, death and abort of this call's work in the engine.
-        idle_timeout: longest silence, seconds. Silent means no bytes while somebody waits for
-            them, and no token generated either (a whole answer is silent until its end).
+        first_token_timeout: longest silence before the first token, seconds. Silent means no bytes
+            while somebody waits for them, and no token generated either (a whole answer is silent
+            until its end).
+        idle_timeout: longest silence after that, seconds.
     """
 
     status = 0
@@ -53,7 +55,12 @@ class AsgiReply:
     retry_after = ""  # vLLM tells none
 
     def __init__(
-        self, app: AsgiApp, request: EngineRequest, generation: Generation, idle_timeout: float
+        self,
+        app: AsgiApp,
+        request: EngineRequest,
+        generation: Generation,
+        first_token_timeout: float,
+        idle_timeout: float,
     ) -> None:
         loop = asyncio.get_running_loop()
         self._generation = generation
@@ -66,10 +73,12 @@ class AsgiReply:
         self._over = False  # no further bytes will come; ``_error`` says whether that is well
         self._error: EngineFailed | None = None
         self._aborting: asyncio.Task[None] | None = None
+        self._first_token_timeout = first_token_timeout
         self._idle_timeout = idle_timeout
+        self._tick = min(first_token_timeout, idle_timeout) / 4
         self._heard = loop.time()
         self._progress = 0
-        self._watch = loop.call_later(idle_timeout / 4, self._check_silence)
+        self._watch = loop.call_later(self._tick, self._check_silence)
         self._task = loop.create_task(self._run(app, _scope(request)))
 
     async def begin(self) -> None:
@@ -109,6 +118,9 @@ class AsgiReply:
         finally:
             if not self._over:
                 self._leave()
+
+    def speaks(self) -> None:
+        """Nothing to do: the engine itself counts its tokens."""
 
     async def abort(self) -> None:
         """Stop generating now. Idempotent; does nothing after the body has ended."""
@@ -208,10 +220,11 @@ class AsgiReply:
         waiting = self._wanted is not None or not self._started.done()
         if generated != self._progress or not waiting:
             self._progress, self._heard = generated, loop.time()
-        if loop.time() - self._heard < self._idle_timeout:
-            self._watch = loop.call_later(self._idle_timeout / 4, self._check_silence)
+        limit = self._idle_timeout if generated else self._first_token_timeout
+        if loop.time() - self._heard < limit:
+            self._watch = loop.call_later(self._tick, self._check_silence)
             return
-        self._finish(EngineFailed("timeout", f"silent for {self._idle_timeout:g} s"))
+        self._finish(EngineFailed("timeout", f"silent for {limit:g} s"))
         self._gone.set()
         self._aborting = loop.create_task(self._wind_up())
 

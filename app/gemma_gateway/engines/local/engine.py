@@ -27,7 +27,8 @@ class LocalEngine:
         served_model_name: what clients call it.
         max_model_len: context length in tokens; 0: 2048 on a CPU, the model's own on a GPU.
         engine_args: further flags of vLLM's server, such as ``--enable-lora``.
-        idle_timeout: longest silence of a call, seconds.
+        first_token_timeout: longest wait of a call for its first token, seconds.
+        idle_timeout: longest silence of a call after that, seconds.
 
     Attributes:
         options: what it serves.
@@ -42,10 +43,11 @@ class LocalEngine:
         *,
         max_model_len: int = 0,
         engine_args: tuple[str, ...] = (),
+        first_token_timeout: float = 600.0,
         idle_timeout: float = 60.0,
     ) -> None:
         self.options = VllmOptions(str(model), served_model_name, max_model_len, engine_args)
-        self._idle_timeout = idle_timeout
+        self._timeouts = first_token_timeout, idle_timeout
         self._vllm: VllmApp | None = None
         self._footprint = Footprint()  # while there is no engine
         self._detail = "not started"
@@ -99,7 +101,7 @@ class LocalEngine:
         request.tally.server = LOCAL
         token = CURRENT.set(work)
         try:
-            reply = AsgiReply(vllm.app, request, work, self._idle_timeout)
+            reply = AsgiReply(vllm.app, request, work, *self._timeouts)
         finally:
             CURRENT.reset(token)
         self._calls.add(reply)

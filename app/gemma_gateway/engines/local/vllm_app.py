@@ -217,7 +217,7 @@ async def _warm_up(app: AsgiApp, engine: Any, model: str) -> None:
     body = {"model": model, "messages": messages, "max_tokens": 1, "logprobs": True}
     body["response_format"] = {"type": "json_object"}
     request = EngineRequest("warm-up", "/v1/chat/completions", json.dumps(body).encode(), model)
-    reply = AsgiReply(app, request, Work(engine), WARM_UP_SECONDS)
+    reply = AsgiReply(app, request, Work(engine), WARM_UP_SECONDS, WARM_UP_SECONDS)
     await reply.begin()
     async for _ in reply.chunks():
         pass

@@ -39,7 +39,10 @@ class UpstreamEngine:
         api_key: sent as Bearer; empty: none.
         credentials: fresh Authorization headers, instead of ``api_key``.
         connect_timeout: seconds, for TCP and TLS.
-        idle_timeout: longest silence of a stream before or between bytes, seconds.
+        first_token_timeout: longest silence of a stream before its text, seconds; None: as long as
+            the whole call may take.
+        idle_timeout: longest silence of a stream after that, and of a server that doesn't answer
+            its checks, seconds.
         request_timeout: longest whole call, seconds.
         health_interval: seconds between active checks (GET /v1/models) of each server.
         eject_after: failures in a row that eject a server.
@@ -54,6 +57,7 @@ class UpstreamEngine:
         api_key: str = "",
         credentials: GoogleToken | None = None,
         connect_timeout: float = 2.0,
+        first_token_timeout: float | None = None,
         idle_timeout: float = 60.0,
         request_timeout: float = 600.0,
         health_interval: float = 2.0,
@@ -66,7 +70,7 @@ class UpstreamEngine:
             fixed, eject_after=eject_after, eject_seconds=eject_seconds, models=tuple(models)
         )
         self._credentials = credentials
-        self._idle_timeout = idle_timeout
+        self._first_token_timeout = first_token_timeout or request_timeout
         self._request_timeout = request_timeout
         self.servers = Servers(
             self.pool,
@@ -116,7 +120,7 @@ class UpstreamEngine:
 
         Raises:
             EngineFailed: ``unavailable`` when no upstream could be reached, ``timeout`` when one
-                was silent for ``idle_timeout``.
+                was silent for too long.
         """
         pool, tried, given = self.pool, list[Upstream](), 0
         spare: Upstream | None = (
@@ -174,8 +178,8 @@ class UpstreamEngine:
         headers.update(request.headers)
         if self._credentials:
             headers["authorization"] = self._credentials.header
-        # A whole answer is silent until its end; a stream has to say something.
-        patience = self._idle_timeout if request.stream else self._request_timeout
+        # A whole answer is silent until its end.
+        patience = self._first_token_timeout if request.stream else self._request_timeout
         try:
             connection = await self.servers.origins[upstream].request(
                 request.method,
@@ -191,7 +195,7 @@ class UpstreamEngine:
                 self.pool.failed(upstream, f"no answer within {patience:g} s")
                 raise EngineFailed("timeout", f"{upstream.url}: no answer") from None
             raise
-        return UpstreamReply(self.pool, self.servers.live, upstream, connection, started)
+        return UpstreamReply(self.pool, self.servers.live, upstream, connection, started, patience)
 
     # ---- what is known
 

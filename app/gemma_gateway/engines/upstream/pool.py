@@ -52,6 +52,11 @@ class Upstream:
     def serves(self, model: str) -> bool:
         return not model or self.models is None or model in self.models
 
+    @property
+    def reachable(self) -> bool:
+        """Whether it answers its checks."""
+        return not self.trial_at or not self.unreachable
+
     def path(self, path: str) -> str:
         """Where this server has a route of the protocol, such as ``/v1/chat/completions``."""
         return path.removeprefix("/v1") if self.bare else path
@@ -73,7 +78,7 @@ class Upstream:
             self.ejections,
             self.tries,
             self.errors,
-            not self.trial_at or not self.unreachable,
+            self.reachable,
             self.trouble,
             max(0.0, now - self.ejected_at) if self.trial_at else 0.0,
         )

@@ -17,6 +17,10 @@ class UpstreamReply:
 
     Its watchdog is the engine's one sweep over all replies, for which a read only notes the time: a
     timer set per read would cost more than the read.
+
+    Args:
+        started: when the call was sent, monotonic seconds.
+        patience: longest silence before its text, seconds.
     """
 
     __slots__ = (
@@ -27,8 +31,10 @@ class UpstreamReply:
         "content_type",
         "ended",
         "expired",
+        "patience",
         "retry_after",
         "since",
+        "speaking",
         "started",
         "status",
         "waiting",
@@ -41,11 +47,14 @@ class UpstreamReply:
         upstream: Upstream,
         connection: Connection,
         started: float,
+        patience: float,
     ) -> None:
         self.status = connection.status
         self.content_type = connection.content_type or "application/octet-stream"
         self.retry_after = connection.retry_after
-        self.started = started  # monotonic seconds
+        self.started = started
+        self.patience = patience
+        self.speaking = False  # its reader has had text
         self.waiting = False  # for the upstream; False while the reader is busy elsewhere
         self.since = time.monotonic()  # since when, if so
         self.expired = ""  # which time-out closed it
@@ -60,9 +69,8 @@ class UpstreamReply:
         """Body bytes as they are read, once.
 
         Raises:
-            EngineFailed: ``timeout`` after ``idle_timeout`` seconds of silence or
-                ``request_timeout`` in all; ``died`` when the body was cut short, or after
-                ``abort``.
+            EngineFailed: ``timeout`` after too long a silence or ``request_timeout`` in all;
+                ``died`` when the body was cut short, or after ``abort``.
         """
         read, now = self._connection.read, time.monotonic
         try:
@@ -83,6 +91,10 @@ class UpstreamReply:
             raise EngineFailed("died", "aborted" if aborted else str(error)) from None
         finally:
             self.close()  # the reader left before the end
+
+    def speaks(self) -> None:
+        """See ``EngineReply``."""
+        self.speaking = True
 
     async def abort(self) -> None:
         """Close the connection: the upstream sees the client leave and stops generating."""
@@ -116,6 +128,15 @@ class UpstreamReply:
 
     def comes_from(self, upstream: Upstream) -> bool:
         return self._upstream is upstream
+
+    def limit(self, idle: float) -> float:
+        """How long it may be silent now, seconds. Nobody waits longer than between tokens for a
+        server that no longer answers its checks.
+
+        Args:
+            idle: longest pause between tokens, seconds.
+        """
+        return self.patience if not self.speaking and self._upstream.reachable else idle
 
     def _end(self, *, complete: bool) -> None:
         if self.ended:

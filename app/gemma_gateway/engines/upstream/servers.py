@@ -200,8 +200,9 @@ class Servers:
                 silent = upstream.silent_since
                 origin.prune(frozen=bool(silent) and now - silent > self._idle_timeout)
             for reply in tuple(self.live):
-                if reply.waiting and now - reply.since > self._idle_timeout:
-                    reply.expire(f"silent for {self._idle_timeout} s", silent=True)
+                limit = reply.limit(self._idle_timeout)
+                if reply.waiting and now - reply.since > limit:
+                    reply.expire(f"silent for {limit:g} s", silent=True)
                 elif now - reply.started > self._request_timeout:
                     reply.expire(f"longer than {self._request_timeout} s")
 

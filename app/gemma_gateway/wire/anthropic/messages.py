@@ -28,6 +28,7 @@ class Messages(AnthropicDialect):
         *("max_tokens", "temperature", "top_p", "top_k", "stop_sequences", "metadata"),
     }
     streams = charged = judged = True
+    ping = b'event: ping\ndata: {"type": "ping"}\n\n'  # of the protocol, at any place
     max_tokens = ("max_tokens",)
     # vLLM's AnthropicMessagesRequest has no repetition_penalty.
     sampling = frozenset({"temperature", "top_p"})

@@ -78,6 +78,6 @@ function path({ text, kind, end }: Wanted, after = ""): string {
 /** What a call's outcome amounts to. */
 export function kind(call: CallView): "ok" | "refused" | "failed" | "left" {
   if (call.outcome === "ok") return "ok";
-  if (call.outcome === "client_closed") return "left";
+  if (["client_closed", "CLIENT_DEADLINE"].includes(call.outcome)) return "left";
   return call.status >= 500 ? "failed" : "refused";
 }
