@@ -14,7 +14,7 @@ import pytest
 
 from gemma_gateway import main
 from gemma_gateway.admin.reload import Reload
-from gemma_gateway.cli.main import _settings
+from gemma_gateway.cli import configuration
 from gemma_gateway.engines.scripted import ScriptedEngine
 from gemma_gateway.main import Parts
 from gemma_gateway.settings import Settings

@@ -102,6 +102,9 @@ class Code(Enum):
     )
     # The SDKs would have the engine work for these three times.
     ENGINE_TIMEOUT = Kind(504, Family.TIMEOUT, "The model took too long.")
+    CLIENT_DEADLINE = Kind(
+        504, Family.TIMEOUT, "The answer did not begin within the time that the client gave."
+    )
     UPSTREAM_ROUTE_MISSING = Kind(
         501, Family.INTERNAL, "The server of this model doesn't have this route."
     )
@@ -113,9 +116,6 @@ class Code(Enum):
     )
     UPSTREAM_ANSWER_INVALID = Kind(
         502, Family.INTERNAL, "The server of this model gave an answer that can't be read."
-    )
-    CLIENT_DEADLINE = Kind(
-        504, Family.TIMEOUT, "The answer did not begin within the time that the client gave."
     )
     LIMIT_STORE_UNAVAILABLE = Kind(
         503, Family.UNAVAILABLE, "Limits can't be checked now; try again shortly.", wait=1
