@@ -19,6 +19,7 @@ Message = dict[str, Any]
 OURS = gemma3.CHAT_TEMPLATE.read_text("utf-8")
 BASE = templates.BASE.read_text("utf-8")
 OWN = {"Gemma 2": GEMMA_2, "Gemma 3": GEMMA_3, "Gemma 3n": GEMMA_3N}
+jinja2 = pytest.importorskip("jinja2")
 render_jinja_template = pytest.importorskip(
     "transformers.utils.chat_template_utils", reason="no engine in process"
 ).render_jinja_template
@@ -34,8 +35,7 @@ def render(template: str, messages: list[Message], **more: Any) -> str:
 def accepted(template: str, messages: list[Message]) -> str | None:
     try:
         return render(template, messages)
-    except Exception as error:  # jinja2 may be absent where this module is imported
-        assert type(error).__name__ in ("TemplateError", "UndefinedError")
+    except jinja2.TemplateError:
         return None
 
 
@@ -49,7 +49,11 @@ def turn(side: str, text: str) -> str:
 
 OPEN = "<start_of_turn>model\n"
 USER, MODEL = said("user", "Hi"), said("assistant", "Yo")
-PARTS = [{"type": "text", "text": " Look: "}, {"type": "image"}, {"type": "text", "text": "What?\n"}]
+PARTS = [
+    {"type": "text", "text": " Look: "},
+    {"type": "image"},
+    {"type": "text", "text": "What?\n"},
+]
 ORDINARY: list[list[Message]] = [
     [USER],
     [USER, MODEL, USER],
@@ -79,7 +83,7 @@ def test_sounds_stand_where_gemma_3n_has_them() -> None:
     messages = [said("user", [{"type": "audio"}, {"type": "text", "text": "Who speaks?"}])]
     expected = "<bos>" + turn("user", "<audio_soft_token>Who speaks?") + OPEN
     for template in (OURS, GEMMA_3N):
-        assert render(template, messages, audio_token="<audio_soft_token>") == expected  # noqa: S106
+        assert render(template, messages, audio_token="<audio_soft_token>") == expected
 
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
@@ -164,7 +168,7 @@ def test_the_page_begins_with_examples_a_blank_line_behind_each_answer() -> None
         ([said("system", "S"), USER], "S\n\nQuestion: Hi\nAnswer:\n"),
         ([USER, USER], "Question: Hi\nQuestion: Hi\nAnswer:\n"),
         ([MODEL, USER], "Answer:\nYo\n\nQuestion: Hi\nAnswer:\n"),
-        ([said("user", PARTS)], "Question: Look:<start_of_image>What?\nAnswer:\n"),
+        ([said("user", PARTS)], "Question: Look:<start_of_image>Who?\nAnswer:\n"),
         ([USER, {**said("assistant", None), "tool_calls": [CALL]}, said("tool", "42")],
          'Question: Hi\nAnswer:\nf({"a": "b", "n": 2})\n\nResult: 42\nAnswer:\n'),
     ],

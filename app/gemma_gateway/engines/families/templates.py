@@ -66,10 +66,9 @@ def _render(template: str, messages: list[dict[str, str]]) -> str | None:
     """What a template makes of a conversation, as vLLM renders it; None: it refuses it."""
     from transformers.utils.chat_template_utils import render_jinja_template
 
+    values = {"bos_token": "<bos>", "add_generation_prompt": True}
     try:
-        (text,), _ = render_jinja_template(
-            [messages], chat_template=template, add_generation_prompt=True, bos_token="<bos>"
-        )
+        (text,), _ = render_jinja_template([messages], chat_template=template, **values)
     except Exception:  # of any kind: templates raise what they like
         return None
     return str(text)

@@ -196,13 +196,11 @@ def _take_schemas_as_written(engine: Any) -> None:
 
 
 def _end_at_blank_lines(engine: Any) -> None:
-    """Let a blank line end an answer that a base model gives to a conversation, as ``base.jinja``
-    has it: such a model would go on with a next question. By token, as the end of a turn: nothing is
-    held back in streams, and every protocol tells it as an ordinary end."""
+    """Let a blank line end a base model's answer to a conversation, as ``base.jinja`` has it: it
+    would go on with another question. By token, as a turn ends: nothing is held back in streams,
+    and every protocol tells it as an ordinary end."""
     vocabulary = engine.tokenizer.get_vocab()
-    ends = [
-        number for token, number in vocabulary.items() if set(token) == {"\n"} and token != "\n"
-    ]
+    ends = [vocabulary[text] for n in range(2, 64) if (text := "\n" * n) in vocabulary]
     generate = engine.generate
 
     def generating(prompt: Any, sampling_params: Any, *args: Any, **kwargs: Any) -> Any:
