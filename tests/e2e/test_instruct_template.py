@@ -30,7 +30,7 @@ async def engine(
     (folder / "chat_template.jinja").write_text(GEMMA_3)
     engine = LocalEngine(folder, "gemma", idle_timeout=120)
     await engine.start()
-    await engine.wait_ready(240)
+    await engine.wait_ready(600)
     yield engine
     await engine.stop()
 

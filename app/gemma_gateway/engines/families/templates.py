@@ -3,8 +3,8 @@
 An instruct model's own template refuses what clients send every day (two user messages in a row, a
 tool's result) and drops tools and a lone system text in silence. The family's here takes all that,
 and writes what the own one takes just the same, so it stands in for it. A template that writes
-anything else was made for that model, and stays. A model without any is a base model, which knows
-no turns: it gets a page of questions and answers to go on with.
+anything else was made for that model, and stays. A model without any is a base model, unless its
+name says otherwise: it knows no turns, and gets a page of questions and answers to go on with.
 """
 
 from __future__ import annotations

@@ -127,7 +127,7 @@ class VllmApp:
             _quiet_client_errors()
             _count_requests(engine)
             _take_schemas_as_written(engine)
-            if args.chat_template == str(templates.BASE):
+            if args.chat_template == str(templates.BASE) and engine.tokenizer is not None:
                 _end_at_blank_lines(engine)
             await engine.reset_mm_cache()
             tasks = await engine.get_supported_tasks()
