@@ -86,6 +86,22 @@ def test_sounds_stand_where_gemma_3n_has_them() -> None:
         assert render(template, messages, audio_token="<audio_soft_token>") == expected
 
 
+def test_a_tokenizer_with_sounds_tells_the_template_so() -> None:
+    """As Gemma 3n's names them in its tokenizer_config.json."""
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from transformers import PreTrainedTokenizerFast
+
+    places = {"audio_token": "<audio_soft_token>", "image_token": "<image_soft_token>"}
+    words = Tokenizer(WordLevel({"x": 0}, unk_token="x"))
+    found = PreTrainedTokenizerFast(
+        tokenizer_object=words, bos_token="<bos>", extra_special_tokens=places
+    )
+    content = [{"type": "image"}, {"type": "audio"}]
+    told = found.apply_chat_template([said("user", content)], chat_template=OURS, tokenize=False)
+    assert told == "<bos>" + turn("user", "<image_soft_token><audio_soft_token>")
+
+
 ROLES = ("system", "developer", "user", "assistant", "tool")
 ORDERS = [roles for n in range(1, 5) for roles in itertools.product(ROLES, repeat=n)]
 
