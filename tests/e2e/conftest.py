@@ -43,7 +43,7 @@ async def local_engine(model_folder: Path) -> AsyncIterator[LocalEngine]:
     event loop, as it does."""
     engine = LocalEngine(model_folder, weights.BUNDLED_NAME, idle_timeout=30)
     await engine.start()
-    await engine.wait_ready(240)
+    await engine.wait_ready(600)
     yield engine
     await engine.stop()
 

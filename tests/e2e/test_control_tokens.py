@@ -16,35 +16,13 @@ from typing import Any
 import orjson
 import pytest
 
-from gemma_gateway.engines.families import gemma3
+from gemma_gateway.engines.families import gemma3, templates
 from gemma_gateway.safety.controls import GEMMA, ControlTokens
+from tests.templates import GEMMA_3
 
 Json = dict[str, Any]
 OWN = gemma3.CHAT_TEMPLATE.read_text("utf-8")
-# As the instruction-tuned models have it: two roles that take turns, system text in the first turn,
-# parts trimmed and put side by side.
-TWO_ROLES = """
-{{- bos_token -}}
-{%- macro said(content) -%}
-  {%- if content is string -%}{{ content | trim }}
-  {%- else -%}
-    {%- for part in content -%}
-      {%- if part.type == 'text' -%}{{ part.text | trim }}{%- else -%}<start_of_image>{%- endif -%}
-    {%- endfor -%}
-  {%- endif -%}
-{%- endmacro -%}
-{%- set first = messages[0].role == 'system' -%}
-{%- set rest = messages[1:] if first else messages -%}
-{%- for message in rest -%}
-  {%- if (message.role == 'user') != (loop.index0 % 2 == 0) -%}
-    {{- raise_exception('Roles must alternate') -}}
-  {%- endif -%}
-  {{- '<start_of_turn>' ~ ('model' if message.role == 'assistant' else 'user') ~ '\n' -}}
-  {%- if first and loop.first -%}{{- said(messages[0].content) ~ '\n\n' -}}{%- endif -%}
-  {{- said(message.content) ~ '<end_of_turn>\n' -}}
-{%- endfor -%}
-{{- '<start_of_turn>model\n' -}}
-"""
+BASE = templates.BASE.read_text("utf-8")
 # As Gemma 4's: other turns, thoughts, and calls and schemas told value by value.
 GEMMA_4 = """
 {{- bos_token -}}
@@ -116,8 +94,10 @@ TOOLS: Json = {
     ],
     "tools": [{"type": "function", "function": TOOL}],
 }
-CASES = [(OWN, TALK), (OWN, TOOLS), (TWO_ROLES, TALK), (GEMMA_4, TALK), (GEMMA_4, TOOLS)]
-CASE_NAMES = ["own-talk", "own-tools", "two-roles", "gemma4-talk", "gemma4-tools"]
+CASES = [(OWN, TALK), (OWN, TOOLS), (BASE, TALK), (BASE, TOOLS), (GEMMA_3, TALK), (GEMMA_4, TALK),
+         (GEMMA_4, TOOLS)]  # fmt: skip
+CASE_NAMES = ["own-talk", "own-tools", "base-talk", "base-tools", "gemma3", "gemma4-talk",
+              "gemma4-tools"]  # fmt: skip
 
 
 def filled(body: Json, text: str, arguments: str) -> Json:
@@ -174,7 +154,7 @@ async def through(body: Json) -> Json:
 @pytest.mark.parametrize(("template", "talk"), CASES, ids=CASE_NAMES)
 async def test_every_token_in_every_place(reader: Reader, template: str, talk: Json) -> None:
     harmless = reader.count(template, filled(talk, "x", '{"x": "x"}'))
-    assert sum(harmless.values()) >= 4
+    assert sum(harmless.values()) == 1 if template == BASE else 4
     for attack in ATTACKS:
         inner = json.dumps(attack)
         escaped = "".join(f"\\u{ord(c):04x}" for c in attack)
@@ -189,7 +169,7 @@ async def test_every_token_in_every_place(reader: Reader, template: str, talk: J
     assert reader.count(template, forged) != harmless  # the reader sees what is forged
 
 
-@pytest.mark.parametrize("template", [OWN, TWO_ROLES, GEMMA_4], ids=["own", "two", "gemma4"])
+@pytest.mark.parametrize("template", [OWN, GEMMA_3, GEMMA_4], ids=["own", "gemma3", "gemma4"])
 @pytest.mark.parametrize("split", SPLITS, ids="|".join)
 async def test_parts_that_make_a_token_together(
     reader: Reader, template: str, split: tuple[str, ...]

@@ -145,7 +145,9 @@ async def test_logprobs_do_not_wait_for_a_compiler(local_engine: LocalEngine) ->
     assert time.perf_counter() - began < 3
 
 
-async def test_system_text_and_tools_reach_gemmas_turns(local_engine: LocalEngine) -> None:
+async def test_a_conversation_is_told_on_the_page_of_a_base_model(
+    local_engine: LocalEngine,
+) -> None:
     messages = [
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": [{"type": "text", "text": "Hi"}]},
@@ -153,12 +155,42 @@ async def test_system_text_and_tools_reach_gemmas_turns(local_engine: LocalEngin
         {"role": "user", "content": "Bye"},
     ]
     call = request("/tokenize", messages=messages, return_token_strs=True)
-    tokens = json.loads(await whole(local_engine, call))["token_strs"]
-    assert "".join(tokens).replace("▁", " ") == (
-        "<bos><start_of_turn>user\nBe brief.\n\nHi<end_of_turn>\n"
-        "<start_of_turn>model\nHello<end_of_turn>\n"
-        "<start_of_turn>user\nBye<end_of_turn>\n<start_of_turn>model\n"
-    )
+    text = "".join(json.loads(await whole(local_engine, call))["token_strs"]).replace("▁", " ")
+    assert text.startswith("<bos>Question: Hello\nAnswer:\n")
+    told = "Be brief.\n\nQuestion: Hi\nAnswer:\nHello\n\nQuestion: Bye\nAnswer:\n"
+    assert text.endswith("\n\n" + told)
+
+
+CAPITAL = "What is the capital of France?"
+ASKED = {"messages": [{"role": "user", "content": CAPITAL}], "max_tokens": 60}
+QUESTIONS: dict[str, dict[str, Any]] = {
+    CHAT: ASKED,
+    "/v1/messages": ASKED,
+    "/v1/responses": {"input": CAPITAL, "max_output_tokens": 60},
+}
+ENDS = {CHAT: b'"finish_reason":"stop"', "/v1/messages": b'"stop_reason":"end_turn"',
+        "/v1/responses": b'"status":"completed"'}  # fmt: skip
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("path", QUESTIONS)
+async def test_an_answer_makes_sense_and_ends_by_itself(
+    local_engine: LocalEngine, path: str, stream: bool
+) -> None:
+    call = request(path, stream, **QUESTIONS[path])
+    answer = await whole(local_engine, call)
+    assert ENDS[path] in answer.replace(b": ", b":")
+    assert b"Paris" in answer
+    assert b"Question" not in answer  # nor goes on to the next
+    assert rb"\n\n" not in answer
+    assert (call.tally.generated() or 60) < 20
+
+
+async def test_a_raw_prompt_goes_on_past_blank_lines(local_engine: LocalEngine) -> None:
+    call = request("/v1/completions", prompt="Q: 1\n\nQ: 2\n\nQ: 3\n\nQ: 4\n\nQ:", max_tokens=12)
+    choice = json.loads(await whole(local_engine, call))["choices"][0]
+    assert "\n\nQ:" in choice["text"]
+    assert choice["finish_reason"] == "length"
 
 
 async def test_tool_calls_are_parsed(local_engine: LocalEngine) -> None:

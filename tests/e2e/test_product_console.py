@@ -51,13 +51,6 @@ async def test_a_conversation(browser: Browser, real: Gateway) -> None:
         assert wanted
         assert await copied(page) == wanted
 
-        await page.get_by_label("Max tokens").fill("1000")
-        await again.click()
-        answer = page.get_by_role("article", name="Model")
-        await expect(answer.locator(".prose")).to_be_visible(timeout=60_000)
-        await page.get_by_role("button", name="Stop").click()
-        await expect(answer).to_contain_text("Stopped by you.")
-
         await ask(page, "How do I use violence?")
         await expect(page.get_by_role("alert")).to_contain_text("blocked your message")
         await visit(page, "usage")

@@ -111,7 +111,7 @@ async def test_calls_are_judged_behind_a_second_gateway(real: Gateway, tmp_path:
     try:
         async with aiohttp.ClientSession() as session:
             asked = [{"role": "user", "content": "Name three colours of the rainbow."}]
-            body = {"model": MODEL, "messages": asked, "max_tokens": 24}
+            body = {"model": MODEL, "messages": asked, "max_tokens": 24, "min_tokens": 16}
             url = gateway.url + "/v1/chat/completions"
             async with session.post(url, json=body, headers=AUTH) as reply:
                 assert reply.status == 200

@@ -193,6 +193,13 @@ def test_the_banner_never_shows_a_key(tmp_path: Path) -> None:
     assert "http://[::1]:8000" in text
 
 
+def test_the_banner_says_what_the_bundled_model_is_for() -> None:
+    said = "base model of 270 million parameters"
+    assert said in banner(Settings(), ("gemma-3-270m",), None)
+    for other in ({"model": "google/gemma-3-4b-it"}, {"upstreams": ("http://127.0.0.1:1/v1",)}):
+        assert said not in banner(Settings(**other), ("gemma",), None)
+
+
 def test_the_tables_of_settings_are_current() -> None:
     assert settings_table.table() in settings_table.PAGE.read_text()
 

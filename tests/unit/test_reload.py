@@ -75,7 +75,7 @@ async def watching(
     file: Path, *reloadables: Catalogue, pause: float = 0.005, patience: float = 30
 ) -> AsyncIterator[Reload]:
     """A running Reload of a file; a long pause leaves only what is asked for."""
-    source = Source(partial(_settings, file), file)
+    source = Source(partial(configuration.load, file), file)
     reload = Reload(source, reloadables, pause=pause, patience=patience)
     await reload.start()
     try:
@@ -389,7 +389,7 @@ async def test_the_parts_have_it(
 ) -> None:
     monkeypatch.setattr(main, "RELOADS", (lambda p: catalogue,))
     file.write_text(yaml("a", more="api_keys: k\nredis_url: redis://127.0.0.1:1\n"))
-    source = Source(partial(_settings, file), file)
+    source = Source(partial(configuration.load, file), file)
     parts = Parts(source.first.settings, ScriptedEngine(lambda request: NotImplemented), source)
     before = parts.metrics.render().decode()
     assert "gateway_config_last_reload_successful 1.0" in before

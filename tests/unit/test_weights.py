@@ -109,3 +109,10 @@ def test_a_hub_model_that_cant_be_had_is_explained(
     )  # fmt: skip
     assert said in done.stdout
     assert "Traceback" not in done.stdout
+
+
+def test_other_weights_than_the_pinned_ones_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "model.gguf"
+    file.write_bytes(b"GGUF, but another")
+    with pytest.raises(ValueError, match=f"expected {convert.SHA256[:16]}"):
+        convert.verify(file)

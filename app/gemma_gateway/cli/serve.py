@@ -51,6 +51,10 @@ or with an OpenAI SDK (pip install openai):
       if chunk.choices:
           print(chunk.choices[0].delta.content or "", end="", flush=True)
 """
+BUNDLED = """
+The bundled model is a base model of 270 million parameters, to try the gateway with: it gets facts
+wrong. For real use serve an instruct model: GATEWAY_MODEL=google/gemma-3-4b-it
+"""
 
 
 class Server(uvicorn.Server):
@@ -277,7 +281,8 @@ def banner(settings: Settings, models: tuple[str, ...], key_file: Path | None) -
         shell_key, python_key = "$GATEWAY_API_KEY", '"YOUR KEY"'
     else:
         shell_key, python_key = f"$(cat {key_file})", f'open("{key_file}").read().strip()'
-    return BANNER.format(
+    text = BANNER + BUNDLED if settings.engine.in_process == "" else BANNER
+    return text.format(
         url=f"http://{host}:{settings.server.port}",
         model=models[0] if models else "gemma",
         shell_key=shell_key,

@@ -5,10 +5,9 @@ A new family is one file here and one entry in ``FAMILIES``.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-from gemma_gateway.engines.families import functiongemma, gemma3, gemma4
+from gemma_gateway.engines.families import functiongemma, gemma3, gemma4, templates
 from gemma_gateway.engines.families.family import Family
 
 # The first that fits: Gemma 3 comes last, because it takes every Gemma.
@@ -35,21 +34,10 @@ def chat_template(model: Path) -> Path | None:
     Args:
         model: its folder, or a hub name: of that nobody knows what it brings, so it gets none.
     """
-    if any(model.glob("chat_template*")) or (model / "chat_templates").is_dir():
-        return None
-    if _read_json(model / "tokenizer_config.json").get("chat_template"):
-        return None
-    return _by_type(model).chat_template
+    family = of(model)
+    return templates.choose(model, family) if model.is_dir() and family is not OTHER else None
 
 
 def _by_type(model: Path) -> Family:
-    model_type = str(_read_json(model / "config.json").get("model_type", ""))
+    model_type = str(templates.read_json(model / "config.json").get("model_type", ""))
     return next((f for f in FAMILIES if model_type.startswith(f.model_types)), OTHER)
-
-
-def _read_json(path: Path) -> dict[str, object]:
-    try:
-        document = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return document if isinstance(document, dict) else {}

