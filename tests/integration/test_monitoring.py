@@ -488,7 +488,9 @@ async def test_the_state(fleet: Fleet) -> None:
     assert found["store"] == {"status": "available", "failures": 0, "outages": 0}
     assert found["engine"] == {"kind": "upstream", "ready": True}
     upstream = fleet.engine.url.removeprefix("http://")
-    assert found["upstreams"] == [{"upstream": upstream, "available": True, "in_flight": 0}]
+    assert found["upstreams"] == [
+        {"upstream": upstream, "available": True, "trouble": "", "in_flight": 0}
+    ]
     assert (found["in_flight"], found["in_flight_limit"]) == (0, 1024)
     assert found["memory_mb"] > 30
     assert 0 <= found["event_loop_lag_seconds"] < 5
