@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
-from collections.abc import Mapping
-from os import urandom
-from typing import Any
 
 from starlette.types import Message, Receive, Scope, Send
 
-from gemma_gateway.api import intake
+from gemma_gateway.api import head, intake
 from gemma_gateway.api.deadlines import Deadlines
 from gemma_gateway.api.intake import Intake
-from gemma_gateway.core.call import Call, Credentials
+from gemma_gateway.core.call import Call
 from gemma_gateway.core.dialect import Dialect
 from gemma_gateway.core.errors import Code, GatewayError
 from gemma_gateway.pipeline.gateway import Gateway
 from gemma_gateway.telemetry.log import logger
 from gemma_gateway.telemetry.tracing import Tracer
+from gemma_gateway.wire import coding
 
 JSON = (b"content-type", b"application/json")
 EVENTS = (
@@ -26,26 +23,14 @@ EVENTS = (
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),  # nginx would gather the stream
 )
-ID_CHARS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._:-")
-MAX_ID_CHARS = 128
 FAULT = "fault"  # in a scope's state: the error for which the server gave up a request's body
-PROCESS = urandom(8).hex()
-numbers = itertools.count(1)
 
 
-def request_id(scope: Mapping[str, Any]) -> str:
-    """The client's own ``x-request-id`` if it is sane, else a new one."""
-    for name, value in scope["headers"]:
-        if name == b"x-request-id":
-            text = value.decode("latin-1")
-            if 0 < len(text) <= MAX_ID_CHARS and ID_CHARS.issuperset(text):
-                return str(text)
-    return f"req-{PROCESS}-{next(numbers):x}"
-
-
-def head(call: Call, *more: tuple[bytes, bytes]) -> list[tuple[bytes, bytes]]:
+def response_headers(call: Call, *more: tuple[bytes, bytes]) -> list[tuple[bytes, bytes]]:
     """Raw response headers: the request id, the call's own and ``more``."""
-    headers = [(b"x-request-id", call.id.encode()), *more]
+    call_id = call.id.encode()
+    headers = [(name, call_id) for name in call.dialect.id_headers]
+    headers += more
     headers += [(name.encode(), value.encode()) for name, value in call.answer.headers.items()]
     return headers
 
@@ -154,7 +139,7 @@ class Connection:
 
     async def answer(self, call: Call, status: int, body: bytes) -> None:
         """See ``Client.answer``."""
-        headers = head(call, JSON)
+        headers = response_headers(call, JSON)
         headers.append((b"content-length", b"%d" % len(body)))
         self.close()
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
@@ -164,7 +149,11 @@ class Connection:
     async def begin(self, call: Call) -> None:
         """See ``Client.begin``."""
         await self._send(
-            {"type": "http.response.start", "status": 200, "headers": head(call, *EVENTS)}
+            {
+                "type": "http.response.start",
+                "status": 200,
+                "headers": response_headers(call, *EVENTS),
+            }
         )
         self.begun = True
 
@@ -241,7 +230,9 @@ class EngineEndpoint:
         self._bodies = bodies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        call = Call(request_id(scope), self.dialect, f"call-{PROCESS}-{next(numbers):x}")
+        fields = head.fields(scope["headers"])
+        engine_id = f"call-{head.PROCESS}-{next(head.numbers):x}"
+        call = Call(head.request_id(fields), self.dialect, engine_id)
         if scope["client"] is not None:
             call.client_address = scope["client"][0]
         connection = Connection(
@@ -250,7 +241,7 @@ class EngineEndpoint:
         self._deadlines.add(connection)
         try:
             try:
-                call.credentials = self._credentials(scope)
+                self._read_head(call, scope["method"], fields)
             except GatewayError as error:
                 self.gateway.turned_away(call, error)
                 raise
@@ -274,25 +265,23 @@ class EngineEndpoint:
             self._deadlines.discard(connection)
             connection.close()
 
-    def _credentials(self, scope: Scope) -> Credentials:
-        """Credentials; method and content type are checked on the way."""
-        authorization = x_api_key = content_type = None
-        for name, value in scope["headers"]:
-            if name == b"authorization":
-                authorization = value
-            elif name == b"x-api-key":
-                x_api_key = value
-            elif name == b"content-type":
-                content_type = value
-            elif name == b"content-length" and value.isdigit() and int(value[:18]) > self._limit:
-                raise too_large(self._limit)
-        if scope["method"] != "POST":
+    def _read_head(self, call: Call, method: str, fields: head.Fields) -> None:
+        """Hold the head to HTTP's own rules, and note what it says of the call."""
+        length = fields.get(b"content-length")
+        if length is not None and length.isdigit() and int(length[:18]) > self._limit:
+            raise too_large(self._limit)
+        if method != "POST":
             raise GatewayError(Code.METHOD_NOT_ALLOWED, headers={"allow": "POST"})
-        if content_type is None or b"json" not in content_type.partition(b";")[0].lower():
+        content_type = fields.get(b"content-type", b"")
+        if b"json" not in content_type.partition(b";")[0].lower():
             raise GatewayError(
                 Code.VALIDATION_ERROR, "Send JSON with 'content-type: application/json'."
             )
-        return authorization, x_api_key
+        if b"content-encoding" in fields:
+            call.request.coding = coding.read(fields[b"content-encoding"])
+        if self._tracer is None:
+            call.request.headers = head.trace_context(fields)
+        call.credentials = head.credentials(fields)
 
     async def _fail(self, call: Call, connection: Connection, error: GatewayError) -> None:
         call.answer.headers = {**call.answer.headers, **error.headers}

@@ -206,6 +206,9 @@ class Dialect(ABC):
             no choices, sampling or constraints to check.
         sampling: which of temperature, top_p, repetition_penalty the route takes.
         batches: every message that counts is a prompt with an answer of its own.
+        id_headers: names of the response headers that tell the request's id.
+        client_header: a request header that all clients of this protocol send, and nobody else: it
+            tells them where no route does. Empty: there is none.
     """
 
     name: str
@@ -220,6 +223,8 @@ class Dialect(ABC):
     max_tokens: tuple[str, ...] = ()
     sampling: frozenset[str] = frozenset()
     batches: bool = False
+    id_headers: tuple[bytes, ...] = (b"x-request-id",)
+    client_header: bytes = b""
 
     @abstractmethod
     def messages(self, body: Json) -> list[Message]:

@@ -46,6 +46,8 @@ class AnthropicDialect(Dialect):
     """A route whose errors are Anthropic's."""
 
     error_model = AnthropicError
+    id_headers = (b"x-request-id", b"request-id")  # Anthropic's clients read the second one
+    client_header = b"anthropic-version"
 
     def error(self, error: GatewayError, request_id: str) -> bytes:
         """See Dialect."""
