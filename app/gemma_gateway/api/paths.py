@@ -15,11 +15,11 @@ class Routes:
     """Knows the routes, and finds the one that stands behind a path that is spelled a bit wrong.
 
     Args:
-        paths: of the routes; those with parameters are left out.
+        paths: of the routes; those with parameters, or a slash at the end, are left out.
     """
 
     def __init__(self, paths: Iterable[str]) -> None:
-        known = sorted({path for path in paths if "{" not in path and len(path) > 1})
+        known = sorted({path for path in paths if "{" not in path and path[-1] != "/"})
         self._known = known
         # By what is left without the version; the longest first, as one may be the end of another.
         tails = [(path.removeprefix("/v1"), path) for path in known]

@@ -20,6 +20,7 @@ ERRORS = {
     "404": "No such model",
     "408": "The body took too long",
     "413": "Body too large",
+    "415": "Content coding not supported; see Accept-Encoding",
     "429": "Rate limit exceeded; see Retry-After",
     "503": "No engine is ready, or it failed; see Retry-After",
     "504": "The engine took too long",

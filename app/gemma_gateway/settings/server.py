@@ -14,8 +14,8 @@ from gemma_gateway.settings.fields import Seconds, Strict, split
 
 Network = IPv4Network | IPv6Network
 EVERYWHERE = frozenset({"", "*", "::"})  # hosts that stand for all addresses, IPv4 and IPv6
-# scheme "://" host [":" port], as browsers write it: RFC 6454, 7.1. Extensions and desktop apps have
-# schemes of their own.
+# scheme "://" host [":" port], as browsers write it: RFC 6454, 7.1. Extensions and desktop apps
+# have schemes of their own.
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::[0-9]{1,5})?")
 _USUAL_PORTS = {"http": ":80", "https": ":443"}  # browsers leave these out
 

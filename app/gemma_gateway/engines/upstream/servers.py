@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,7 +13,7 @@ import orjson
 from gemma_gateway.engines.upstream import discovery
 from gemma_gateway.engines.upstream.google import GoogleToken
 from gemma_gateway.engines.upstream.http1 import Broken, Origin
-from gemma_gateway.engines.upstream.pool import NOT_TOLD, Pool, Upstream
+from gemma_gateway.engines.upstream.pool import Pool, Upstream
 from gemma_gateway.engines.upstream.reply import UpstreamReply
 
 NO_MODEL_LIST = frozenset({404, 405, 501})
@@ -150,7 +150,7 @@ class Servers:
         if status == 200:
             models, lengths = _listed(body)
         elif status in NO_MODEL_LIST:
-            models, lengths = None, NOT_TOLD
+            models, lengths = None, {}
         self._pool.check_passed(upstream, models, lengths)
         self.seen.set()
 
@@ -193,13 +193,13 @@ class Servers:
                     reply.expire(f"longer than {self._request_timeout} s")
 
 
-def _listed(body: bytes) -> tuple[tuple[str, ...] | None, Mapping[str, int]]:
+def _listed(body: bytes) -> tuple[tuple[str, ...] | None, dict[str, int]]:
     """Names in an OpenAI model list, None when it isn't one; and the lengths that it tells."""
     try:
         document: Any = orjson.loads(body)
         cards = {str(card["id"]): card for card in document["data"]}
     except (ValueError, KeyError, TypeError):
-        return None, NOT_TOLD
+        return None, {}
     lengths = {name: length for name, card in cards.items() if (length := _length(card))}
     return tuple(cards), lengths
 
