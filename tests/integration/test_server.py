@@ -415,18 +415,13 @@ async def test_the_edge_s_settings_reach_the_server(tmp_path: Path, engine: Engi
         assert b"content-length: %d\r\n" % len(body) in head + b"\r\n"
 
 
-async def test_a_compressed_body_is_decoded_while_others_go_on(gateway: Gateway) -> None:
-    """Also where it comes byte by byte; and one that isn't known leaves the connection usable."""
+async def test_a_compressed_body_comes_in_pieces(gateway: Gateway) -> None:
+    """And one whose coding isn't known leaves the connection usable."""
     body = gzip.compress(BODY)
-    coded = HEAD + b"content-encoding: %s\r\ncontent-length: %d\r\n"
-    again = b"GET /health/live HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
-    for coding, status in ((b"gzip", b" 200 "), (b"br", b" 415 ")):
-        head = coded % (coding, len(body)) + b"\r\n"
-        answer = await talk(gateway, head, *(body[i : i + 1] for i in range(len(body))), again)
-        first, _, second = answer.partition(b'"alive"')[0].partition(b"HTTP/1.1 200 OK\r\n")
-        if coding == b"br":
-            assert status in first
-            assert b"accept-encoding: gzip, deflate" in first
-        else:
-            assert b"hi" in second
-        assert b'{"status":"alive"}' in answer
+    last = b"GET /health/live HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+    for coding, status, said in ((b"gzip", 200, b"hi"), (b"br", 415, b"accept-encoding: gzip")):
+        head = HEAD + b"content-encoding: %s\r\ncontent-length: %d\r\n\r\n" % (coding, len(body))
+        answer = await talk(gateway, head, *(body[i : i + 1] for i in range(len(body))), last)
+        assert answer.startswith(b"HTTP/1.1 %d " % status)
+        assert said in answer
+        assert answer.endswith(b'{"status":"alive"}')

@@ -25,11 +25,12 @@ def fields(headers: Sequence[tuple[bytes, bytes]]) -> Fields:
     """Values by name in lower case; of a field that comes more than once the list of its values
     (RFC 9110, 5.3)."""
     found = dict(headers)
-    if len(found) != len(headers):
-        found = {}
-        for name, value in headers:
-            found[name] = found[name] + b", " + value if name in found else value
-    return found
+    if len(found) == len(headers):
+        return found
+    lists: dict[bytes, list[bytes]] = {}
+    for name, value in headers:
+        lists.setdefault(name, []).append(value)
+    return {name: b", ".join(values) for name, values in lists.items()}
 
 
 def request_id(head: Fields) -> str:

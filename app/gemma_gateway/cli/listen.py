@@ -7,12 +7,14 @@ servers.
 from __future__ import annotations
 
 import errno
+import logging
 import socket
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 
 from gemma_gateway.settings.server import EVERYWHERE
 
+log = logging.getLogger(__name__)
 ABSENT = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})  # the kernel has no IPv6
 
 
@@ -53,6 +55,7 @@ def _bound(host: str, port: int) -> Iterator[socket.socket]:
         except OSError as error:
             if error.errno not in ABSENT:
                 raise
+        log.warning("no IPv6 here: listening on all of IPv4")
         host = "0.0.0.0"  # noqa: S104
     try:
         known = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)

@@ -36,8 +36,8 @@ class ModelView(BaseModel):
     lifecycle: Literal["active"] = "active"
     root: str = Field(description="The model behind an alias, else the id")
     max_model_len: int | None = Field(description="Tokens of a prompt and its answer together")
-    context_length: int | None = Field(description="The same")
-    max_input_tokens: int | None = Field(description="The same")
+    context_length: int | None = Field(description="As max_model_len")
+    max_input_tokens: int | None = Field(description="As max_model_len")
     max_tokens: int | None = Field(description="Longest answer that this key may ask for, tokens")
     input_modalities: list[Literal["text"]] = ["text"]
     output_modalities: list[Literal["text"]] = ["text"]
