@@ -123,7 +123,7 @@ def test_the_gateway_loads_its_configuration(
     settings, spec = settings_of(rendered(name), tmp_path, monkeypatch)
     (container,) = spec["containers"]
     assert settings.hosts == ("::",)
-    assert settings.keep_alive_seconds > 600  # Google's balancers
+    assert int(env(container)["GATEWAY_KEEP_ALIVE_SECONDS"]) > 600  # Google's balancers
     assert settings.port == container["ports"][0]["containerPort"]
     assert str(settings.data_dir) in {m["mountPath"] for m in container["volumeMounts"]}
     Policy.load(settings.policy_file)
