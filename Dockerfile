@@ -113,7 +113,8 @@ ENV PATH=/opt/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/
     HOME=/data \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
-    GATEWAY_HOST=0.0.0.0 \
+    GATEWAY_HOST=:: \
+    GATEWAY_KEEP_ALIVE_SECONDS=620 \
     GATEWAY_DATA_DIR=/data
 WORKDIR /data
 VOLUME /data

@@ -156,6 +156,7 @@ class Loopback:
         self.api_key = api_key
         self.script = script or {}
         self.state = State()
+        self.card: Json = {}  # what /v1/models tells of each beside the usual
         self.models_wait = 0.0  # seconds before /v1/models answers
         self._runner: web.AppRunner | None = None
 
@@ -193,7 +194,7 @@ class Loopback:
         if self._locked(request):
             return self._error(401, "Unauthorized")
         cards = [
-            {"id": name, "object": "model", "created": wire.CREATED, "owned_by": "vllm"}
+            {"id": name, "object": "model", "created": wire.CREATED, "owned_by": "vllm"} | self.card
             for name in self.models
         ]
         return web.json_response({"object": "list", "data": cards})

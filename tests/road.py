@@ -81,10 +81,13 @@ class Road:
 
     Args:
         script: of the engine; see ``say``.
+        context: tokens that its models take; None: it doesn't tell.
         settings: of the gateway, beside a key.
     """
 
-    def __init__(self, script: Script | None = None, **settings: Any) -> None:
+    def __init__(
+        self, script: Script | None = None, *, context: int | None = None, **settings: Any
+    ) -> None:
         given = {
             "api_keys": (KEY,),
             "redis_url": "redis://127.0.0.1:1",  # nobody is there: limits count in this process
@@ -94,7 +97,7 @@ class Road:
         }
         found = Settings(**given)
         listed = tuple(name for model in found.models for name in model.names)
-        self.engine = ScriptedEngine(script or say(), listed or (MODEL,))
+        self.engine = ScriptedEngine(script or say(), listed or (MODEL,), context)
         self.parts = Parts(found, self.engine)
         self._app = build(self.parts)
 

@@ -30,6 +30,7 @@ from gemma_gateway.alerts.store import MOST_HISTORY
 from gemma_gateway.api import schema
 from gemma_gateway.api.app import GatewayApp
 from gemma_gateway.api.auth import Auth
+from gemma_gateway.api.cors import Cors
 from gemma_gateway.api.deadlines import Deadlines
 from gemma_gateway.api.endpoint import EngineEndpoint
 from gemma_gateway.api.errors import ErrorBodies
@@ -81,7 +82,7 @@ from gemma_gateway.telemetry.loop_lag import LoopLag
 from gemma_gateway.telemetry.meters import Meters
 from gemma_gateway.telemetry.metrics import Metrics
 from gemma_gateway.telemetry.tracing import Traces
-from gemma_gateway.validation.stage import Decode, Validate
+from gemma_gateway.validation.stage import Decode, Decompress, Validate
 from gemma_gateway.wire.anthropic.count_tokens import CountTokens
 from gemma_gateway.wire.anthropic.messages import Messages
 from gemma_gateway.wire.openai.chat import Chat
@@ -214,7 +215,7 @@ class Parts:
         self.alerts.watch(self.metrics)
         self.lag = LoopLag(self.metrics.lag.observe)
         self.auth = Auth(self.keys.identify, Aside().admit)
-        self.own = Own(self.routing, self.ledger, self.places)
+        self.own = Own(self.routing, self.catalogue, engine, self.ledger, self.places)
         names = Names(self.keys, self.key_repository)
         self.overview = Overview(
             self.request_log,
@@ -282,6 +283,7 @@ STAGES: Factories[Stage | None] = (
 )
 # How a body becomes a request for an engine.
 STEPS: Factories[Step] = (
+    lambda p: Decompress(p.settings.validation.max_body_bytes),
     lambda p: Decode(p.settings.validation.max_json_depth, p.allowed),
     lambda p: Sanitise(),
     lambda p: Validate(p.allowed),
@@ -371,7 +373,7 @@ def assemble(settings: Settings, source: Source | None = None) -> Parts:
     return Parts(settings, engine, source)
 
 
-def build(parts: Parts, dialects: Sequence[Dialect] = DIALECTS) -> GatewayApp:
+def build(parts: Parts, dialects: Sequence[Dialect] = DIALECTS) -> GatewayApp | Cors:
     """The ASGI application. Its parts are started by ``Parts.running``, around the server.
 
     Args:
@@ -385,10 +387,10 @@ def build(parts: Parts, dialects: Sequence[Dialect] = DIALECTS) -> GatewayApp:
         redoc_url=None,
         redirect_slashes=False,  # it would send the client to what it named as our host
     )
-    errors = ErrorBodies(dialects)
-    errors.install(app)
     for router in made(ROUTES, parts):
         app.include_router(router)
+    errors = ErrorBodies(dialects)
+    errors.install(app)
     schema.install(app, dialects)
     deadlines = Deadlines(parts.settings.server.heartbeat_seconds or inf)
     bodies = Intake(parts.settings.validation.max_body_bytes)
@@ -399,6 +401,6 @@ def build(parts: Parts, dialects: Sequence[Dialect] = DIALECTS) -> GatewayApp:
         )
         for dialect in dialects
     }
-    return GatewayApp(
-        app, endpoints, Peers(parts.settings.server.trusted_proxies), deadlines, errors
-    )
+    server = parts.settings.server
+    outer = GatewayApp(app, endpoints, Peers(server.trusted_proxies), deadlines, errors)
+    return Cors(outer, server.cors_origins) if server.cors_origins else outer

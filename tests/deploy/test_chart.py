@@ -122,7 +122,8 @@ def test_the_gateway_loads_its_configuration(
 ) -> None:
     settings, spec = settings_of(rendered(name), tmp_path, monkeypatch)
     (container,) = spec["containers"]
-    assert settings.host == "0.0.0.0"
+    assert settings.hosts == ("::",)
+    assert int(env(container)["GATEWAY_KEEP_ALIVE_SECONDS"]) > 600  # Google's balancers
     assert settings.port == container["ports"][0]["containerPort"]
     assert str(settings.data_dir) in {m["mountPath"] for m in container["volumeMounts"]}
     Policy.load(settings.policy_file)

@@ -11,6 +11,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from anthropic import AsyncAnthropic, NotFoundError
 
 from tests.calls import (
     DIALECTS,
@@ -314,6 +315,24 @@ async def test_models_health_metrics_and_schema(gateway: Gateway) -> None:
         async with session.get(gateway.url + "/v1/messages") as reply:
             assert reply.status == 405
             assert (await reply.json())["type"] == "error"
+
+
+async def test_anthropic_s_sdk_reads_models_and_ids(gateway: Gateway) -> None:
+    """Strictly: every field that it requires is there."""
+    client = AsyncAnthropic(
+        base_url=gateway.url, api_key=KEY, max_retries=0, _strict_response_validation=True
+    )
+    async with client:
+        listed = await client.models.list()
+        assert [m.id for m in listed.data] == [MODEL]
+        assert (await client.models.retrieve(MODEL)).created_at.year == 2024
+        with pytest.raises(NotFoundError) as missing:
+            await client.models.retrieve("nope")
+        assert missing.value.request_id
+        said = await client.messages.create(
+            model=MODEL, max_tokens=20, messages=[{"role": "user", "content": "echo: hi"}]
+        )
+        assert said._request_id
 
 
 async def test_logs_hold_no_content_and_no_key(gateway: Gateway) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 import json
 import socket
 from collections.abc import Iterator
@@ -392,3 +393,35 @@ async def test_a_body_refused_before_its_call_asks_for_it(gateway: Gateway) -> N
         assert b"100 Continue" not in answer
         writer.close()
     assert '"call failed"' not in gateway.text()
+
+
+async def test_the_edge_s_settings_reach_the_server(tmp_path: Path, engine: Engine) -> None:
+    """Pages of other origins may read what the protocol refuses; both families are served; HEAD
+    has no body, and the length that GET's has."""
+    page = "https://app.example.com"
+    settings = {"upstreams": engine.url + "/v1", "host": "::", "cors_origins": page}
+    with Gateway(tmp_path, **settings) as gateway:
+        refused = await talk(
+            gateway, b"GET /v1/models HTTP/1.1\r\nhost: x y\r\norigin: %s\r\n\r\n" % page.encode()
+        )
+        assert refused.startswith(b"HTTP/1.1 400 ")
+        assert b"access-control-allow-origin: %s\r\n" % page.encode() in refused
+        asked = b"HEAD /health/live HTTP/1.1\r\nhost: x\r\n\r\n"
+        last = b"GET /health/live HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+        head, _, rest = (await talk(gateway, asked, last)).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 ")
+        assert rest.startswith(b"HTTP/1.1 200 ")
+        body = rest.partition(b"\r\n\r\n")[2]
+        assert b"content-length: %d\r\n" % len(body) in head + b"\r\n"
+
+
+async def test_a_compressed_body_comes_in_pieces(gateway: Gateway) -> None:
+    """And one whose coding isn't known leaves the connection usable."""
+    body = gzip.compress(BODY)
+    last = b"GET /health/live HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+    for coding, status, said in ((b"gzip", 200, b"hi"), (b"br", 415, b"accept-encoding: gzip")):
+        head = HEAD + b"content-encoding: %s\r\ncontent-length: %d\r\n\r\n" % (coding, len(body))
+        answer = await talk(gateway, head, *(body[i : i + 1] for i in range(len(body))), last)
+        assert answer.startswith(b"HTTP/1.1 %d " % status)
+        assert said in answer
+        assert answer.endswith(b'{"status":"alive"}')

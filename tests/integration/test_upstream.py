@@ -27,6 +27,34 @@ def outstanding(engine: UpstreamEngine) -> int:
     return sum(state.outstanding for state in engine.state().servers)
 
 
+# ---- what servers tell of their models
+
+
+@pytest.mark.parametrize(
+    ("card", "told"),
+    [({"max_model_len": 4096}, 4096), ({"context_length": 8192}, 8192),
+     ({"context_window": 1024, "max_model_len": None}, 1024), ({"max_context_length": 512}, 512),
+     ({}, None), ({"max_model_len": "many"}, None), ({"max_model_len": -1}, None),
+     ({"max_model_len": 4.5}, None)],
+)  # fmt: skip
+async def test_the_context_is_what_the_list_tells(card: dict[str, Any], told: int | None) -> None:
+    async with Loopback() as server:
+        server.card = card
+        async with engine_over(server.url) as engine:
+            assert engine.models() == (MODEL,)
+            assert engine.max_model_len(MODEL) == told
+            assert engine.max_model_len("other") is None
+
+
+async def test_of_several_servers_the_shortest_counts() -> None:
+    async with Loopback() as one, Loopback() as two:
+        one.card, two.card = {"max_model_len": 8192}, {"max_model_len": 4096}
+        async with engine_over(one.url, two.url) as engine:
+            assert engine.max_model_len(MODEL) == 4096
+            two.card = {}
+            await eventually(lambda: engine.max_model_len(MODEL) == 8192, 20)
+
+
 # ---- calls
 
 

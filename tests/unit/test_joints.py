@@ -287,6 +287,7 @@ def test_the_order_of_the_stages() -> None:
     assert names[-3:] == ["validation", "limits", "safety"]  # a model's limits, once it is known
     steps = main.made(main.STEPS, road.parts)
     assert [type(step).__name__ for step in steps] == [
+        "Decompress",
         "Decode",
         "Sanitise",
         "Validate",

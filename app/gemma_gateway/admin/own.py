@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from gemma_gateway.core.call import Principal
+from gemma_gateway.core.catalogue import Catalogue
+from gemma_gateway.core.engine import Engine
 from gemma_gateway.core.usage_report import UsageReport
 from gemma_gateway.limits.ledger import Ledger
 from gemma_gateway.limits.places import Places
 from gemma_gateway.pipeline.routing import Routing
+
+
+class Card(NamedTuple):
+    """What a caller may know of a model.
+
+    Args:
+        root: the model that stands behind an alias; else its own name.
+        context: tokens that a prompt and its answer may have together; None: not told.
+        max_tokens: longest answer that this caller may ask for; None: not bounded.
+    """
+
+    root: str
+    context: int | None
+    max_tokens: int | None
 
 
 class Own:
@@ -14,14 +32,32 @@ class Own:
 
     Args:
         routing: knows the models.
+        catalogue: knows their other names.
+        engine: knows how much they take.
         ledger: knows what was used.
         places: knows what is in flight.
     """
 
-    def __init__(self, routing: Routing, ledger: Ledger, places: Places) -> None:
+    def __init__(
+        self,
+        routing: Routing,
+        catalogue: Catalogue,
+        engine: Engine,
+        ledger: Ledger,
+        places: Places,
+    ) -> None:
         self.models, self.unknown = routing.models, routing.unknown
+        self._catalogue = catalogue
+        self._engine = engine
         self._ledger = ledger
         self._places = places
+
+    def card(self, principal: Principal, name: str) -> Card:
+        """One of the caller's ``models``."""
+        root = self._catalogue.resolve(name)
+        context = self._engine.max_model_len(root)
+        bounds = (principal.tier.max_tokens_cap, context)
+        return Card(root, context, min((b for b in bounds if b is not None), default=None))
 
     async def usage(self, principal: Principal) -> UsageReport:
         """What this caller has used. Never raises StoreError."""

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gemma_gateway.api import head
 from gemma_gateway.api.deadlines import Deadlines
-from gemma_gateway.api.endpoint import named, request_id
 from gemma_gateway.api.errors import ErrorBodies
 from gemma_gateway.api.peer import Peers
 from gemma_gateway.core.errors import Code, GatewayError
@@ -20,8 +20,9 @@ class GatewayApp:
 
     Engine routes go straight to their endpoints, past FastAPI's router, which costs more than all
     of the gateway's policy. ``client`` of each request becomes the client's own address, also
-    behind proxies. Every other answer gets its request id here, and no exception
-    leaves as more than an INTERNAL_ERROR.
+    behind proxies. Every other answer gets its ``x-request-id`` here, and no exception
+    leaves as more than an INTERNAL_ERROR. Where GET works, HEAD does: FastAPI sees a GET, and the
+    server leaves the body out.
 
     Args:
         app: FastAPI's application.
@@ -63,15 +64,19 @@ class GatewayApp:
         if endpoint is not None:
             await endpoint(scope, receive, send)
             return
-        call_id = request_id(scope)
+        path, fields = scope["path"], head.fields(scope["headers"])
+        call_id = head.request_id(fields)
         scope.setdefault("state", {})["request_id"] = call_id
+        if scope["method"] == "HEAD":
+            scope = {**scope, "method": "GET"}
+        ids = [(name, call_id.encode()) for name in self.errors.id_headers(path, fields)]
         begun = False
 
         async def send_with_id(message: Message) -> None:
             nonlocal begun
             if message["type"] == "http.response.start":
                 begun = True
-                message["headers"] = [*message["headers"], *named(call_id)]
+                message["headers"] = [*message["headers"], *ids]
             await send(message)
 
         task = asyncio.current_task()
@@ -92,5 +97,5 @@ class GatewayApp:
         finally:
             self._requests.discard(task)
         if not begun:
-            response = self.errors.response(scope, GatewayError(code), call_id)
+            response = self.errors.response(path, fields, GatewayError(code), call_id)
             await response(scope, receive, send_with_id)

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from fastapi import Request
 
+from gemma_gateway.api import head
 from gemma_gateway.core.call import Principal
 from gemma_gateway.core.errors import GatewayError
 
@@ -50,9 +51,6 @@ class Auth:
         return True
 
     async def _caller(self, request: Request) -> Principal:
-        headers = dict(request.scope["headers"])
-        return await self._identify(
-            headers.get(b"authorization"),
-            headers.get(b"x-api-key"),
-            request.client.host if request.client is not None else "",
-        )
+        given = head.credentials(head.fields(request.scope["headers"]))
+        address = request.client.host if request.client is not None else ""
+        return await self._identify(*given, address)

@@ -14,10 +14,11 @@ from fastapi import Request
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
 
+from gemma_gateway.api import head
 from gemma_gateway.api.endpoint import too_large, too_late
 from gemma_gateway.core.errors import Code, GatewayError
 from gemma_gateway.settings.yamlfile import faults, field
-from gemma_gateway.wire import strict_json
+from gemma_gateway.wire import coding, strict_json
 
 MAX_BYTES = 64 * 1024
 MAX_DEPTH = 16
@@ -29,14 +30,20 @@ M = TypeVar("M", bound=BaseModel)
 def json_body(model: type[M]) -> Callable[[Request], Awaitable[M]]:
     """A dependency that reads the body as ``model``; declare it after the caller's.
 
-    It raises VALIDATION_ERROR, whose ``param`` is the field, or REQUEST_TOO_LARGE.
+    It raises VALIDATION_ERROR, whose ``param`` is the field, REQUEST_TOO_LARGE or
+    UNSUPPORTED_ENCODING.
     """
 
     async def read(request: Request) -> M:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "application/json":
             raise _invalid("Send JSON with 'content-type: application/json'.")
-        document = strict_json.loads(await _bytes(request), MAX_DEPTH)
+        fields = head.fields(request.scope["headers"])
+        coded = coding.read(fields.get(b"content-encoding", b""))
+        raw = await _bytes(request)
+        if coded:
+            raw = coding.decode(raw, coded, MAX_BYTES)
+        document = strict_json.loads(raw, MAX_DEPTH)
         try:
             return model.model_validate(document)
         except ValidationError as error:

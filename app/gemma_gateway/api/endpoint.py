@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import time
-from collections.abc import Mapping
 from math import inf
-from os import urandom
-from typing import Any
 
 from starlette.types import Message, Receive, Scope, Send
 
-from gemma_gateway.api import intake
+from gemma_gateway.api import head, intake
 from gemma_gateway.api.deadlines import WAITS, Deadlines, client_patience
 from gemma_gateway.api.intake import Intake
-from gemma_gateway.core.call import Call, Credentials
+from gemma_gateway.core.call import Call
 from gemma_gateway.core.dialect import Dialect
 from gemma_gateway.core.errors import Code, GatewayError
 from gemma_gateway.pipeline.gateway import Gateway
 from gemma_gateway.telemetry.log import logger
 from gemma_gateway.telemetry.tracing import Tracer
+from gemma_gateway.wire import coding
 
 JSON = (b"content-type", b"application/json")
 EVENTS = (
@@ -28,32 +25,10 @@ EVENTS = (
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),  # nginx would gather the stream
 )
-ID_CHARS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._:-")
-MAX_ID_CHARS = 128
 FAULT = "fault"  # in a scope's state: the error for which the server gave up a request's body
-PROCESS = urandom(8).hex()
-numbers = itertools.count(1)
-# What is read of a request's head.
-READ = frozenset({b"authorization", b"x-api-key", b"content-type", b"content-length", *WAITS})
 
 
-def request_id(scope: Mapping[str, Any]) -> str:
-    """The client's own ``x-request-id`` if it is sane, else a new one."""
-    for name, value in scope["headers"]:
-        if name == b"x-request-id":
-            text = value.decode("latin-1")
-            if 0 < len(text) <= MAX_ID_CHARS and ID_CHARS.issuperset(text):
-                return str(text)
-    return f"req-{PROCESS}-{next(numbers):x}"
-
-
-def named(call_id: str) -> list[tuple[bytes, bytes]]:
-    """The response headers of a request id outside of the engine routes: OpenAI's and
-    Anthropic's."""
-    return [(name, call_id.encode()) for name in (b"x-request-id", b"request-id")]
-
-
-def head(call: Call, *more: tuple[bytes, bytes]) -> list[tuple[bytes, bytes]]:
+def response_headers(call: Call, *more: tuple[bytes, bytes]) -> list[tuple[bytes, bytes]]:
     """Raw response headers: the request id, the call's own and ``more``."""
     call_id = call.id.encode()
     headers = [*more, *[(name, call_id) for name in call.dialect.id_headers]]
@@ -193,7 +168,7 @@ class Connection:
         await self.quiet()
         if call.answer.begun:
             raise GatewayError(Code.GENERATION_ERROR)
-        headers = head(call, JSON)
+        headers = response_headers(call, JSON)
         headers.append((b"content-length", b"%d" % len(body)))
         self.close()
         await self._start(status, headers)
@@ -203,7 +178,7 @@ class Connection:
         """See ``Client.begin``."""
         await self.quiet()
         if not call.answer.begun:
-            await self._start(200, head(call, *EVENTS))
+            await self._start(200, response_headers(call, *EVENTS))
         self.silent_since = self._deadlines.now
 
     async def write(self, data: bytes) -> None:
@@ -234,7 +209,7 @@ class Connection:
     async def _ping(self) -> None:
         try:
             if not self._call.answer.begun:
-                await self._start(200, head(self._call, *EVENTS))
+                await self._start(200, response_headers(self._call, *EVENTS))
             ping = self._call.dialect.ping
             await self._send({"type": "http.response.body", "body": ping, "more_body": True})
             self.silent_since = self._deadlines.now
@@ -314,7 +289,9 @@ class EngineEndpoint:
         self._bodies = bodies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        call = Call(request_id(scope), self.dialect, f"call-{PROCESS}-{next(numbers):x}")
+        fields = head.fields(scope["headers"])
+        engine_id = f"call-{head.PROCESS}-{next(head.numbers):x}"
+        call = Call(head.request_id(fields), self.dialect, engine_id)
         if scope["client"] is not None:
             call.client_address = scope["client"][0]
         connection = Connection(
@@ -323,7 +300,7 @@ class EngineEndpoint:
         self._deadlines.add(connection)
         try:
             try:
-                call.credentials, connection.wait = self._head(scope)
+                connection.wait = self._read_head(call, scope["method"], fields)
             except GatewayError as error:
                 self.gateway.turned_away(call, error)
                 raise
@@ -347,21 +324,25 @@ class EngineEndpoint:
             self._deadlines.discard(connection)
             connection.close()
 
-    def _head(self, scope: Scope) -> tuple[Credentials, float]:
-        """Credentials, and how long the client waits; method, content type and length are checked
-        on the way."""
-        fields = {name: value for name, value in scope["headers"] if name in READ}
-        length, content_type = fields.get(b"content-length", b""), fields.get(b"content-type")
-        if length.isdigit() and int(length[:18]) > self._limit:
+    def _read_head(self, call: Call, method: str, fields: head.Fields) -> float:
+        """Hold the head to HTTP's own rules, and note what it says of the call; how long the client
+        waits, seconds."""
+        length = fields.get(b"content-length")
+        if length is not None and length.isdigit() and int(length[:18]) > self._limit:
             raise too_large(self._limit)
-        if scope["method"] != "POST":
+        if method != "POST":
             raise GatewayError(Code.METHOD_NOT_ALLOWED, headers={"allow": "POST"})
-        if content_type is None or b"json" not in content_type.partition(b";")[0].lower():
+        content_type = fields.get(b"content-type", b"")
+        if b"json" not in content_type.partition(b";")[0].lower():
             raise GatewayError(
                 Code.VALIDATION_ERROR, "Send JSON with 'content-type: application/json'."
             )
-        wait = inf if WAITS.keys().isdisjoint(fields) else client_patience(fields)
-        return (fields.get(b"authorization"), fields.get(b"x-api-key")), wait
+        if b"content-encoding" in fields:
+            call.request.coding = coding.read(fields[b"content-encoding"])
+        if self._tracer is None:
+            call.request.headers = head.trace_context(fields)
+        call.credentials = head.credentials(fields)
+        return inf if WAITS.keys().isdisjoint(fields) else client_patience(fields)
 
     async def _fail(self, call: Call, connection: Connection, error: GatewayError) -> None:
         await connection.quiet()

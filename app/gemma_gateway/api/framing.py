@@ -24,6 +24,7 @@ SINGLE = frozenset(
         b"content-type",
         b"authorization",
         b"x-api-key",
+        b"api-key",
     )
 )
 # uri-host [":" port]; it may be empty. 9110, 7.2, and RFC 3986, 3.2.2.

@@ -12,6 +12,7 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from gemma_gateway.api import framing, refusal
+from gemma_gateway.api.cors import Cors
 from gemma_gateway.api.endpoint import FAULT
 from gemma_gateway.api.errors import ErrorBodies
 from gemma_gateway.api.outlet import Outlet
@@ -41,11 +42,14 @@ class BoundedHttp(HttpToolsProtocol):
     Attributes:
         leaving: the process is about to stop: connections end with their next answer, so that
             clients that keep theirs find another process.
-        errors: tells the reason of a refusal in the protocol of its path; ``cli.serve`` sets it.
+        errors: tells the reason of a refusal in the protocol of its path; ``cli.serve`` sets it, as
+            ``cors``.
+        cors: tells pages of other origins who may read it; None: they may not call.
     """
 
     leaving: ClassVar[bool] = False
     errors: ClassVar[ErrorBodies] = ErrorBodies(())
+    cors: ClassVar[Cors | None] = None
     _inside = True  # a head is being received
     _extra = 0  # bytes since the head began, or in a body beside its content
     _again = b""  # the head that asked for an upgrade, without that
@@ -254,8 +258,10 @@ class BoundedHttp(HttpToolsProtocol):
         elif not self._inside:
             self.transport.close()  # it has had its answer
             return
-        more = self.server_state.default_headers
-        self._refusal = refusal.answer(error, self.url, self.headers or [], more, self.errors)
+        more, asked = self.server_state.default_headers, self.headers or []
+        if self.cors is not None:
+            more = [*more, *self.cors.headers(asked)]
+        self._refusal = refusal.answer(error, self.url, asked, more, self.errors)
         if not self._due:
             self._end(self._refusal)
 

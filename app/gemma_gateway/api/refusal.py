@@ -7,8 +7,7 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from gemma_gateway.api import framing
-from gemma_gateway.api.endpoint import named, request_id
+from gemma_gateway.api import framing, head
 from gemma_gateway.api.errors import ErrorBodies
 from gemma_gateway.core.errors import GatewayError
 from gemma_gateway.telemetry.log import logger
@@ -39,15 +38,16 @@ def answer(
         more: headers that every answer has.
         bodies: tells errors in the protocol of a path.
     """
-    call_id = request_id({"headers": headers})
-    body = bodies.body(target.partition(b"?")[0].decode("latin-1"), headers, error, call_id)
+    path, fields = target.partition(b"?")[0].decode("latin-1"), head.fields(headers)
+    call_id = head.request_id(fields)
+    body = bodies.body(path, fields, error, call_id)
     lines = [
         *more,
         (b"content-type", b"application/json"),
         (b"content-length", b"%d" % len(body)),
-        *named(call_id),
+        *((name, call_id.encode()) for name in bodies.id_headers(path, fields)),
         *[(name.encode(), value.encode()) for name, value in error.headers.items()],
         (b"connection", b"close"),
     ]
-    head = b"".join(b"%s: %s\r\n" % line for line in lines)
-    return STATUS_LINE[error.status] + head + b"\r\n" + body
+    written = b"".join(b"%s: %s\r\n" % line for line in lines)
+    return STATUS_LINE[error.status] + written + b"\r\n" + body

@@ -20,6 +20,7 @@ ERRORS = {
     "404": "No such model",
     "408": "The body took too long",
     "413": "Body too large",
+    "415": "Content coding not supported; see Accept-Encoding",
     "429": "Rate limit exceeded; see Retry-After",
     "501": "The model's server doesn't have this route",
     "502": "The model's server refuses the gateway's key, or can't be understood",

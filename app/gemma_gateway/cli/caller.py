@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from gemma_gateway.access.keys import MAX_HEADER_BYTES
 from gemma_gateway.cli.command import CommandError
 from gemma_gateway.cli.fetch import Reply, Unreached, get
-from gemma_gateway.settings import LOOPBACK
+from gemma_gateway.settings import is_loopback
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 KEY_VARIABLE = "GATEWAY_API_KEY"
@@ -72,7 +72,7 @@ def api_key(url: str, key_file: Path | None) -> str:
     if given := os.environ.get(KEY_VARIABLE):
         return _checked(given, KEY_VARIABLE)
     own = Path(os.environ.get(DATA_DIR_VARIABLE) or ".gateway") / "api_key"
-    if urlsplit(url).hostname in LOOPBACK and own.is_file():
+    if is_loopback(urlsplit(url).hostname or "") and own.is_file():
         return _checked(_read(own), str(own))
     return ""
 

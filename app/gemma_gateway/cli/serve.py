@@ -7,6 +7,7 @@ import gc
 import math
 import os
 import signal
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,8 +16,9 @@ from pathlib import Path
 import uvicorn
 
 from gemma_gateway.api.app import GatewayApp
+from gemma_gateway.api.cors import Cors
 from gemma_gateway.api.http import BoundedHttp
-from gemma_gateway.cli import waiting
+from gemma_gateway.cli import listen, waiting
 from gemma_gateway.core import openfiles
 from gemma_gateway.core.engine import EngineFailed
 from gemma_gateway.engines.local.weights import ModelUnavailable
@@ -68,7 +70,7 @@ class Server(uvicorn.Server):
         app: the application, as ``settings`` has it.
     """
 
-    def __init__(self, settings: uvicorn.Config, parts: Parts, app: GatewayApp) -> None:
+    def __init__(self, settings: uvicorn.Config, parts: Parts, app: GatewayApp | Cors) -> None:
         super().__init__(settings)
         self._parts = parts
         self._app = app
@@ -147,8 +149,9 @@ def serve(source: Source) -> int:
     try:
         parts = assemble(settings, source)
         server = _server(settings, parts)
+        sockets = listen.sockets(settings.server.hosts, settings.server.port)
         with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
-            return runner.run(_run(server, parts))
+            return runner.run(_run(server, parts, sockets))
     except (OSError, ValueError, RuntimeError, ModelUnavailable) as error:
         print(f"gemma-gateway: {error}", file=sys.stderr)
         return 1
@@ -196,19 +199,18 @@ def _open_files(max_in_flight: int) -> None:
 def _server(settings: Settings, parts: Parts) -> Server:
     app = build(parts)
     BoundedHttp.errors = app.errors
+    BoundedHttp.cors = app if isinstance(app, Cors) else None
     drain = math.ceil(settings.server.drain_seconds + FAREWELL_SECONDS)
     return Server(
         uvicorn.Config(
             app,
-            host=settings.server.host,
-            port=settings.server.port,
             lifespan="off",  # the parts live longer than the server: see _run
             log_config=None,
             access_log=False,
             server_header=False,
             proxy_headers=False,  # gemma_gateway.api.peer believes fewer of them
             timeout_graceful_shutdown=drain + LAST_RESORT_SECONDS,
-            timeout_keep_alive=65,
+            timeout_keep_alive=settings.server.keep_alive_seconds,
             loop="auto",  # uvloop where there is one
             http=BoundedHttp,
             ws="none",  # or what else is installed decides whether WebSockets are spoken
@@ -218,7 +220,7 @@ def _server(settings: Settings, parts: Parts) -> Server:
     )
 
 
-async def _run(server: Server, parts: Parts) -> int:
+async def _run(server: Server, parts: Parts, sockets: list[socket.socket]) -> int:
     async with parts.running():
         keep_for_good()
         loop = asyncio.get_running_loop()
@@ -228,7 +230,7 @@ async def _run(server: Server, parts: Parts) -> int:
         )
         greeter = asyncio.create_task(_greet(server, parts))
         try:
-            await server.serve()
+            await server.serve(sockets)
         finally:
             _at_hangup(lambda: None, lambda: None)
             greeter.cancel()
@@ -273,8 +275,7 @@ def banner(settings: Settings, models: tuple[str, ...], key_file: Path | None) -
     Args:
         key_file: where the first key is kept; None when the operator gave keys.
     """
-    host = f"[{settings.server.host}]" if ":" in settings.server.host else settings.server.host
-    host = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host)  # noqa: S104
+    host = listen.own(settings.server.hosts[0])
     if settings.access.allow_anonymous:
         shell_key, python_key = "none", '"none"'
     elif key_file is None:

@@ -139,6 +139,7 @@ class Site:
         page: the console's page; None when it isn't built.
         docs: the API's page; None when it isn't built.
         assets: what the pages load, by file name. Names hold a digest of the content.
+        icon: the console's; None when it isn't built.
         licenses: the licences of the packages inside; None when it isn't built.
     """
 
@@ -150,6 +151,8 @@ class Site:
         self.licenses = Asset.read(folder / "licenses.txt") if self.page else None
         files = sorted((folder / "assets").glob("*")) if self.page else []
         self.assets = {file.name: Asset.read(file) for file in files if file.suffix in TYPES}
+        icons = (asset for name, asset in self.assets.items() if name.startswith("icon-"))
+        self.icon = next(icons, None)
 
     @classmethod
     def installed(cls) -> Site:

@@ -92,6 +92,8 @@ class Request:
 
     Args:
         raw: the body's bytes.
+        coding: the content coding that they are still in; empty: none.
+        headers: of the client's own, those that go on to the engine.
         body: the body decoded, as the engine will get it; empty until it was read.
         data: the bytes that the engine gets.
         messages: its texts.
@@ -108,6 +110,8 @@ class Request:
     """
 
     raw: bytes = b""
+    coding: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
     body: dict[str, Any] = field(default_factory=dict)
     data: bytes = b""
     messages: list[Message] = field(default_factory=list)

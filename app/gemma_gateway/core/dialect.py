@@ -209,6 +209,8 @@ class Dialect(ABC):
         batches: every message that counts is a prompt with an answer of its own.
         ping: an event that means nothing, for a stream that is silent; the default is a comment
             (WHATWG HTML, 9.2.6).
+        client_header: a request header that all clients of this protocol send, and nobody else: it
+            tells them where no route does. Empty: there is none.
     """
 
     name: str
@@ -225,6 +227,7 @@ class Dialect(ABC):
     sampling: frozenset[str] = frozenset()
     batches: bool = False
     ping: bytes = b": ping\n\n"
+    client_header: bytes = b""
 
     @abstractmethod
     def messages(self, body: Json) -> list[Message]:

@@ -55,6 +55,9 @@ class Code(Enum):
         400, Family.INVALID_REQUEST, "The prompt is longer than the model's context."
     )
     REQUEST_TOO_LARGE = Kind(413, Family.TOO_LARGE, "The request body is too large.")
+    UNSUPPORTED_ENCODING = Kind(
+        415, Family.INVALID_REQUEST, "The body's content coding is not supported."
+    )
     HEADERS_TOO_LARGE = Kind(431, Family.INVALID_REQUEST, "The request's head is too large.")
     REQUEST_TIMEOUT = Kind(
         408, Family.REQUEST_TIMEOUT, "The request body did not arrive in time.", wait=1

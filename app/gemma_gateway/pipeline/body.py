@@ -36,7 +36,7 @@ class Steps:
 
     def enter(self, call: Call, client: Client) -> Waiting:
         """See ``Stage``."""
-        if len(call.request.raw) > INLINE_BYTES:
+        if len(call.request.raw) > INLINE_BYTES or call.request.coding:
             return self._heavy.run(call.caller, partial(self._run, call))
         self._run(call)
         return None

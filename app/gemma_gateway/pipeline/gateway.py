@@ -121,7 +121,7 @@ class Gateway:
             model=asked.model,
             stream=asked.stream,
             affinity=asked.affinity,
-            headers={} if call.trace is None else call.trace.engine_headers(call),
+            headers=asked.headers if call.trace is None else call.trace.engine_headers(call),
             document=asked.body,
             write=self._write,
             route=asked.route,

@@ -9,7 +9,7 @@ from gemma_gateway.settings.models import Model
 from gemma_gateway.settings.monitoring import MonitoringSettings, Price
 from gemma_gateway.settings.quality import QualitySettings
 from gemma_gateway.settings.safety import CONTROL_TEXT, SafetySettings
-from gemma_gateway.settings.server import LOOPBACK, ServerSettings
+from gemma_gateway.settings.server import ServerSettings, is_loopback
 from gemma_gateway.settings.settings import (
     SECRETS_VARIABLE,
     SECTIONS,
@@ -23,7 +23,6 @@ from gemma_gateway.settings.validation import ValidationSettings
 
 __all__ = [
     "CONTROL_TEXT",
-    "LOOPBACK",
     "MOST_REQUESTS",
     "MOST_TOKENS",
     "SECRETS_VARIABLE",
@@ -47,4 +46,5 @@ __all__ = [
     "ValidationSettings",
     "Window",
     "flat",
+    "is_loopback",
 ]

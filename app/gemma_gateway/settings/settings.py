@@ -35,7 +35,7 @@ from gemma_gateway.settings.models import faults as model_faults
 from gemma_gateway.settings.monitoring import MonitoringSettings
 from gemma_gateway.settings.quality import QualitySettings
 from gemma_gateway.settings.safety import SafetySettings
-from gemma_gateway.settings.server import LOOPBACK, ServerSettings
+from gemma_gateway.settings.server import ServerSettings
 from gemma_gateway.settings.store import StoreSettings
 from gemma_gateway.settings.telemetry import TelemetrySettings
 from gemma_gateway.settings.validation import ValidationSettings
@@ -128,7 +128,7 @@ class Settings(
 
     def _contradictions(self) -> list[Fault]:
         faults: list[Fault] = []
-        if self.allow_anonymous and self.host not in LOOPBACK:
+        if self.allow_anonymous and not self.only_loopback:
             faults.append((("allow_anonymous",), "works only on a loopback host (GATEWAY_HOST)"))
         for name, tier in self.tiers.items():
             if tier.max_tokens_default > tier.max_tokens_cap:

@@ -113,6 +113,7 @@ class AccessLog:
         line: dict[str, Any] = {
             "time": datetime.now(UTC),
             "request_id": call.id,
+            "call_id": call.engine_id,
             "route": call.path,
             "status": status_of(end.outcome, end.status),
             "outcome": end.outcome,

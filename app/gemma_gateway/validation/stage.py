@@ -5,10 +5,29 @@ from __future__ import annotations
 from gemma_gateway.core.call import Call
 from gemma_gateway.validation import fields
 from gemma_gateway.validation.request import validate
-from gemma_gateway.wire import strict_json
+from gemma_gateway.wire import coding, strict_json
 from gemma_gateway.wire.content_hash import content_hash
 
 IGNORED = "x-gateway-ignored"  # tells the client which fields were left out
+
+
+class Decompress:
+    """Undoes the content coding of a body.
+
+    Args:
+        most: bytes of a decoded body.
+    """
+
+    name = "validation"
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+
+    def run(self, call: Call) -> None:
+        """See ``Step``; raises VALIDATION_ERROR or REQUEST_TOO_LARGE."""
+        request = call.request
+        if request.coding:
+            request.raw = coding.decode(request.raw, request.coding, self._most)
 
 
 class Decode:

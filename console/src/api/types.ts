@@ -262,14 +262,28 @@ export interface ModelList {
   last_id: string | null;
 }
 
-/** One model. */
+/** One model, as OpenAI, Anthropic and vLLM each describe it. */
 export interface ModelView {
   id: string;
   object: "model";
   type: "model";
   display_name: string;
   created: number;
+  created_at: string;
   owned_by: string;
+  lifecycle: "active";
+  /** The model behind an alias, else the id */
+  root: string;
+  /** Tokens of a prompt and its answer together */
+  max_model_len: number | null;
+  /** As max_model_len */
+  context_length: number | null;
+  /** As max_model_len */
+  max_input_tokens: number | null;
+  /** Longest answer that this key may ask for, tokens */
+  max_tokens: number | null;
+  input_modalities: "text"[];
+  output_modalities: "text"[];
 }
 
 /** A key to be made. */
@@ -629,6 +643,11 @@ export interface UsageTotals {
   cached_tokens: number;
   /** Sum of the rows that have one */
   cost: number | null;
+}
+
+/** Which gateway this is. */
+export interface Version {
+  version: string;
 }
 
 /** A sliding window: at most ``limit`` requests in any ``seconds`` long stretch of time. */

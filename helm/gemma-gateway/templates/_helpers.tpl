@@ -126,7 +126,7 @@ capabilities: {drop: [ALL]}
 {{- /* What the chart itself sets in gateway.yaml. Where models are listed, they name their servers. */ -}}
 {{- define "gg.ownConfig" -}}
 {{- include "gg.check" . -}}
-{{- $own := dict "host" "0.0.0.0" "port" 8000 "data_dir" "/data" "drain_seconds" .Values.drain.seconds -}}
+{{- $own := dict "host" "::" "port" 8000 "data_dir" "/data" "drain_seconds" .Values.drain.seconds -}}
 {{- $upstreams := list -}}
 {{- range $engine := .Values.engines -}}
 {{- $upstreams = concat $upstreams (splitList "\n" (include "gg.upstreams" (list $ $engine) | trim)) -}}

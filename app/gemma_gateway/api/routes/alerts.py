@@ -64,7 +64,7 @@ def router(auth: Auth, alerts: Alerts) -> APIRouter:
     @routes.post(
         "/silences",
         status_code=201,
-        responses=says(400, 403, 413, 503),
+        responses=says(400, 403, 413, 415, 503),
         openapi_extra=takes(SilenceRequest),
     )
     async def silence(

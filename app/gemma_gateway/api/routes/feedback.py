@@ -73,6 +73,7 @@ def router(auth: Auth, service: FeedbackService) -> APIRouter:
             400,
             404,
             413,
+            415,
             503,
             s404="This key has no such answer, or it is too old",
             s503="Too many look-ups of old answers; see Retry-After",

@@ -118,7 +118,7 @@ def router(auth: Auth, keys: KeyAdmin) -> APIRouter:
         return await keys.page(limit, after)
 
     @routes.post(
-        "", status_code=201, responses=says(400, 403, 413, 503), openapi_extra=takes(NewKey)
+        "", status_code=201, responses=says(400, 403, 413, 415, 503), openapi_extra=takes(NewKey)
     )
     async def create(
         response: Response,
@@ -131,7 +131,7 @@ def router(auth: Auth, keys: KeyAdmin) -> APIRouter:
 
     @routes.patch(
         "/{key_id}",
-        responses=says(400, 403, 404, 409, 413, 503, **CHANGE),
+        responses=says(400, 403, 404, 409, 413, 415, 503, **CHANGE),
         openapi_extra=takes(KeyChange),
     )
     async def change(
@@ -144,7 +144,7 @@ def router(auth: Auth, keys: KeyAdmin) -> APIRouter:
 
     @routes.post(
         "/{key_id}/rotate",
-        responses=says(400, 403, 404, 409, 413, 503, **CHANGE),
+        responses=says(400, 403, 404, 409, 413, 415, 503, **CHANGE),
         openapi_extra=takes(Rotation),
     )
     async def rotate(

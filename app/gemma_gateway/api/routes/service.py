@@ -2,36 +2,57 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any, Literal
 
-from fastapi import APIRouter, Depends, Response
-from pydantic import BaseModel
+from fastapi import APIRouter, Depends, HTTPException, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
 
+from gemma_gateway import __version__
 from gemma_gateway.admin.health import Health, HealthReport
-from gemma_gateway.admin.own import Own
+from gemma_gateway.admin.own import Card, Own
 from gemma_gateway.api.auth import Auth
 from gemma_gateway.core.call import Principal
 from gemma_gateway.core.usage_report import UsageReport
 
-STARTED = int(time.time())
+# The day on which the first Gemma came out. Both protocols want a time, and this one is the same in
+# every gateway: what servers tell is mostly when they were started.
+CREATED = datetime(2024, 2, 21, tzinfo=UTC)
 
 
 class ModelView(BaseModel):
-    """One model."""
+    """One model, as OpenAI, Anthropic and vLLM each describe it."""
 
     id: str
     object: Literal["model"] = "model"
     type: Literal["model"] = "model"
     display_name: str
-    created: int
-    owned_by: str
+    created: int = int(CREATED.timestamp())
+    created_at: datetime = CREATED
+    owned_by: str = "google"
+    lifecycle: Literal["active"] = "active"
+    root: str = Field(description="The model behind an alias, else the id")
+    max_model_len: int | None = Field(description="Tokens of a prompt and its answer together")
+    context_length: int | None = Field(description="As max_model_len")
+    max_input_tokens: int | None = Field(description="As max_model_len")
+    max_tokens: int | None = Field(description="Longest answer that this key may ask for, tokens")
+    input_modalities: list[Literal["text"]] = ["text"]
+    output_modalities: list[Literal["text"]] = ["text"]
 
     @classmethod
-    def of(cls, name: str) -> ModelView:
+    def of(cls, name: str, card: Card) -> ModelView:
         """The view of a served model."""
-        return cls(id=name, display_name=name, created=STARTED, owned_by="google")
+        return cls(
+            id=name,
+            display_name=name,
+            root=card.root,
+            max_model_len=card.context,
+            context_length=card.context,
+            max_input_tokens=card.context,
+            max_tokens=card.max_tokens,
+        )
 
 
 class ModelList(BaseModel):
@@ -42,6 +63,12 @@ class ModelList(BaseModel):
     has_more: bool
     first_id: str | None
     last_id: str | None
+
+
+class Version(BaseModel):
+    """Which gateway this is."""
+
+    version: str = __version__
 
 
 class Probe(BaseModel):
@@ -61,12 +88,26 @@ def router(auth: Auth, own: Own, health: Health, metrics: Callable[[], bytes]) -
 
     caller = auth.any_caller
 
+    @routes.get("/", include_in_schema=False)
+    async def root(request: Request) -> Response:
+        """Browsers are led to the console, by a relative address; others learn what this is."""
+        headers = {"vary": "accept"}
+        if "text/html" in request.headers.get("accept", ""):
+            return Response(None, 307, {"location": "console", **headers})
+        told = {"name": "gemma-gateway", "version": __version__, "docs": "/docs"}
+        return JSONResponse(told, headers=headers)
+
+    @routes.get("/version", tags=["health"])
+    async def version() -> Version:
+        """The gateway's version."""
+        return Version()
+
     @routes.get("/v1/models", tags=["models"])
     async def list_models(principal: Principal = Depends(caller)) -> ModelList:
         """Models that this key may use, in a shape that OpenAI and Anthropic clients both read."""
         names = own.models(principal)
         return ModelList(
-            data=[ModelView.of(name) for name in names],
+            data=[ModelView.of(name, own.card(principal, name)) for name in names],
             has_more=False,
             first_id=names[0] if names else None,
             last_id=names[-1] if names else None,
@@ -75,9 +116,11 @@ def router(auth: Auth, own: Own, health: Health, metrics: Callable[[], bytes]) -
     @routes.get("/v1/models/{model:path}", tags=["models"])
     async def retrieve_model(model: str, principal: Principal = Depends(caller)) -> ModelView:
         """One model."""
+        if not model:  # "/v1/models/"
+            raise HTTPException(404)
         if model not in own.models(principal):
             raise own.unknown(model, principal)
-        return ModelView.of(model)
+        return ModelView.of(model, own.card(principal, model))
 
     @routes.get("/v1/usage", tags=["usage"])
     async def usage(principal: Principal = Depends(caller)) -> UsageReport:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
-import socket
 import sys
 import time
 from pathlib import Path
 
+from gemma_gateway.cli import listen
 from gemma_gateway.cli.doctor.finding import Finding, Findings, ok, problem, warning
 from gemma_gateway.cli.fetch import Unreached, get
 from gemma_gateway.core import openfiles
@@ -40,31 +40,23 @@ def skew(check: str, whose: str, seconds: float) -> Findings:
 
 
 def _port(settings: Settings) -> Finding:
-    host, port = settings.server.host, settings.server.port
-    where = f"{host}:{port}"
+    hosts, port = settings.server.hosts, settings.server.port
+    where = f"{settings.server.host}:{port}"
     if port == 0:
         return ok("port", "0: the system chooses a free one")
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-            probe.listen(1)
-    except socket.gaierror as error:
-        return problem("port", f"{host}: {error.strerror}", "name an address in GATEWAY_HOST")
+        for probe in listen.sockets(hosts, port):
+            with probe:
+                probe.listen(1)
     except OSError as error:
-        return _taken(error, where, host, port)
+        return _taken(error, where, hosts[0], port)
     return ok("port", f"{where} is free")
 
 
 def _taken(error: OSError, where: str, host: str, port: int) -> Finding:
     if error.errno == errno.EADDRINUSE:
-        asked = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
-        asked = f"[{asked}]" if ":" in asked else asked
         try:
-            alive = get(f"http://{asked}:{port}/health/live", timeout=2).json()
+            alive = get(f"http://{listen.own(host)}:{port}/health/live", timeout=2).json()
         except Unreached:
             alive = None
         if alive == {"status": "alive"}:
@@ -90,7 +82,7 @@ def _taken(error: OSError, where: str, host: str, port: int) -> Finding:
             f"{host} is not an address of this machine",
             "set GATEWAY_HOST to one of them, or to 0.0.0.0 for all",
         )
-    return problem("port", f"{where}: {error.strerror}", "set GATEWAY_HOST and GATEWAY_PORT")
+    return problem("port", f"{error.strerror}", "set GATEWAY_HOST and GATEWAY_PORT")
 
 
 def _descriptors(settings: Settings) -> Finding:

@@ -15,7 +15,7 @@ from gemma_gateway.cli.doctor.machine import skew
 from gemma_gateway.cli.fetch import Reply, Unreached, get
 from gemma_gateway.core.trouble import KEY_REFUSED, NO_MODEL, NO_NAME, NOT_COMPATIBLE, STATUS
 from gemma_gateway.engines.upstream.discovery import split
-from gemma_gateway.settings import LOOPBACK, Model, Settings
+from gemma_gateway.settings import Model, Settings, is_loopback
 
 AT_ONCE = 16
 NO_LIST = frozenset({404, 405, 501})  # a server without /v1/models: it lives all the same
@@ -115,7 +115,7 @@ def _look(settings: Settings, servers: Servers) -> Findings:
 
 def _is_itself(settings: Settings, url: str) -> bool:
     parts = urlsplit(url)
-    return parts.hostname in LOOPBACK and parts.port == settings.server.port != 0
+    return is_loopback(parts.hostname or "") and parts.port == settings.server.port != 0
 
 
 def _ask(servers: Servers, url: str) -> list[Finding]:

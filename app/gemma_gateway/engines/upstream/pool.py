@@ -29,6 +29,7 @@ class Upstream:
     bare: bool = False  # the base URL has no /v1, as Vertex AI's: paths lose theirs
     outstanding: int = 0
     models: tuple[str, ...] | None = None
+    lengths: dict[str, int] = field(default_factory=dict)  # max_model_len of those that tell it
     call_failures: int = 0
     check_failures: int = 0
     ejections: int = 0
@@ -206,7 +207,11 @@ class Pool:
     # ---- what checks tell
 
     def check_passed(
-        self, upstream: Upstream, models: tuple[str, ...] | None, trouble: str = ""
+        self,
+        upstream: Upstream,
+        models: tuple[str, ...] | None,
+        lengths: dict[str, int] | None = None,
+        trouble: str = "",
     ) -> None:
         """It answered the active check. One that nobody could reach is back at once; one whose
         calls failed first sits out its ``eject_seconds``.
@@ -217,6 +222,7 @@ class Pool:
         """
         upstream.check_failures = 0
         upstream.silent_since = 0.0
+        upstream.lengths = lengths or {}
         if models is None:
             models = self._unlisted
         if models != upstream.models:
@@ -268,6 +274,10 @@ class Pool:
     def models(self) -> tuple[str, ...]:
         """Names served by any upstream, ejected ones too: their models are away, not unknown."""
         return self._models
+
+    def max_model_len(self, model: str) -> int | None:
+        """Tokens that any of its servers has room for; None where none tells."""
+        return min((u.lengths[model] for u in self.upstreams if model in u.lengths), default=None)
 
     def states(self) -> tuple[ServerState, ...]:
         now = self._clock()

@@ -19,6 +19,9 @@ from gemma_gateway.engines.upstream.reply import UpstreamReply
 
 NO_MODEL_LIST = frozenset({404, 405, 501})
 REFUSED = frozenset({401, 403})
+# What servers call a model's context length in their lists: vLLM and SGLang; OpenRouter and others;
+# Groq; LM Studio.
+LENGTHS = ("max_model_len", "context_length", "context_window", "max_context_length")
 
 
 class Servers:
@@ -150,21 +153,21 @@ class Servers:
         if status >= 500 and status not in NO_MODEL_LIST:
             self._pool.check_failed(upstream, f"{STATUS}{status}", at_once=first)
             return
-        models = upstream.models  # 401, 429, ...: it lives, whatever it thinks of us
-        trouble = ""
+        # 401, 429, ...: it lives, whatever it thinks of us
+        models, lengths, trouble = upstream.models, upstream.lengths, ""
         if status == 200:
-            models = _names(body)
+            models, lengths = _listed(body)
             if models is None:
                 trouble = NOT_COMPATIBLE
             elif not models:
                 trouble = NO_MODEL
         elif status in NO_MODEL_LIST:
-            models = None
+            models, lengths = None, {}
         elif status in REFUSED:
             trouble = f"{KEY_REFUSED} ({status})"
         if upstream.learned:  # it has answered calls, whatever it says of its models
             trouble = ""
-        self._pool.check_passed(upstream, models, trouble)
+        self._pool.check_passed(upstream, models, lengths, trouble)
         self.seen.set()
 
     async def _fetch(self, upstream: Upstream, path: str) -> tuple[int, bytes]:
@@ -207,10 +210,18 @@ class Servers:
                     reply.expire(f"longer than {self._request_timeout} s")
 
 
-def _names(body: bytes) -> tuple[str, ...] | None:
-    """Names in an OpenAI model list; None when it isn't one."""
+def _listed(body: bytes) -> tuple[tuple[str, ...] | None, dict[str, int]]:
+    """Names in an OpenAI model list, None when it isn't one; and the lengths that it tells."""
     try:
         document: Any = orjson.loads(body)
-        return tuple(str(card["id"]) for card in document["data"])
+        cards = {str(card["id"]): card for card in document["data"]}
     except (ValueError, KeyError, TypeError):
-        return None
+        return None, {}
+    lengths = {name: length for name, card in cards.items() if (length := _length(card))}
+    return tuple(cards), lengths
+
+
+def _length(card: dict[str, Any]) -> int:
+    """Tokens; 0 where it isn't told."""
+    told = next((card[name] for name in LENGTHS if card.get(name)), 0)
+    return told if isinstance(told, int) and told > 0 else 0

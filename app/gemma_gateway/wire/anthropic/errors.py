@@ -50,7 +50,8 @@ class AnthropicDialect(Dialect):
     """A route whose errors are Anthropic's."""
 
     error_model = AnthropicError
-    id_headers = (b"x-request-id", b"request-id")
+    id_headers = (b"x-request-id", b"request-id")  # Anthropic's clients read the second one
+    client_header = b"anthropic-version"
 
     def limit_headers(self, limit: int, remaining: int, reset: float) -> dict[str, str]:
         """See Dialect. Source: Anthropic's "Rate limits"; the time is RFC 3339's."""
