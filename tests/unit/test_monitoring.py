@@ -69,10 +69,11 @@ def test_buckets_are_contiguous_and_rise() -> None:
 
 
 def test_every_code_has_its_class() -> None:
-    for code in Code:
+    for code in set(Code) - {Code.CLIENT_DEADLINE}:
         failed = code.value.status >= 500
         assert class_of(code.name) == ("failed" if failed else "refused"), code
     assert (class_of("ok"), class_of("client_closed")) == ("successful", "client_closed")
+    assert class_of("CLIENT_DEADLINE") == "client_closed"  # it has left, whoever says so
     assert class_of("A_LATER_CODE") == "refused"
 
 
@@ -81,7 +82,7 @@ def test_every_outcome_is_somebodys_doing() -> None:
     assert {fault_of(code.name) for code in Code} == words
     for code in Code:
         ours = fault_of(code.name) in {"engine", "gateway"}
-        assert ours == (code.value.status >= 500), code
+        assert ours == (code.value.status >= 500 and code is not Code.CLIENT_DEADLINE), code
         assert (code.name in UNSPENT) == (ours and code is not Code.ENGINE_TIMEOUT), code
     assert (fault_of("ok"), fault_of("client_closed"), fault_of("A_LATER_CODE")) == (
         "",
@@ -97,6 +98,7 @@ def test_a_stream_that_broke_off_counts_with_its_errors_status() -> None:
     assert status_of("ENGINE_TIMEOUT", 504) == 504
     assert status_of("RESPONSE_FILTERED", 200) == 200
     assert (status_of("ok", 200), status_of("client_closed", 499)) == (200, 499)
+    assert status_of("CLIENT_DEADLINE", 504) == 499
 
 
 # ---- records

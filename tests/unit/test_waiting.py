@@ -18,7 +18,6 @@ from gemma_gateway.api.intake import Intake
 from gemma_gateway.core.call import Call
 from gemma_gateway.core.engine import EngineFailed, EngineRequest
 from gemma_gateway.core.errors import Code
-from gemma_gateway.core.outcomes import class_of, fault_of, status_of
 from gemma_gateway.engines.scripted import ScriptedReply
 from gemma_gateway.wire.openai.chat import Chat
 from tests.calls import DIALECTS, MODEL, ask, events, streamed
@@ -471,8 +470,6 @@ async def test_nobody_works_for_a_client_that_waits_no_longer(
     assert reply.headers["x-should-retry"] == "false"
     assert len(ended) == 1
     assert told.ends == [(504, "CLIENT_DEADLINE")]
-    assert (fault_of("CLIENT_DEADLINE"), class_of("CLIENT_DEADLINE")) == ("caller", "client_closed")
-    assert status_of("CLIENT_DEADLINE", 504) == 499
 
 
 @pytest.mark.parametrize(("wait", "late"), [(inf, Code.ENGINE_TIMEOUT), (9.0, Code.CLIENT_DEADLINE),
