@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gemma_gateway.core.call import Principal
 from gemma_gateway.core.dialect import Dialect
 from gemma_gateway.core.errors import Code, GatewayError
 from gemma_gateway.main import DIALECTS
@@ -34,7 +35,8 @@ def checked(
     if dialect.name == "chat":
         body = {"messages": [{"role": "user", "content": "hi"}], **body}
     fields.select(dialect, body, allow)
-    validate(dialect, body, dialect.messages(body), tier, allow)
+    caller = Principal("key", "name", "default", tier)
+    validate(dialect, body, dialect.messages(body), caller, allow, [])
     return body
 
 

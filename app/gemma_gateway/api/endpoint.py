@@ -13,6 +13,7 @@ from starlette.types import Message, Receive, Scope, Send
 from gemma_gateway.api import intake
 from gemma_gateway.api.deadlines import Deadlines
 from gemma_gateway.api.intake import Intake
+from gemma_gateway.core import changes
 from gemma_gateway.core.call import Call, Credentials
 from gemma_gateway.core.dialect import Dialect
 from gemma_gateway.core.errors import Code, GatewayError
@@ -44,9 +45,12 @@ def request_id(scope: Mapping[str, Any]) -> str:
 
 
 def head(call: Call, *more: tuple[bytes, bytes]) -> list[tuple[bytes, bytes]]:
-    """Raw response headers: the request id, the call's own and ``more``."""
+    """Raw response headers: the request id, the call's own and ``more``, and what was changed in
+    the request."""
     headers = [(b"x-request-id", call.id.encode()), *more]
     headers += [(name.encode(), value.encode()) for name, value in call.answer.headers.items()]
+    if call.request.changes:
+        headers.append((changes.HEADER.encode(), changes.listed(call.request.changes).encode()))
     return headers
 
 

@@ -275,6 +275,10 @@ class Engine(Protocol):
         and records: a name that a client made up is none."""
         ...
 
+    def max_model_len(self, model: str) -> int | None:
+        """Tokens that a prompt and its answer may have together; None where nobody tells it."""
+        ...
+
     def control_tokens(self) -> frozenset[str]:
         """Texts that the model's tokenizer reads as control tokens, as far as the engine knows
         them; the same object until that changes."""

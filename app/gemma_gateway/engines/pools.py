@@ -208,6 +208,11 @@ class Pools:
         """Whether it is listed, or was until a reload."""
         return model in self._by_name or model in self._was
 
+    def max_model_len(self, model: str) -> int | None:
+        """As its engine tells it."""
+        engine = self._by_name.get(model)
+        return None if engine is None else engine.max_model_len(model)
+
     def control_tokens(self) -> frozenset[str]:
         """Of all of them together."""
         each = tuple(entry.engine.control_tokens() for entry in self._entries)

@@ -91,14 +91,21 @@ class ScriptedEngine:
     Args:
         script: gives the answer to a request; may be a coroutine function, and raise EngineFailed.
         models: names that it serves.
+        max_model_len: context of each, tokens; None: not told.
 
     Attributes:
         requests: those that it was given.
     """
 
-    def __init__(self, script: Script, models: tuple[str, ...] = ("scripted",)) -> None:
+    def __init__(
+        self,
+        script: Script,
+        models: tuple[str, ...] = ("scripted",),
+        max_model_len: int | None = None,
+    ) -> None:
         self._script = script
         self._models = models
+        self._max_model_len = max_model_len
         self.requests: list[EngineRequest] = []
 
     async def start(self) -> None:
@@ -138,6 +145,10 @@ class ScriptedEngine:
     def known(self, model: str) -> bool:
         """See ``Engine``."""
         return model in self._models
+
+    def max_model_len(self, model: str) -> int | None:
+        """See ``Engine``."""
+        return self._max_model_len
 
     def control_tokens(self) -> frozenset[str]:
         """None."""

@@ -55,6 +55,10 @@ class WrapperEngine:
         """See ``Engine``."""
         return self.inner.known(model)
 
+    def max_model_len(self, model: str) -> int | None:
+        """See ``Engine``."""
+        return self.inner.max_model_len(model)
+
     def control_tokens(self) -> frozenset[str]:
         """See ``Engine``."""
         return self.inner.control_tokens()

@@ -6,17 +6,20 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from gemma_gateway.core.call import Change, Principal
 from gemma_gateway.core.dialect import Dialect, Json, Message, ReadOnlyText
 from gemma_gateway.settings import Tier
 from gemma_gateway.validation.constraints import check_constraints
 from gemma_gateway.validation.parameters import CHECKS, integer, invalid
 from gemma_gateway.validation.prompt_logprobs import check_prompt_logprobs
+from gemma_gateway.wire.place import place
 
 # Names of hub models, folders and adapters; nothing that means something in a URL or a log line.
 _MODEL = re.compile(r"[A-Za-z0-9/._][A-Za-z0-9/._:@+-]{0,255}")
 # Every name that some dialect has for the bound on an answer's tokens.
 _MAX_TOKENS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 _WITHIN_MAX = ("min_tokens", "thinking_token_budget")
+_LEAST_THINKING = 1024  # of Anthropic's budget_tokens
 _CHOICES = ("n", "best_of")
 _ANY_LENGTH = 2**31 - 1
 _POSITIVE = integer(1, _ANY_LENGTH)
@@ -29,7 +32,12 @@ _WORD = re.compile(r"[a-z0-9_-]{1,32}")
 
 
 def validate(
-    dialect: Dialect, body: Json, messages: Sequence[Message], tier: Tier, allow: frozenset[str]
+    dialect: Dialect,
+    body: Json,
+    messages: Sequence[Message],
+    principal: Principal,
+    allow: frozenset[str],
+    changes: list[Change],
 ) -> int:
     """Check a request and fill in what the client left open, in place.
 
@@ -37,9 +45,10 @@ def validate(
         dialect: the route's protocol.
         body: decoded request; afterwards with the tier's defaults and caps.
         messages: what ``dialect.messages`` gave, already sanitised.
-        tier: bounds and defaults of the caller.
+        principal: the caller, whose tier has the bounds and defaults.
         allow: what the operator lets clients set beside the usual; here template variables, as
             ``chat_template_kwargs.NAME``.
+        changes: gets what no longer is as the client sent it.
 
     Returns:
         Tokens, at most, of a prompt whose logprobs are asked for; 0: they aren't.
@@ -47,6 +56,7 @@ def validate(
     Raises:
         GatewayError: VALIDATION_ERROR with ``param`` naming the field.
     """
+    tier = principal.tier
     _check_model(body.get("model"))
     for key, value in body.items():
         if value is not None:
@@ -55,7 +65,7 @@ def validate(
                 check(key, value)
     if body.get(_TEMPLATE) is not None:
         _check_template(body[_TEMPLATE], allow)
-    _bound_messages(messages, tier)
+    _bound_messages(messages, principal, changes)
     if body.get("stream") and not dialect.streams:
         raise invalid("This route does not stream.", "stream")
     if not dialect.max_tokens:
@@ -63,10 +73,10 @@ def validate(
     check_constraints(body, tier)
     _bound_choices(dialect, body, messages, tier)
     logprobs_tokens = check_prompt_logprobs(dialect, body, tier)
-    _bound_tokens(dialect, body, tier)
+    _bound_tokens(dialect, body, tier, changes)
     for key in dialect.sampling:
-        if body.get(key) is None:
-            body[key] = getattr(tier, key)
+        if body.get(key) is None and (value := getattr(tier, key)) is not None:
+            body[key] = value
     return logprobs_tokens
 
 
@@ -96,16 +106,20 @@ def _check_template(variables: Any, allow: frozenset[str]) -> None:
             )
 
 
-def _bound_messages(messages: Sequence[Message], tier: Tier) -> None:
-    count = 0
-    for message in messages:
-        if message.counts:
-            count += 1
-            if sum([len(part.text) for part in message.texts]) > tier.max_message_chars:
-                _shorten(message, tier)
-    if not 1 <= count <= tier.max_messages:
-        words = f"Send 1 to {tier.max_messages} messages or prompts, not {count}."
-        raise invalid(words, _holder(messages))
+def _bound_messages(
+    messages: Sequence[Message], principal: Principal, changes: list[Change]
+) -> None:
+    tier = principal.tier
+    counted = [message for message in messages if message.counts]
+    if (most := tier.max_message_chars) is not None:
+        for message in counted:
+            if sum([len(part.text) for part in message.texts]) > most:
+                _shorten(message, most, principal, changes)
+    if not counted:
+        raise invalid("Send at least one message or prompt.", "messages")
+    if tier.max_messages is not None and len(counted) > tier.max_messages:
+        words = f"Send at most {tier.max_messages} messages or prompts, not {len(counted)}"
+        raise invalid(f"{words} (max_messages of tier {principal.tier_name}).", _holder(messages))
 
 
 def _holder(messages: Sequence[Message]) -> str:
@@ -114,18 +128,18 @@ def _holder(messages: Sequence[Message]) -> str:
     return next(counted, "messages").partition(".")[0]
 
 
-def _shorten(message: Message, tier: Tier) -> None:
-    if tier.too_long != "truncate":
-        raise invalid(
-            f"A message holds at most {tier.max_message_chars} characters.", message.where
-        )
-    left = tier.max_message_chars
+def _shorten(message: Message, most: int, principal: Principal, changes: list[Change]) -> None:
+    if principal.tier.too_long != "truncate":
+        words = f"A message holds at most {most} characters"
+        raise invalid(f"{words} (max_message_chars of tier {principal.tier_name}).", message.where)
+    left = most
     for part in message.texts:
         text = part.text
         if len(text) > left:
             if isinstance(part, ReadOnlyText):
                 raise invalid("The keys in a message are too long to be cut.", message.where)
             part.put(text[:left])
+            changes.append(Change(place(part.where), "truncated"))
         left = max(0, left - len(text))
 
 
@@ -145,21 +159,81 @@ def _bound_choices(dialect: Dialect, body: Json, messages: Sequence[Message], ti
                 raise invalid(f"{key} times prompts must be at most {tier.max_choices}.", key)
 
 
-def _bound_tokens(dialect: Dialect, body: Json, tier: Tier) -> None:
+def _bound_tokens(dialect: Dialect, body: Json, tier: Tier, changes: list[Change]) -> None:
     """Absent: the default. Above the cap: the cap. All of the route's names get one value."""
-    bound, cap = tier.max_tokens_default, tier.max_tokens_cap
+    cap = tier.max_tokens_cap
+    bound = cap if tier.max_tokens_default is None else tier.max_tokens_default
     for key in (*_MAX_TOKENS, *dialect.max_tokens):
         wanted = body.get(key)
         if wanted is not None:
             _POSITIVE(key, wanted)
-            if wanted > cap:
-                body[key] = wanted = cap
             if key in dialect.max_tokens:
-                bound = wanted
-    for key in dialect.max_tokens:
-        body[key] = bound
+                bound = wanted if cap is None else min(wanted, cap)
+            elif cap is not None and wanted > cap:  # a name that the operator lets clients send
+                _clamp(body, key, cap, changes)
     for key in _WITHIN_MAX:
-        wanted = body.get(key)
-        if wanted is not None:
-            integer(-1 if key == "thinking_token_budget" else 0, _ANY_LENGTH)(key, wanted)
-            body[key] = min(wanted, bound)
+        if body.get(key) is not None:
+            integer(-1 if key == "thinking_token_budget" else 0, _ANY_LENGTH)(key, body[key])
+    if bound is not None:
+        _bound_answer(dialect, body, bound, changes)
+
+
+def fit(dialect: Dialect, body: Json, context: int | None, changes: list[Change]) -> None:
+    """Bound an answer by the model's context: vLLM makes an answer end with it, but refuses a
+    bound that is above all of it.
+
+    Args:
+        dialect: the route's protocol.
+        body: valid; changed in place.
+        context: of the model, tokens; None: not known.
+        changes: gets what no longer is as the client sent it.
+
+    Raises:
+        GatewayError: VALIDATION_ERROR: the route needs a bound, and there is none.
+    """
+    bound = next((body[key] for key in dialect.max_tokens if body.get(key) is not None), None)
+    if bound is None:
+        if not dialect.needs_bound:
+            return
+        if context is None:
+            raise invalid(f"{dialect.max_tokens[0]} is missing.", dialect.max_tokens[0])
+    elif context is None or bound <= context:
+        return
+    _bound_answer(dialect, body, context, changes)
+
+
+def _bound_answer(dialect: Dialect, body: Json, bound: int, changes: list[Change]) -> None:
+    """Give all names of the bound one value, and hold to it what runs along with it."""
+    _bound_thinking(body, bound, changes)
+    for key in dialect.max_tokens:
+        if body.get(key) is None:
+            body[key] = bound
+        elif body[key] != bound:
+            _clamp(body, key, bound, changes)
+    for key in _WITHIN_MAX:
+        if (wanted := body.get(key)) is not None and wanted > bound:
+            _clamp(body, key, bound, changes)
+
+
+def _bound_thinking(body: Json, bound: int, changes: list[Change]) -> None:
+    """A budget of thoughts that fits into the answer which was asked for, but not into the one that
+    is left: Anthropic's has to be below ``max_tokens``."""
+    thinking = body.get("thinking")
+    if not isinstance(thinking, dict):
+        return
+    budget = thinking.get("budget_tokens")
+    if budget.__class__ is not int or not bound <= budget < (body.get("max_tokens") or 0):
+        return
+    if bound > _LEAST_THINKING:
+        body["thinking"] = {**thinking, "budget_tokens": bound - 1}
+        changes.append(Change("thinking.budget_tokens", "clamped"))
+    else:
+        del body["thinking"]
+        changes.append(Change("thinking", "dropped"))
+
+
+def _clamp(body: Json, key: str, bound: int, changes: list[Change]) -> None:
+    body[key] = bound
+    change = Change(key, "clamped")
+    if change not in changes:
+        changes.append(change)

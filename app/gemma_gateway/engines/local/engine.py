@@ -142,6 +142,11 @@ class LocalEngine:
             lambda: self.failed_starts,
         )
 
+    def max_model_len(self, model: str) -> int | None:
+        """Of all its names; None while the engine is not ready."""
+        vllm = self._engine()
+        return vllm.max_model_len if vllm is not None else None
+
     def control_tokens(self) -> frozenset[str]:
         """Those of the model's own tokenizer; none while the engine is not ready."""
         vllm = self._engine()

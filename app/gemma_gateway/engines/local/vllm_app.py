@@ -147,6 +147,11 @@ class VllmApp:
         """Whether the model takes images or audio."""
         return bool(self.engine.model_config.is_multimodal_model)
 
+    @property
+    def max_model_len(self) -> int:
+        """Tokens that a prompt and its answer may have together."""
+        return int(self.engine.model_config.max_model_len)
+
     def models(self) -> tuple[str, ...]:
         """Names served now: the model's own and those of loaded adapters."""
         serving = self.app.state.openai_serving_models  # type: ignore[attr-defined]

@@ -249,6 +249,10 @@ class UpstreamEngine:
         """Names that the upstreams list; empty while none tells."""
         return self.pool.models()
 
+    def max_model_len(self, model: str) -> int | None:
+        """The shortest that a server of it lists: a call may come to any."""
+        return self.pool.max_model_len(model)
+
     def control_tokens(self) -> frozenset[str]:
         """None: servers don't tell."""
         return NONE_TOLD

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from types import MappingProxyType
 
 from gemma_gateway.core.engine import ServerState, short_name
 
@@ -13,6 +14,7 @@ from gemma_gateway.core.engine import ServerState, short_name
 # saves one prefill, which is worth waiting behind a few calls in a continuous batch; without a
 # bound every call of a shared system prompt would pile up on one server.
 AFFINITY_SLACK = 2
+NOT_TOLD: Mapping[str, int] = MappingProxyType({})
 MOST_LEARNED = 64  # names remembered of a server that doesn't list its models
 
 
@@ -26,6 +28,7 @@ class Upstream:
     bare: bool = False  # the base URL has no /v1, as Vertex AI's: paths lose theirs
     outstanding: int = 0
     models: tuple[str, ...] | None = None
+    lengths: Mapping[str, int] = field(default_factory=dict)  # max_model_len of those that tell it
     call_failures: int = 0
     check_failures: int = 0
     ejections: int = 0
@@ -190,11 +193,17 @@ class Pool:
 
     # ---- what checks tell
 
-    def check_passed(self, upstream: Upstream, models: tuple[str, ...] | None) -> None:
+    def check_passed(
+        self,
+        upstream: Upstream,
+        models: tuple[str, ...] | None,
+        lengths: Mapping[str, int] = NOT_TOLD,
+    ) -> None:
         """It answered the active check. One that nobody could reach is back at once; one whose
         calls failed first sits out its ``eject_seconds``."""
         upstream.check_failures = 0
         upstream.silent_since = 0.0
+        upstream.lengths = lengths
         if models is None:
             models = self._unlisted
         if models != upstream.models:
@@ -236,6 +245,10 @@ class Pool:
     def models(self) -> tuple[str, ...]:
         """Names served by any upstream, ejected ones too: their models are away, not unknown."""
         return self._models
+
+    def max_model_len(self, model: str) -> int | None:
+        """Tokens that any of its servers has room for; None where none tells."""
+        return min((u.lengths[model] for u in self.upstreams if model in u.lengths), default=None)
 
     def states(self) -> tuple[ServerState, ...]:
         return tuple(u.state() for u in self.upstreams)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,10 +13,13 @@ import orjson
 from gemma_gateway.engines.upstream import discovery
 from gemma_gateway.engines.upstream.google import GoogleToken
 from gemma_gateway.engines.upstream.http1 import Broken, Origin
-from gemma_gateway.engines.upstream.pool import Pool, Upstream
+from gemma_gateway.engines.upstream.pool import NOT_TOLD, Pool, Upstream
 from gemma_gateway.engines.upstream.reply import UpstreamReply
 
 NO_MODEL_LIST = frozenset({404, 405, 501})
+# What servers call a model's context length in their lists: vLLM and SGLang; OpenRouter and others;
+# Groq; LM Studio.
+LENGTHS = ("max_model_len", "context_length", "context_window", "max_context_length")
 
 
 class Servers:
@@ -142,12 +145,13 @@ class Servers:
         if status >= 500 and status not in NO_MODEL_LIST:
             self._pool.check_failed(upstream, at_once=first)
             return
-        models = upstream.models  # 401, 429, ...: it lives, whatever it thinks of us
+        # 401, 429, ...: it lives, whatever it thinks of us
+        models, lengths = upstream.models, upstream.lengths
         if status == 200:
-            models = _names(body)
+            models, lengths = _listed(body)
         elif status in NO_MODEL_LIST:
-            models = None
-        self._pool.check_passed(upstream, models)
+            models, lengths = None, NOT_TOLD
+        self._pool.check_passed(upstream, models, lengths)
         self.seen.set()
 
     async def _fetch(self, upstream: Upstream, path: str) -> tuple[int, bytes]:
@@ -189,10 +193,18 @@ class Servers:
                     reply.expire(f"longer than {self._request_timeout} s")
 
 
-def _names(body: bytes) -> tuple[str, ...] | None:
-    """Names in an OpenAI model list; None when it isn't one."""
+def _listed(body: bytes) -> tuple[tuple[str, ...] | None, Mapping[str, int]]:
+    """Names in an OpenAI model list, None when it isn't one; and the lengths that it tells."""
     try:
         document: Any = orjson.loads(body)
-        return tuple(str(card["id"]) for card in document["data"])
+        cards = {str(card["id"]): card for card in document["data"]}
     except (ValueError, KeyError, TypeError):
-        return None
+        return None, NOT_TOLD
+    lengths = {name: length for name, card in cards.items() if (length := _length(card))}
+    return tuple(cards), lengths
+
+
+def _length(card: dict[str, Any]) -> int:
+    """Tokens; 0 where it isn't told."""
+    told = next((card[name] for name in LENGTHS if card.get(name)), 0)
+    return told if isinstance(told, int) and told > 0 else 0

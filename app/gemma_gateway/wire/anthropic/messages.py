@@ -29,6 +29,7 @@ class Messages(AnthropicDialect):
     }
     streams = charged = judged = True
     max_tokens = ("max_tokens",)
+    needs_bound = True
     # vLLM's AnthropicMessagesRequest has no repetition_penalty.
     sampling = frozenset({"temperature", "top_p"})
 

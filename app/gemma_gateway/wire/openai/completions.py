@@ -112,7 +112,7 @@ class Completions(OpenAIDialect):
         if suffix is not None:
             if not isinstance(suffix, str):
                 raise openai.invalid("suffix must be a string.", "suffix")
-            messages[0].texts.append(TextPart(body, "suffix", "suffix", "suffix"))
+            messages[0].texts.append(TextPart(body, "suffix", "suffix", "suffix", spoken=True))
         return messages + asides(body, TABLE)
 
     def ask_usage(self, body: Json) -> bool:
@@ -140,7 +140,8 @@ class Completions(OpenAIDialect):
 def _prompts(body: Json) -> list[Message]:
     prompt = body.get("prompt")
     if isinstance(prompt, str):
-        return [Message("prompt", "user", [TextPart(body, "prompt", "prompt", "prompt")])]
+        part = TextPart(body, "prompt", "prompt", "prompt", spoken=True)
+        return [Message("prompt", "user", [part])]
     if not isinstance(prompt, list):
         raise openai.invalid("prompt must be a string or a list of strings.", "prompt")
     if not prompt:
@@ -154,5 +155,6 @@ def _prompts(body: Json) -> list[Message]:
             )
         if not isinstance(text, str):
             raise openai.invalid("prompt must be a string or a list of strings.", where)
-        messages.append(Message(where, "user", [TextPart(prompt, place, where, where)]))
+        part = TextPart(prompt, place, where, where, spoken=True)
+        messages.append(Message(where, "user", [part]))
     return messages
