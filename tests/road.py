@@ -81,7 +81,7 @@ class Road:
 
     Args:
         script: of the engine; see ``say``.
-        settings: of the gateway, beside a key.
+        settings: of the gateway, beside a key; ``max_model_len`` is what the engine tells.
     """
 
     def __init__(self, script: Script | None = None, **settings: Any) -> None:
@@ -94,7 +94,8 @@ class Road:
         }
         found = Settings(**given)
         listed = tuple(name for model in found.models for name in model.names)
-        self.engine = ScriptedEngine(script or say(), listed or (MODEL,))
+        context = found.engine.max_model_len or None
+        self.engine = ScriptedEngine(script or say(), listed or (MODEL,), context)
         self.parts = Parts(found, self.engine)
         self._app = build(self.parts)
 

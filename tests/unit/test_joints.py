@@ -288,6 +288,7 @@ def test_the_order_of_the_stages() -> None:
         "Sanitise",
         "Validate",
         "Routing",
+        "Fit",
         "Judge",
         "BreakControlTokens",  # last: nothing may be written after it
     ]

@@ -304,7 +304,8 @@ def test_hostile_shapes_are_refused_and_never_crash(body: dict[str, Any]) -> Non
         try:
             fields.select(dialect, body, frozenset())
             messages = dialect.messages(body)
-            validate(dialect, body, messages, TIER, frozenset())
+            caller = Principal("key", "name", "default", TIER)
+            validate(dialect, body, messages, caller, frozenset(), [])
         except GatewayError as error:
             assert (error.code, bool(error.param)) == (Code.VALIDATION_ERROR, True)  # noqa: PT017
         else:

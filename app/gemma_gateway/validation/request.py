@@ -169,16 +169,27 @@ def _bound_tokens(dialect: Dialect, body: Json, tier: Tier, changes: list[Change
             _POSITIVE(key, wanted)
             if key in dialect.max_tokens:
                 bound = wanted if cap is None else min(wanted, cap)
-            elif cap is not None and wanted > cap:  # a name that the operator lets clients send
+            elif cap is not None:  # a name that the operator lets clients send
                 _clamp(body, key, cap, changes)
     for key in _WITHIN_MAX:
         if body.get(key) is not None:
             integer(-1 if key == "thinking_token_budget" else 0, _ANY_LENGTH)(key, body[key])
     if bound is not None:
-        _bound_answer(dialect, body, bound, changes)
+        _bound_answer(dialect, body, bound, bounds(dialect, body), changes)
 
 
-def fit(dialect: Dialect, body: Json, context: int | None, changes: list[Change]) -> None:
+def bounds(dialect: Dialect, body: Json) -> list[str]:
+    """The names under which a body bounds its answer."""
+    return [key for key in dialect.max_tokens if body.get(key) is not None]
+
+
+def fit(
+    dialect: Dialect,
+    body: Json,
+    context: int | None,
+    sent: Sequence[str],
+    changes: list[Change],
+) -> None:
     """Bound an answer by the model's context: vLLM makes an answer end with it, but refuses a
     bound that is above all of it.
 
@@ -186,32 +197,35 @@ def fit(dialect: Dialect, body: Json, context: int | None, changes: list[Change]
         dialect: the route's protocol.
         body: valid; changed in place.
         context: of the model, tokens; None: not known.
+        sent: names of the bound that the client itself sent.
         changes: gets what no longer is as the client sent it.
 
     Raises:
         GatewayError: VALIDATION_ERROR: the route needs a bound, and there is none.
     """
-    bound = next((body[key] for key in dialect.max_tokens if body.get(key) is not None), None)
+    name = dialect.max_tokens[0]
+    bound = body.get(name)  # as all the others
     if bound is None:
         if not dialect.needs_bound:
             return
         if context is None:
-            raise invalid(f"{dialect.max_tokens[0]} is missing.", dialect.max_tokens[0])
+            raise invalid(f"{name} is missing.", name)
     elif context is None or bound <= context:
         return
-    _bound_answer(dialect, body, context, changes)
+    _bound_answer(dialect, body, context, sent, changes)
 
 
-def _bound_answer(dialect: Dialect, body: Json, bound: int, changes: list[Change]) -> None:
+def _bound_answer(
+    dialect: Dialect, body: Json, bound: int, sent: Sequence[str], changes: list[Change]
+) -> None:
     """Give all names of the bound one value, and hold to it what runs along with it."""
     _bound_thinking(body, bound, changes)
-    for key in dialect.max_tokens:
-        if body.get(key) is None:
-            body[key] = bound
-        elif body[key] != bound:
-            _clamp(body, key, bound, changes)
+    for key in sent:
+        if body[key] != bound:
+            _change(changes, key, "clamped")
+    body.update(dict.fromkeys(dialect.max_tokens, bound))
     for key in _WITHIN_MAX:
-        if (wanted := body.get(key)) is not None and wanted > bound:
+        if body.get(key) is not None:
             _clamp(body, key, bound, changes)
 
 
@@ -226,14 +240,20 @@ def _bound_thinking(body: Json, bound: int, changes: list[Change]) -> None:
         return
     if bound > _LEAST_THINKING:
         body["thinking"] = {**thinking, "budget_tokens": bound - 1}
-        changes.append(Change("thinking.budget_tokens", "clamped"))
+        _change(changes, "thinking.budget_tokens", "clamped")
     else:
         del body["thinking"]
-        changes.append(Change("thinking", "dropped"))
+        _change(changes, "thinking", "dropped")
 
 
-def _clamp(body: Json, key: str, bound: int, changes: list[Change]) -> None:
-    body[key] = bound
-    change = Change(key, "clamped")
+def _clamp(body: Json, key: str, most: int, changes: list[Change]) -> None:
+    if body[key] > most:
+        body[key] = most
+        _change(changes, key, "clamped")
+
+
+def _change(changes: list[Change], where: str, how: str) -> None:
+    """Note a change; once, where tier and context both make it."""
+    change = Change(where, how)
     if change not in changes:
         changes.append(change)

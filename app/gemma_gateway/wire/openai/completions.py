@@ -82,8 +82,10 @@ class CompletionRequest(Sampling):
     """OpenAI text completion."""
 
     prompt: str | list[str]
-    max_tokens: int | None = Field(None, ge=1, description="Default 512, capped 1,024")
-    repetition_penalty: float | None = Field(None, gt=0, le=2, description="Default 1.05")
+    max_tokens: int | None = Field(None, ge=1, description="Default and cap: the key's tier")
+    repetition_penalty: float | None = Field(
+        None, gt=0, le=2, description="Default: the key's tier"
+    )
     n: int | None = Field(None, ge=1)
     stop: str | list[str] | None = None
 

@@ -51,7 +51,7 @@ class ResponsesRequest(Sampling):
 
     input: Text
     instructions: str | None = None
-    max_output_tokens: int | None = Field(None, ge=1, description="Default 512, capped 1,024")
+    max_output_tokens: int | None = Field(None, ge=1, description="Default and cap: the key's tier")
 
 
 class Responses(OpenAIDialect):
