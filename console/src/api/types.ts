@@ -91,6 +91,13 @@ export interface CallView {
   memory_mb: number;
   /** MB, used memory of the GPUs of an engine in process; 0 without one */
   gpu_memory_mb: number;
+  /**
+   * Where and how the gateway changed the request, as the answer's header x-gateway-changed says
+   * it; empty: nowhere
+   */
+  changes: string;
+  /** What the content policy noted and let pass, such as input:harm; empty: nothing */
+  flagged: string;
   /** Output tokens over the response time */
   tokens_per_second: number;
   /**
@@ -527,7 +534,12 @@ export interface Summary {
 /** What the keys of a tier may use. */
 export interface TierView {
   windows: Window[];
-  max_tokens_cap: number;
+  /** null: what the model's context holds */
+  max_tokens_cap: number | null;
+  /** Active content in messages: strip, flag or off */
+  sanitise: string;
+  /** The term policy: block, flag or off */
+  policy: string;
 }
 
 /** Calls and tokens that the engines really read and wrote. */
