@@ -56,10 +56,16 @@ def _copy(text: str, out: StringIO) -> None:
         return
     # Arrays: there may be a million of them.
     starts, lengths = array("q"), array("q")  # of runs of backticks; length 0: a paragraph ends
+    escaped: set[int] = set()  # those with an odd number of backslashes before them
     for found in _RUN_OR_BLANK.finditer(text):
-        starts.append(found.start())
-        lengths.append(found.end() - found.start() if text[found.start()] == "`" else 0)
-    partners = _partners(text, starts, lengths)
+        start, end = found.span()
+        if text[start] != "`":
+            end = start
+        elif start and text[start - 1] == "\\" and _escaped(text, start):
+            escaped.add(len(starts))
+        starts.append(start)
+        lengths.append(end - start)
+    partners = _partners(lengths, escaped)
     at = number = 0
     while number < len(starts):
         if (partner := partners[number]) >= 0:
@@ -71,17 +77,16 @@ def _copy(text: str, out: StringIO) -> None:
     out.write(text[at:])
 
 
-def _partners(text: str, starts: array[int], lengths: array[int]) -> array[int]:
+def _partners(lengths: array[int], escaped: set[int]) -> array[int]:
     """For each run of backticks the run that closes a span which it opens; -1: none does."""
-    partners = array("q", [-1]) * len(starts)
+    partners = array("q", [-1]) * len(lengths)
     following: dict[int, int] = {}  # by length, the next run in the same paragraph
-    for number in range(len(starts) - 1, -1, -1):
-        if not lengths[number]:
+    for number in range(len(lengths) - 1, -1, -1):
+        if length := lengths[number]:
+            partners[number] = following.get(length - (number in escaped), -1)
+            following[length] = number
+        else:
             following.clear()
-            continue
-        opens = lengths[number] - _escaped(text, starts[number])
-        partners[number] = following.get(opens, -1)
-        following[lengths[number]] = number
     return partners
 
 

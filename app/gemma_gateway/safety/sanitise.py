@@ -32,8 +32,7 @@ Span = tuple[int, int]  # of what goes: start and end
 
 _COLON = re.compile(r":(?<=[tTaA\t\r\n]:)")
 _TAG = re.compile(r"<[sioeSIOE]")
-_TAGS = re.compile(rf"<(/?)(script|iframe|object|embed)(?=[\t\n\f\r />])|{FENCE}++", re.I | re.A)
-_TAG_END = re.compile(f"[>{FENCE}]")
+_TAGS = re.compile(r"<(/?)((?ia:script|iframe|object|embed))(?=[\t\n\f\r />])")
 _ATTRIBUTE = re.compile(r"[^\t\n\f\r />]")
 _GAP = r"[\t\r\n]*+"
 _SCHEME = re.compile(_GAP.join("javascript:") + "|" + _GAP.join("data:text/html"), re.I | re.A)
@@ -52,6 +51,7 @@ _ESCAPED = re.compile(
     + r"))|(?<!\\)(?:\\++udb40\\++udc[0-7][0-9a-f])+",
     re.I,
 )
+_PAIR = re.compile(r"\\udb40", re.I)
 _MARKS = str.maketrans("", "", "<:\\")
 
 
@@ -68,7 +68,9 @@ def sanitise(texts: list[str]) -> list[str]:
     for _ in range(PASSES):
         clean = texts
         for look, find in _REMOVALS:
-            if look("".join(clean)):
+            joined = "".join(clean)
+            # Code only hides what goes, so it is looked for where there is something.
+            if look(joined) and any(True for _ in find(joined)):
                 clean = _without(clean, find("".join(map(masked, clean))))
         if clean is texts:
             return texts
@@ -103,18 +105,18 @@ def _schemes(text: str) -> Iterator[Span]:
 
 def _elements(text: str) -> Iterator[Span]:
     """Elements, in the order of their ends."""
-    end = 0  # behind the next ">" or fence
     opened: dict[str, list[int]] = {}  # start tags without an end so far, by name
+    end = 0  # behind the next ">"
+    fence = text.find(FENCE)  # the next one; -1: there is none
     for found in _TAGS.finditer(text):
-        if found[2] is None:
+        if 0 <= fence < found.start():
             opened.clear()
-            continue
+            fence = text.find(FENCE, found.start())
         if end <= found.end():
-            last = _TAG_END.search(text, found.end())
-            if last is None:
+            end = text.find(">", found.end()) + 1
+            if not end:
                 return
-            end = last.end()
-        if text[end - 1] == FENCE:
+        if 0 <= fence < end:
             continue
         name = found[2].lower()
         starts = opened.setdefault(name, [])
@@ -129,7 +131,7 @@ def _elements(text: str) -> Iterator[Span]:
 # A quick look at a text, and the places of what goes in it.
 _REMOVALS: tuple[tuple[Callable[[str], object], Callable[[str], Iterable[Span]]], ...] = (
     (_INVISIBLE.search, _hidden),
-    (lambda text: "\\" in text, _escaped),
+    (_PAIR.search, _escaped),
     (_TAG.search, _elements),
     (_may_hold_scheme, _schemes),
 )
