@@ -185,7 +185,7 @@ def test_two_tiers_are_always_there(tmp_path: Path) -> None:
     assert (opened.temperature, opened.top_p, opened.repetition_penalty) == (None,) * 3
     assert opened.windows == (Window(limit=100_000, seconds=3600),)
     assert opened.grammars is False
-    key = "keys: [{name: a, tier: open, sha256: " + "0" * 64 + "}]\n"
+    key = "keys: [{name: a, tier: open, sha256: " + "a" * 64 + "}]\n"
     assert tiers(tmp_path, key)["open"] == opened
 
 

@@ -220,6 +220,7 @@ def test_no_element_ends_in_code_or_reaches_across_a_fence() -> None:
     ):
         assert sanitise(text) == text
     assert sanitise("a<script>let b = `c`</script>d") == "ad"
+    assert sanitise("a<script>\0b</script\0>c</script>d") == "ad"
 
 
 def test_a_seam_hides_nothing_and_code_beside_it_stays() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gemma_gateway.core.call import Principal
+from gemma_gateway.core.call import Principal, Request
 from gemma_gateway.core.dialect import Dialect
 from gemma_gateway.core.errors import Code, GatewayError
 from gemma_gateway.main import DIALECTS
@@ -36,7 +36,8 @@ def checked(
         body = {"messages": [{"role": "user", "content": "hi"}], **body}
     fields.select(dialect, body, allow)
     caller = Principal("key", "name", "default", tier)
-    validate(dialect, body, dialect.messages(body), caller, allow, [])
+    request = Request(body=body, messages=dialect.messages(body))
+    validate(dialect, request, caller, allow)
     return body
 
 
@@ -305,7 +306,8 @@ def test_hostile_shapes_are_refused_and_never_crash(body: dict[str, Any]) -> Non
             fields.select(dialect, body, frozenset())
             messages = dialect.messages(body)
             caller = Principal("key", "name", "default", TIER)
-            validate(dialect, body, messages, caller, frozenset(), [])
+            request = Request(body=body, messages=messages)
+            validate(dialect, request, caller, frozenset())
         except GatewayError as error:
             assert (error.code, bool(error.param)) == (Code.VALIDATION_ERROR, True)  # noqa: PT017
         else:

@@ -22,7 +22,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 
-from gemma_gateway.safety.code import FENCE, masked
+from gemma_gateway.safety.code import FENCE, SPAN, masked
 from gemma_gateway.safety.lookalikes import IGNORABLE
 
 PASSES = 8  # what is still there after so many removals was nested to come back
@@ -68,7 +68,7 @@ def sanitise(texts: list[str]) -> list[str]:
     for _ in range(PASSES):
         clean = texts
         for look, find in _REMOVALS:
-            joined = "".join(clean)
+            joined = "".join(clean).replace(FENCE, SPAN)
             # Code only hides what goes, so it is looked for where there is something.
             if look(joined) and any(True for _ in find(joined)):
                 clean = _without(clean, find("".join(map(masked, clean))))

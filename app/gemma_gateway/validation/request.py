@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from gemma_gateway.core.call import Change, Principal
+from gemma_gateway.core.call import Change, Principal, Request
 from gemma_gateway.core.dialect import Dialect, Json, Message, ReadOnlyText
 from gemma_gateway.settings import Tier
 from gemma_gateway.validation.constraints import check_constraints
@@ -32,31 +32,22 @@ _WORD = re.compile(r"[a-z0-9_-]{1,32}")
 
 
 def validate(
-    dialect: Dialect,
-    body: Json,
-    messages: Sequence[Message],
-    principal: Principal,
-    allow: frozenset[str],
-    changes: list[Change],
-) -> int:
+    dialect: Dialect, request: Request, principal: Principal, allow: frozenset[str]
+) -> None:
     """Check a request and fill in what the client left open, in place.
 
     Args:
         dialect: the route's protocol.
-        body: decoded request; afterwards with the tier's defaults and caps.
-        messages: what ``dialect.messages`` gave, already sanitised.
+        request: decoded, its messages sanitised; afterwards its body has the tier's defaults and
+            caps, and ``bounds``, ``changes`` and ``logprobs_tokens`` say what was found.
         principal: the caller, whose tier has the bounds and defaults.
         allow: what the operator lets clients set beside the usual; here template variables, as
             ``chat_template_kwargs.NAME``.
-        changes: gets what no longer is as the client sent it.
-
-    Returns:
-        Tokens, at most, of a prompt whose logprobs are asked for; 0: they aren't.
 
     Raises:
         GatewayError: VALIDATION_ERROR with ``param`` naming the field.
     """
-    tier = principal.tier
+    body, messages, tier = request.body, request.messages, principal.tier
     _check_model(body.get("model"))
     for key, value in body.items():
         if value is not None:
@@ -65,19 +56,18 @@ def validate(
                 check(key, value)
     if body.get(_TEMPLATE) is not None:
         _check_template(body[_TEMPLATE], allow)
-    _bound_messages(messages, principal, changes)
+    _bound_messages(messages, principal, request.changes)
     if body.get("stream") and not dialect.streams:
         raise invalid("This route does not stream.", "stream")
     if not dialect.max_tokens:
-        return 0
+        return
     check_constraints(body, tier)
     _bound_choices(dialect, body, messages, tier)
-    logprobs_tokens = check_prompt_logprobs(dialect, body, tier)
-    _bound_tokens(dialect, body, tier, changes)
+    request.logprobs_tokens = check_prompt_logprobs(dialect, body, tier)
+    request.bounds = _bound_tokens(dialect, body, tier, request.changes)
     for key in dialect.sampling:
         if body.get(key) is None and (value := getattr(tier, key)) is not None:
             body[key] = value
-    return logprobs_tokens
 
 
 def _check_model(model: Any) -> None:
@@ -109,16 +99,17 @@ def _check_template(variables: Any, allow: frozenset[str]) -> None:
 def _bound_messages(
     messages: Sequence[Message], principal: Principal, changes: list[Change]
 ) -> None:
-    tier = principal.tier
-    counted = [message for message in messages if message.counts]
-    if (most := tier.max_message_chars) is not None:
-        for message in counted:
-            if sum([len(part.text) for part in message.texts]) > most:
+    tier, count = principal.tier, 0
+    most = tier.max_message_chars
+    for message in messages:
+        if message.counts:
+            count += 1
+            if most is not None and sum([len(part.text) for part in message.texts]) > most:
                 _shorten(message, most, principal, changes)
-    if not counted:
+    if not count:
         raise invalid("Send at least one message or prompt.", "messages")
-    if tier.max_messages is not None and len(counted) > tier.max_messages:
-        words = f"Send at most {tier.max_messages} messages or prompts, not {len(counted)}"
+    if tier.max_messages is not None and count > tier.max_messages:
+        words = f"Send at most {tier.max_messages} messages or prompts, not {count}"
         raise invalid(f"{words} (max_messages of tier {principal.tier_name}).", _holder(messages))
 
 
@@ -159,52 +150,46 @@ def _bound_choices(dialect: Dialect, body: Json, messages: Sequence[Message], ti
                 raise invalid(f"{key} times prompts must be at most {tier.max_choices}.", key)
 
 
-def _bound_tokens(dialect: Dialect, body: Json, tier: Tier, changes: list[Change]) -> None:
-    """Absent: the default. Above the cap: the cap. All of the route's names get one value."""
+def _bound_tokens(dialect: Dialect, body: Json, tier: Tier, changes: list[Change]) -> list[str]:
+    """Absent: the default. Above the cap: the cap. All of the route's names get one value.
+
+    Returns:
+        Those names that were sent.
+    """
     cap = tier.max_tokens_cap
     bound = cap if tier.max_tokens_default is None else tier.max_tokens_default
+    sent = []
     for key in (*_MAX_TOKENS, *dialect.max_tokens):
         wanted = body.get(key)
         if wanted is not None:
             _POSITIVE(key, wanted)
             if key in dialect.max_tokens:
-                bound = wanted if cap is None else min(wanted, cap)
+                sent.append(key)
+                bound = wanted if cap is None or wanted < cap else cap
             elif cap is not None:  # a name that the operator lets clients send
                 _clamp(body, key, cap, changes)
     for key in _WITHIN_MAX:
         if body.get(key) is not None:
             integer(-1 if key == "thinking_token_budget" else 0, _ANY_LENGTH)(key, body[key])
     if bound is not None:
-        _bound_answer(dialect, body, bound, bounds(dialect, body), changes)
+        _bound_answer(dialect, body, bound, sent, changes)
+    return sent
 
 
-def bounds(dialect: Dialect, body: Json) -> list[str]:
-    """The names under which a body bounds its answer."""
-    return [key for key in dialect.max_tokens if body.get(key) is not None]
-
-
-def fit(
-    dialect: Dialect,
-    body: Json,
-    context: int | None,
-    sent: Sequence[str],
-    changes: list[Change],
-) -> None:
+def fit(dialect: Dialect, request: Request, context: int | None) -> None:
     """Bound an answer by the model's context: vLLM makes an answer end with it, but refuses a
     bound that is above all of it.
 
     Args:
         dialect: the route's protocol.
-        body: valid; changed in place.
+        request: valid; its body is changed in place.
         context: of the model, tokens; None: not known.
-        sent: names of the bound that the client itself sent.
-        changes: gets what no longer is as the client sent it.
 
     Raises:
         GatewayError: VALIDATION_ERROR: the route needs a bound, and there is none.
     """
     name = dialect.max_tokens[0]
-    bound = body.get(name)  # as all the others
+    bound = request.body.get(name)  # as all the others
     if bound is None:
         if not dialect.needs_bound:
             return
@@ -212,18 +197,20 @@ def fit(
             raise invalid(f"{name} is missing.", name)
     elif context is None or bound <= context:
         return
-    _bound_answer(dialect, body, context, sent, changes)
+    _bound_answer(dialect, request.body, context, request.bounds, request.changes)
 
 
 def _bound_answer(
     dialect: Dialect, body: Json, bound: int, sent: Sequence[str], changes: list[Change]
 ) -> None:
     """Give all names of the bound one value, and hold to it what runs along with it."""
-    _bound_thinking(body, bound, changes)
+    if "thinking" in body:
+        _bound_thinking(body, bound, changes)
     for key in sent:
         if body[key] != bound:
             _change(changes, key, "clamped")
-    body.update(dict.fromkeys(dialect.max_tokens, bound))
+    for key in dialect.max_tokens:
+        body[key] = bound
     for key in _WITHIN_MAX:
         if body.get(key) is not None:
             _clamp(body, key, bound, changes)

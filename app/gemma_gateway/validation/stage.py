@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from gemma_gateway.core.call import Call
 from gemma_gateway.validation import fields
-from gemma_gateway.validation.request import bounds, fit, validate
+from gemma_gateway.validation.request import fit, validate
 from gemma_gateway.wire import strict_json
 from gemma_gateway.wire.content_hash import content_hash
 
@@ -54,10 +54,7 @@ class Validate:
         request, principal = call.request, call.principal
         assert principal is not None  # the first stage knows
         body, messages = request.body, request.messages
-        request.bounds = bounds(call.dialect, body)
-        request.logprobs_tokens = validate(
-            call.dialect, body, messages, principal, self._allowed, request.changes
-        )
+        validate(call.dialect, request, principal, self._allowed)
         request.content_hash = request.affinity = content_hash(messages)
         if len(messages) > 2:  # later turns of a conversation find the prefix of the earlier ones
             request.affinity = content_hash(messages[:2])
@@ -81,6 +78,4 @@ class Fit:
     def run(self, call: Call) -> None:
         """See ``Step``; raises VALIDATION_ERROR with ``param`` naming the field."""
         if call.dialect.max_tokens:
-            request = call.request
-            context = self._context(request.model)
-            fit(call.dialect, request.body, context, request.bounds, request.changes)
+            fit(call.dialect, call.request, self._context(call.request.model))
