@@ -9,6 +9,7 @@ from typing import Any
 from pydantic_core import PydanticUndefined
 
 from gemma_gateway.settings import SECTIONS, Settings, Tier
+from gemma_gateway.settings.tier import BUILT_IN
 
 PAGE = Path(__file__).parent.parent / "docs" / "settings.md"
 BEGIN, END = "<!-- settings -->", "<!-- /settings -->"
@@ -24,10 +25,22 @@ def table() -> str:
         variable = f"`GATEWAY_{name.upper()}`"
         rows.append(f"| {variable} | {shown} | {_default(field)} | {field.description} |")
     rows += ["", "A tier, under `tiers:` in the YAML file:", ""]
-    rows += ["| Field | Default | Meaning |", "|---|---|---|"]
+    rows += ["| Field | Default | In `open` | Meaning |", "|---|---|---|---|"]
     for name, field in Tier.model_fields.items():
-        rows.append(f"| `{name}` | {_default(field)} | {field.description} |")
+        opened = _open(name)
+        rows.append(f"| `{name}` | {_default(field)} | {opened} | {field.description} |")
     return "\n".join(rows)
+
+
+def _open(name: str) -> str:
+    """What the tier ``open`` has of its own."""
+    fields = BUILT_IN["open"]
+    if name not in fields:
+        return ""
+    value = fields[name]
+    if isinstance(value, tuple):
+        return "; ".join(f"{window['limit']:,} in {window['seconds']:,} s" for window in value)
+    return "null" if value is None else f"`{value}`"
 
 
 def _default(field: Any) -> str:

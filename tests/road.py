@@ -82,7 +82,7 @@ class Road:
     Args:
         script: of the engine; see ``say``.
         context: tokens that its models take; None: it doesn't tell.
-        settings: of the gateway, beside a key.
+        settings: of the gateway, beside a key; ``max_model_len`` is such a context, too.
     """
 
     def __init__(
@@ -97,6 +97,7 @@ class Road:
         }
         found = Settings(**given)
         listed = tuple(name for model in found.models for name in model.names)
+        context = context or found.engine.max_model_len or None
         self.engine = ScriptedEngine(script or say(), listed or (MODEL,), context)
         self.parts = Parts(found, self.engine)
         self._app = build(self.parts)

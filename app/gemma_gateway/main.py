@@ -82,7 +82,7 @@ from gemma_gateway.telemetry.loop_lag import LoopLag
 from gemma_gateway.telemetry.meters import Meters
 from gemma_gateway.telemetry.metrics import Metrics
 from gemma_gateway.telemetry.tracing import Traces
-from gemma_gateway.validation.stage import Decode, Decompress, Validate
+from gemma_gateway.validation.stage import Decode, Decompress, Fit, Validate
 from gemma_gateway.wire.anthropic.count_tokens import CountTokens
 from gemma_gateway.wire.anthropic.messages import Messages
 from gemma_gateway.wire.openai.chat import Chat
@@ -156,7 +156,11 @@ class Parts:
 
     def _call_path(self, settings: Settings, engine: Engine) -> None:
         self.policy = Policy.load(settings.safety.policy_file)
-        self.filter = chain(made(FILTERS, self))
+        found = made(FILTERS, self)
+        self.filters = {
+            mode: chain(tuple(policy if each is self.policy else each for each in found))
+            for mode, policy in self.policy.modes().items()
+        }
         self.controls = ControlTokens(settings.safety.control_tokens, engine.control_tokens)
         self.heavy = Heavy()
         self.places = Places()
@@ -184,7 +188,7 @@ class Parts:
             (*self.limits, *self.model_limits),
             engine,
             lambda document: self.controls.write(document)[0],
-            Delivery(self.filter, self.heavy, self.engine.known),
+            Delivery(self.filters, self.heavy, self.engine.known),
             made(TAPS, self),
             made(OBSERVERS, self),
         )
@@ -288,7 +292,8 @@ STEPS: Factories[Step] = (
     lambda p: Sanitise(),
     lambda p: Validate(p.allowed),
     lambda p: p.routing,
-    lambda p: Judge(p.filter),
+    lambda p: Fit(p.engine.max_model_len),
+    lambda p: Judge(p.filters),
     lambda p: BreakControlTokens(p.controls),
 )
 # What texts pass, of requests and of answers.

@@ -248,9 +248,17 @@ async def test_the_list_page_by_page(fleet: list[Gateway]) -> None:
     ids = [k["id"] for k in found]
     assert ids[2:7] == made[::-1]  # newest first
     assert len(set(ids)) == len(ids)
+    source = {"sanitise": "strip", "policy": "block"}
+    hourly = {"limit": 1_000_000, "seconds": 3600}
     assert page["tiers"] == {
-        "default": {"windows": [{"limit": 1_000_000, "seconds": 3600}], "max_tokens_cap": 1024},
-        "gold": TIERS["gold"],
+        "default": {"windows": [hourly], "max_tokens_cap": 1024, **source},
+        "open": {
+            "windows": [{"limit": 100_000, "seconds": 3600}],
+            "max_tokens_cap": None,
+            "sanitise": "off",
+            "policy": "flag",
+        },
+        "gold": {**TIERS["gold"], **source},
     }
     reply = await call(fleet[0], "GET", "/v1/keys?limit=200")
     assert [k["id"] for k in reply.json["data"]] == ids

@@ -188,8 +188,10 @@ def test_the_banner_never_shows_a_key(tmp_path: Path) -> None:
     text = banner(Settings(port=8123), ("gemma-3-270m",), tmp_path / "api_key")
     assert f"$(cat {tmp_path / 'api_key'})" in text
     assert "http://127.0.0.1:8123/v1" in text
+    assert "tier open" in text
     text = banner(Settings(host="::1", api_keys=("sesame",)), ("gemma",), None)
     assert "sesame" not in text
+    assert "tier open" not in text
     assert "http://[::1]:8000" in text
 
 

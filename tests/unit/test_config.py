@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gemma_gateway.settings import Settings, config
+from gemma_gateway.settings import Settings, Tier, Window, config
 from gemma_gateway.settings.yamlfile import ConfigError
 
 
@@ -168,3 +168,40 @@ def test_a_wrong_secret_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     secrets(tmp_path, monkeypatch, gateway_upstreams="ftp://x/v1")
     with pytest.raises(ConfigError, match="GATEWAY_UPSTREAMS: "):
         config.load()
+
+
+def tiers(folder: Path, text: str) -> dict[str, Tier]:
+    return config.load(write(folder, text)).tiers
+
+
+def test_two_tiers_are_always_there(tmp_path: Path) -> None:
+    found = tiers(tmp_path, "tiers: {gold: {max_messages: 3}}\n")
+    assert list(found) == ["default", "open", "gold"]
+    assert found["default"] == Tier()
+    assert (found["default"].sanitise, found["default"].policy) == ("strip", "block")
+    opened = found["open"]
+    assert (opened.sanitise, opened.policy) == ("off", "flag")
+    assert (opened.max_message_chars, opened.max_messages, opened.max_tokens_cap) == (None,) * 3
+    assert (opened.temperature, opened.top_p, opened.repetition_penalty) == (None,) * 3
+    assert opened.windows == (Window(limit=100_000, seconds=3600),)
+    assert opened.grammars is False
+    key = "keys: [{name: a, tier: open, sha256: " + "a" * 64 + "}]\n"
+    assert tiers(tmp_path, key)["open"] == opened
+
+
+def test_a_built_in_tier_that_is_set_changes_what_it_names(tmp_path: Path) -> None:
+    found = tiers(
+        tmp_path, "tiers: {open: {max_tokens_cap: 9, policy: block}, default: {top_p: 1}}"
+    )
+    opened, default = found["open"], found["default"]
+    assert (opened.max_tokens_cap, opened.policy) == (9, "block")
+    assert (opened.sanitise, opened.max_messages) == ("off", None)
+    assert (default.top_p, default.max_tokens_cap) == (1, 1024)
+
+
+def test_a_bare_off_is_no_boolean(tmp_path: Path) -> None:
+    found = tiers(tmp_path, "tiers: {a: {sanitise: off, policy: off}, b: {policy: flag}}\n")
+    assert (found["a"].sanitise, found["a"].policy) == ("off", "off")
+    assert found["b"].policy == "flag"
+    with pytest.raises(ConfigError):
+        tiers(tmp_path, "tiers: {a: {policy: on}}\n")

@@ -6,6 +6,7 @@ import hashlib
 
 import pytest
 
+from gemma_gateway.core.call import Change
 from gemma_gateway.core.dialect import Message, TextPart
 from gemma_gateway.core.errors import Code
 from gemma_gateway.safety import input as incoming
@@ -16,7 +17,7 @@ from gemma_gateway.wire.content_hash import content_hash
 def message(*texts: str, channel: str = "content") -> Message:
     parts = [{"text": text} for text in texts]
     texts = [
-        TextPart(part, "text", f"messages.0.content.{i}.text", channel)
+        TextPart(part, "text", f"messages.0.content.{i}.text", channel, spoken=True)
         for i, part in enumerate(parts)
     ]
     return Message("messages.0", "user", texts)
@@ -50,12 +51,21 @@ def test_flags_of_a_request() -> None:
 
 def test_sanitising_a_request_in_place() -> None:
     dirty = message("a<script>x</script>b", "plain")
-    assert incoming.sanitise([dirty])
+    first = Change("messages.0.content.0.text", "stripped")
+    assert incoming.sanitise([dirty], strip=True) == [first]
     assert [text_part.text for text_part in dirty.texts] == ["ab", "plain"]
-    assert not incoming.sanitise([dirty])
+    assert incoming.sanitise([dirty], strip=True) == []
     split = message("a<scr", "ipt>x</script>b", "c")
-    assert incoming.sanitise([split])
-    assert [text_part.text for text_part in split.texts] == ["abc", "", ""]
+    second = Change("messages.0.content.1.text", "stripped")
+    assert incoming.sanitise([split], strip=True) == [first, second]
+    assert [text_part.text for text_part in split.texts] == ["a", "b", "c"]
+
+
+def test_what_is_only_flagged_stays() -> None:
+    dirty = message("a<script>x</script>b", "plain")
+    told = [Change("messages.0.content.0.text", "flagged")]
+    assert incoming.sanitise([dirty], strip=False) == told
+    assert [text_part.text for text_part in dirty.texts] == ["a<script>x</script>b", "plain"]
 
 
 def test_the_hash_of_the_content() -> None:

@@ -292,6 +292,7 @@ def test_the_order_of_the_stages() -> None:
         "Sanitise",
         "Validate",
         "Routing",
+        "Fit",
         "Judge",
         "BreakControlTokens",  # last: nothing may be written after it
     ]

@@ -135,6 +135,13 @@ def test_the_same_key_twice_is_a_configuration_error() -> None:
     assert len(KeyRing.from_settings(Settings(api_keys=(KEY,)), [KEY, OTHER])) == 2
 
 
+def test_the_first_key_has_the_open_tier_and_all_others_in_the_clear_the_default_one() -> None:
+    keys = KeyRing.from_settings(Settings(api_keys=(KEY,)), [OTHER])
+    first, given = keys.authenticate(None, OTHER), keys.authenticate(None, KEY)
+    assert (first.tier_name, first.tier.policy, first.scopes) == ("open", "flag", {"operator"})
+    assert (given.tier_name, given.tier.policy) == ("default", "block")
+
+
 def test_anonymous_callers_only_where_allowed() -> None:
     keys = ring(allow_anonymous=True, api_keys=(KEY,))
     assert keys.authenticate(None, None).name == "anonymous"

@@ -141,6 +141,8 @@ def test_a_record_holds_what_the_call_was() -> None:
         "memory_mb": 100.0,
         "gpu_memory_mb": 200.0,
         "refused_field": "",
+        "changes": "",
+        "flagged": "",
     }
     assert made.tokens_per_second == 10
 

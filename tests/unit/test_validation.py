@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gemma_gateway.core.call import Principal, Request
 from gemma_gateway.core.dialect import Dialect
 from gemma_gateway.core.errors import Code, GatewayError
 from gemma_gateway.main import DIALECTS
@@ -34,7 +35,9 @@ def checked(
     if dialect.name == "chat":
         body = {"messages": [{"role": "user", "content": "hi"}], **body}
     fields.select(dialect, body, allow)
-    validate(dialect, body, dialect.messages(body), tier, allow)
+    caller = Principal("key", "name", "default", tier)
+    request = Request(body=body, messages=dialect.messages(body))
+    validate(dialect, request, caller, allow)
     return body
 
 
@@ -299,7 +302,9 @@ def test_hostile_shapes_are_refused_and_never_crash(body: dict[str, Any]) -> Non
         try:
             fields.select(dialect, body, frozenset())
             messages = dialect.messages(body)
-            validate(dialect, body, messages, TIER, frozenset())
+            caller = Principal("key", "name", "default", TIER)
+            request = Request(body=body, messages=messages)
+            validate(dialect, request, caller, frozenset())
         except GatewayError as error:
             assert (error.code, bool(error.param)) == (Code.VALIDATION_ERROR, True)  # noqa: PT017
         else:

@@ -251,18 +251,31 @@ def test_every_text_is_judged(dialect: Dialect, sample: Json, path: Path) -> Non
     assert str(caught.value.param).split(".")[0] == path[0]
 
 
+def is_spoken(sample: Json, path: Path) -> bool:
+    """Whether it is what a message says: no name, thought or document, nothing of a tool's."""
+    if path[0] not in ("messages", "input", "system"):
+        return path[0] in ("prompt", "suffix", "instructions")
+    if path[0] == "system" or len(path) == 1:
+        return len(path) == 1 or path[2:] == ("text",)
+    message, (_, _, *within) = sample[path[0]][path[1]], path
+    if message.get("role") in ("tool", "function") or message.get("type", "message") != "message":
+        return False
+    if within[0] != "content" or len(within) > 3:
+        return False
+    return len(within) < 3 or within[2] in ("text", "refusal")
+
+
 @EVERY_TEXT
-def test_every_text_is_cleaned(dialect: Dialect, sample: Json, path: Path) -> None:
+def test_what_messages_say_is_cleaned_and_nothing_else(
+    dialect: Dialect, sample: Json, path: Path
+) -> None:
     body = with_text(sample, path, "a<script>b</script>")
     try:
         clean = take(dialect, body).body
     except GatewayError:
         assert path[-1] in ("role", "type")
         return
-    if path[0] in BINDING:
-        assert at(clean, path) == "a<script>b</script>"
-    else:
-        assert at(clean, path) == "a"
+    assert at(clean, path) == ("a" if is_spoken(sample, path) else "a<script>b</script>")
 
 
 @EVERY_TEXT
@@ -361,12 +374,6 @@ def test_arguments_are_read_as_templates_read_them(sent: str, read_as: str | Non
     body = {"messages": [{"role": "assistant", "tool_calls": [call]}]}
     got = take(Chat(), body).body["messages"][0]["tool_calls"][0]["function"]["arguments"]
     assert got == (sent if read_as is None else read_as)
-
-
-def test_active_content_does_not_hide_in_the_escapes_of_arguments() -> None:
-    call = {"type": "function", "function": {"name": "f", "arguments": r"a\u003cscript>b"}}
-    body = take(Chat(), {"messages": [{"role": "assistant", "tool_calls": [call]}]}).body
-    assert body["messages"][0]["tool_calls"][0]["function"]["arguments"] == "a"
 
 
 def test_what_cannot_be_cut_is_refused_where_longer_messages_are_cut() -> None:

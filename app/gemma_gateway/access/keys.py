@@ -107,8 +107,8 @@ class KeyRing:
 
         Args:
             settings: ``keys`` (hashed) and ``api_keys`` (in the clear; only digests are kept).
-            further: more keys in the clear with operator scope, such as the one of
-                :func:`first_key`.
+            further: more keys in the clear with operator scope and the tier ``open``, such as the
+                one of :func:`first_key`.
             managed: the keys made at run time.
 
         Raises:
@@ -116,10 +116,11 @@ class KeyRing:
         """
         access, limits = settings.access, settings.limits
         keys = [_from_entry(entry, limits) for entry in access.keys]
-        clear = {text: (f"env-{n}", NONE) for n, text in enumerate(access.api_keys, 1)}
-        clear |= {text: (f"generated-{n}", OPERATOR) for n, text in enumerate(further, 1)}
+        clear = {text: (f"env-{n}", NONE, "default") for n, text in enumerate(access.api_keys, 1)}
+        clear |= {text: (f"generated-{n}", OPERATOR, "open") for n, text in enumerate(further, 1)}
         clear |= {
-            text: (f"operator-{n}", OPERATOR) for n, text in enumerate(access.operator_keys, 1)
+            text: (f"operator-{n}", OPERATOR, "default")
+            for n, text in enumerate(access.operator_keys, 1)
         }
         keys += [_in_the_clear(text, *who, limits) for text, who in clear.items()]
         anonymous = None
@@ -316,7 +317,8 @@ def _from_entry(entry: KeyEntry, limits: LimitSettings) -> Key:
     return Key(bytes.fromhex(entry.sha256), principal, stamp)
 
 
-def _in_the_clear(text: str, name: str, scopes: frozenset[str], limits: LimitSettings) -> Key:
+def _in_the_clear(
+    text: str, name: str, scopes: frozenset[str], tier: str, limits: LimitSettings
+) -> Key:
     digest = hashlib.sha256(text.encode()).digest()
-    tier = limits.tier("default")
-    return Key(digest, Principal(digest.hex(), name, "default", tier, scopes=scopes))
+    return Key(digest, Principal(digest.hex(), name, tier, limits.tier(tier), scopes=scopes))

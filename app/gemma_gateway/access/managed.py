@@ -257,7 +257,7 @@ class ManagedKeys:
         if key.windows:
             windows = tuple(Window(limit=limit, seconds=span) for limit, span in key.windows)
             tier = tier.model_copy(update={"windows": windows})
-        named = key.tier == "default" or key.tier in self._limits.tiers
+        named = key.tier in self._limits.tiers
         return Principal(
             key.id,
             key.name,

@@ -80,7 +80,7 @@ class KeyService:
     ) -> None:
         self._repository = repository
         self._managed = managed
-        self._tiers = {"default", *limits.tiers}
+        self._tiers = frozenset(limits.tiers)
         self._clock = clock
 
     async def create(self, by: Principal, fields: Fields) -> tuple[StoredKey, str]:

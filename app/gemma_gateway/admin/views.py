@@ -107,7 +107,9 @@ class TierView(BaseModel):
     """What the keys of a tier may use."""
 
     windows: list[Window]
-    max_tokens_cap: int
+    max_tokens_cap: int | None = Field(description="null: what the model's context holds")
+    sanitise: str = Field(description="Active content in messages: strip, flag or off")
+    policy: str = Field(description="The term policy: block, flag or off")
 
 
 class KeyList(BaseModel):
@@ -120,9 +122,14 @@ class KeyList(BaseModel):
 
 def tier_views(limits: LimitSettings) -> dict[str, TierView]:
     """All tiers that a key may have."""
-    tiers = {name: limits.tier(name) for name in ("default", *limits.tiers)}
+    tiers = {name: limits.tier(name) for name in limits.tiers}
     return {
-        name: TierView(windows=list(tier.windows), max_tokens_cap=tier.max_tokens_cap)
+        name: TierView(
+            windows=list(tier.windows),
+            max_tokens_cap=tier.max_tokens_cap,
+            sanitise=tier.sanitise,
+            policy=tier.policy,
+        )
         for name, tier in tiers.items()
     }
 

@@ -11,6 +11,7 @@ from starlette.types import Message, Receive, Scope, Send
 from gemma_gateway.api import head, intake
 from gemma_gateway.api.deadlines import WAITS, Deadlines, client_patience
 from gemma_gateway.api.intake import Intake
+from gemma_gateway.core import changes
 from gemma_gateway.core.call import Call
 from gemma_gateway.core.dialect import Dialect
 from gemma_gateway.core.errors import Code, GatewayError
@@ -29,10 +30,13 @@ FAULT = "fault"  # in a scope's state: the error for which the server gave up a 
 
 
 def response_headers(call: Call, *more: tuple[bytes, bytes]) -> list[tuple[bytes, bytes]]:
-    """Raw response headers: the request id, the call's own and ``more``."""
+    """Raw response headers: the request id, the call's own and ``more``, and what was changed in
+    the request."""
     call_id = call.id.encode()
     headers = [*more, *[(name, call_id) for name in call.dialect.id_headers]]
     headers += [(name.encode(), value.encode()) for name, value in call.answer.headers.items()]
+    if call.request.changes:
+        headers.append((changes.HEADER.encode(), changes.listed(call.request.changes).encode()))
     return headers
 
 

@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from gemma_gateway.engines.local import weights
 from gemma_gateway.settings import EngineSettings, Settings
+from gemma_gateway.settings.tier import BUILT_IN
 from gemma_gateway.settings.yamlfile import Place
 from gemma_gateway.storage import Store
 from gemma_gateway.validation.fields import INTERNALS
@@ -64,6 +65,8 @@ def doubts(settings: Settings) -> Told:
             yield ("prices", name), "no model of this name is served"
     most = settings.limits.max_in_flight
     for name, tier in settings.limits.tiers.items():
+        if tier.model_fields_set <= BUILT_IN.get(name, {}).keys():
+            continue  # as it is built in
         if not 0 < tier.max_in_flight < most:
             why = f"one key could use all {most} places of GATEWAY_MAX_IN_FLIGHT"
             yield ("tiers", name, "max_in_flight"), why

@@ -33,7 +33,7 @@ LAST_RESORT_SECONDS = 2  # after that uvicorn cuts what nothing else could end
 YOUNG_OBJECTS = 10_000  # as many new ones before the garbage collector looks at them: 1 to 2 MB
 BANNER = """
 Gemma gateway is ready on {url}   (console: {url}/console, API documentation: {url}/docs)
-
+{tier}
 Try it:
 
   curl {url}/v1/chat/completions \\
@@ -286,6 +286,9 @@ def banner(settings: Settings, models: tuple[str, ...], key_file: Path | None) -
     return text.format(
         url=f"http://{host}:{settings.server.port}",
         model=models[0] if models else "gemma",
+        tier="The key has the tier open, for agents and development: docs/settings.md\n"
+        if key_file
+        else "",
         shell_key=shell_key,
         python_key=python_key,
     )

@@ -79,7 +79,8 @@ class Change(NamedTuple):
 
     Args:
         where: the place in the body, as an error's ``param``: ``messages.3.content``.
-        how: ``stripped``, ``truncated``, ``clamped`` or ``dropped``.
+        how: ``stripped``, ``truncated``, ``clamped``, ``dropped``, ``escaped``, or ``flagged``: it
+            would have been stripped.
     """
 
     where: str
@@ -103,6 +104,7 @@ class Request:
         content_hash: first 16 hex digits of SHA-256 over the texts.
         affinity: the same for calls that share the beginning of their prompt.
         input_length: characters of the messages' texts.
+        bounds: names of the fields by which the client bounds the answer's tokens.
         logprobs_tokens: tokens, at most, of a prompt whose logprobs are asked for; else 0.
         control_tokens: texts of control tokens that were broken in it.
         changes: where it differs from what the client sent.
@@ -121,6 +123,7 @@ class Request:
     content_hash: str = ""
     affinity: str = ""
     input_length: int = 0
+    bounds: list[str] = field(default_factory=list)
     logprobs_tokens: int = 0
     control_tokens: int = 0
     changes: list[Change] = field(default_factory=list)

@@ -32,6 +32,8 @@ class TextPart:
         channel: texts of one channel are one text for the reader: its parts are concatenated
             (stream deltas of the same choice and field). None: it stands alone.
         logprobs: lists that run along the text, one entry a token, see ``Logprobs``.
+        spoken: in a request, what a message says: no name, thought, document or schema, and nothing
+            that a tool is called with or gives back.
     """
 
     container: Any
@@ -39,6 +41,7 @@ class TextPart:
     where: Where = ""
     channel: Hashable = None
     logprobs: Logprobs | None = None
+    spoken: bool = False
 
     @property
     def text(self) -> str:
@@ -171,8 +174,12 @@ class AnswerStream(Protocol):
         may renumber the event that was read last: that one's ``raw`` is to be taken afterwards."""
         ...
 
-    def refusal(self) -> bytes:
-        """The rest of the stream after the content policy cut it: the dialect's own way to end."""
+    def refusal(self, message: str = "") -> bytes:
+        """The rest of the stream after the content policy cut it: the dialect's own way to end.
+
+        Args:
+            message: tells why, beside the ``code``.
+        """
         ...
 
     def failure(self, error: GatewayError) -> bytes:
@@ -205,6 +212,7 @@ class Dialect(ABC):
         max_tokens: names of the field that bounds an answer's tokens. The last one that a request
             has counts, and is sent under all of them. Empty: the route generates nothing, and has
             no choices, sampling or constraints to check.
+        needs_bound: engines take no request without that field.
         sampling: which of temperature, top_p, repetition_penalty the route takes.
         batches: every message that counts is a prompt with an answer of its own.
         ping: an event that means nothing, for a stream that is silent; the default is a comment
@@ -224,6 +232,7 @@ class Dialect(ABC):
     judged: bool = False
     id_headers: tuple[bytes, ...] = (b"x-request-id",)
     max_tokens: tuple[str, ...] = ()
+    needs_bound: bool = False
     sampling: frozenset[str] = frozenset()
     batches: bool = False
     ping: bytes = b": ping\n\n"

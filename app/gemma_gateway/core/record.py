@@ -102,6 +102,20 @@ class Record(FinishedCall, frozen=True, array_like=True, gc=False):
             )
         ),
     ] = ""
+    changes: Annotated[
+        str,
+        Meta(
+            description="Where and how the gateway changed the request, as the answer's header "
+            "x-gateway-changed says it; empty: nowhere"
+        ),
+    ] = ""
+    flagged: Annotated[
+        str,
+        Meta(
+            description="What the content policy noted and let pass, such as input:harm; "
+            "empty: nothing"
+        ),
+    ] = ""
 
     @property
     def success(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from gemma_gateway.core.call import Call
+from gemma_gateway.core.changes import MOST_NAMES, listed
 from gemma_gateway.core.outcomes import status_of
 from gemma_gateway.core.record import Record
 from gemma_gateway.core.stage import End
@@ -58,4 +59,12 @@ def record_of(call: Call, end: End, memory: Memory) -> Record:
         memory_mb=memory.resident_mb,
         gpu_memory_mb=memory.gpu_mb,
         refused_field=answer.refused,
+        changes=listed(request.changes) if request.changes else "",
+        flagged=_flagged(call) if call.decisions else "",
     )
+
+
+def _flagged(call: Call) -> str:
+    """Direction and category of what filters noted; some, where it is a lot."""
+    noted = {f"{d.direction}:{d.category}" for d in call.decisions if d.action == "flag"}
+    return ", ".join(sorted(noted)[:MOST_NAMES])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
 from types import TracebackType
@@ -20,7 +20,7 @@ from gemma_gateway.core.engine import EngineFailed, EngineReply
 from gemma_gateway.core.errors import Code, GatewayError, quoted
 from gemma_gateway.core.heavy import INLINE_BYTES, Heavy
 from gemma_gateway.core.usage import Usage
-from gemma_gateway.safety.filter import Filter
+from gemma_gateway.safety.filter import Filter, is_idle
 from gemma_gateway.safety.output import OutputGuard, Verdict, judge_answer
 from gemma_gateway.safety.terms import Match
 from gemma_gateway.telemetry.log import logger
@@ -43,13 +43,16 @@ class Delivery:
     """Takes answers to clients, as streams or whole.
 
     Args:
-        judge: of their texts.
+        judges: of their texts, by the ``policy`` of a tier.
         heavy: where large ones are judged.
         known: whether a model's server is known to have it.
     """
 
-    def __init__(self, judge: Filter, heavy: Heavy, known: Callable[[str], bool]) -> None:
-        self._filter = judge
+    def __init__(
+        self, judges: Mapping[str, Filter], heavy: Heavy, known: Callable[[str], bool]
+    ) -> None:
+        self._judges = judges
+        self._idle = {mode for mode, judge in judges.items() if is_idle(judge)}
         self._heavy = heavy
         self._known = known
 
@@ -73,17 +76,19 @@ class Delivery:
             if reply.status != 200:
                 call.answer.usage = Usage()
                 raise _refused(call, reply, raw, self._known(call.request.model))
+            mode = _mode(call)
+            judge = None if mode in self._idle else self._judges[mode]
             if len(raw) <= INLINE_BYTES:
-                verdict, body = judged(self._filter, call, raw)
+                verdict, body = judged(judge, call, raw)
             else:
-                work = partial(judged, self._filter, call, raw)
+                work = partial(judged, judge, call, raw)
                 verdict, body = await self._heavy.run(call.caller, work)
         await client.answer(call, 200, body)
         return _decided(call, verdict.match, verdict.flags)
 
     async def _stream(self, call: Call, client: Client, reply: EngineReply) -> str:
         answer, stream = call.answer, call.dialect.stream(call.request.usage_hidden)
-        guard = OutputGuard(self._filter, stream)
+        guard = OutputGuard(self._judges[_mode(call)], stream)
         failure: GatewayError | None = None
         await client.begin(call)
         try:
@@ -173,13 +178,19 @@ class engine_errors:
             raise GatewayError(code) from None
 
 
-def judged(judge: Filter, call: Call, raw: bytes) -> tuple[Verdict, bytes]:
-    """Judge a whole answer: the verdict, and what the client gets."""
+def _mode(call: Call) -> str:
+    """How the caller's tier has the policy."""
+    assert call.principal is not None  # nothing was generated for a stranger
+    return call.principal.tier.policy
+
+
+def judged(judge: Filter | None, call: Call, raw: bytes) -> tuple[Verdict, bytes]:
+    """Judge a whole answer: the verdict, and what the client gets. ``judge`` None: nobody does."""
     try:
         doc: Json = large_json.loads(raw)
         call.answer.usage = call.dialect.usage(doc) or Usage()
         call.answer.finish_reason = call.dialect.finish(doc)
-        verdict = judge_answer(judge, call.dialect, doc)
+        verdict = Verdict() if judge is None else judge_answer(judge, call.dialect, doc)
         body = orjson.dumps(doc) if verdict.changed else raw
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         logger.warning("unreadable answer from the engine: %s", type(error).__name__)

@@ -77,8 +77,11 @@ class ControlTokens:
         self._told = told
         self._known = _Tokens(self._own, told())
 
-    def write(self, body: Json) -> tuple[bytes, int]:
+    def write(self, body: Json, places: list[str] | None = None) -> tuple[bytes, int]:
         """A request's body as JSON for an engine, and how many tokens were made text (in place).
+
+        Args:
+            places: gets the fields, and the entries of lists (``messages.3``), that held them.
 
         Costs a microsecond beside the writing itself where no text holds ``<``; large bodies belong
         in a thread.
@@ -87,7 +90,7 @@ class ControlTokens:
             self._known = _Tokens(self._own, told)
         data = orjson.dumps(body)
         if self._known.may_stand_in(data):
-            return self._known.rewritten(body, data)
+            return self._known.rewritten(body, data, [] if places is None else places)
         return data, 0
 
     def text(self, text: str) -> str:
@@ -147,7 +150,7 @@ class _Tokens:
         """A rewriting that looks for all of them."""
         return _Change([*self._tokens, *self._kinds])
 
-    def rewritten(self, body: Json, data: bytes) -> tuple[bytes, int]:
+    def rewritten(self, body: Json, data: bytes, places: list[str]) -> tuple[bytes, int]:
         """``ControlTokens.write`` for a body that may hold tokens."""
         present = self._present(data)
         seams = self._has_seams(body)
@@ -155,6 +158,7 @@ class _Tokens:
             return data, 0
         change = _Change(sorted(present), self._beginning if seams else None)
         change.apply(body)
+        places += change.places
         return (orjson.dumps(body) if change.made else data), change.found
 
     def _present(self, data: bytes) -> set[str]:
@@ -205,6 +209,7 @@ class _Change:
     Attributes:
         found: tokens that were broken.
         made: whether anything was changed.
+        places: fields and entries of lists that held tokens, such as ``messages.3``.
     """
 
     def __init__(self, tokens: list[str], beginning: Callable[[str], int] | None = None) -> None:
@@ -212,25 +217,43 @@ class _Change:
         self._beginning = beginning
         self.found = 0
         self.made = False
+        self.places: list[str] = []
 
     def apply(self, body: Json) -> None:
         """Rewrite every string and key that a template may show, in place."""
-        stack: list[Any] = [body]
+        for name, value in body.items():
+            if name in SPARED:
+                continue
+            if isinstance(value, list):
+                for number in range(len(value)):
+                    self._within(value, number, f"{name}.{number}")
+            else:
+                self._within(body, name, name)
+        self._names(body)
+
+    def _within(self, holder: Any, key: Any, place: str) -> None:
+        """Rewrite one field or entry of a list."""
+        before = self.found
+        stack: list[tuple[Any, Any]] = [(holder, key)]
         while stack:
-            node = stack.pop()
-            for key, value in list(node.items() if isinstance(node, dict) else enumerate(node)):
-                if node is body and key in SPARED:
-                    continue
-                if isinstance(value, str):
-                    node[key] = self._value(key, value)
-                elif isinstance(value, dict | list):
-                    stack.append(value)
-            if isinstance(node, dict):
-                names = list(map(self.text, node))
-                if names != list(node):
-                    values = list(node.values())
-                    node.clear()
-                    node.update(zip(names, values, strict=True))
+            holder, key = stack.pop()
+            value = holder[key]
+            if isinstance(value, str):
+                holder[key] = self._value(key, value)
+            elif isinstance(value, list):
+                stack += [(value, number) for number in range(len(value))]
+            elif isinstance(value, dict):
+                self._names(value)
+                stack += [(value, name) for name in value]
+        if self.found != before:
+            self.places.append(place)
+
+    def _names(self, node: Json) -> None:
+        names = list(map(self.text, node))
+        if names != list(node):
+            values = list(node.values())
+            node.clear()
+            node.update(zip(names, values, strict=True))
 
     def text(self, text: str) -> str:
         """One text without its tokens."""

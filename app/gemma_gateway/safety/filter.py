@@ -12,6 +12,14 @@ from typing import Protocol
 from gemma_gateway.safety.terms import Match
 
 
+def refusal(what: str, match: Match) -> str:
+    """What a client is told whose ``what`` (request, answer) a filter has ended: never the term."""
+    return (
+        f"The {what} was blocked by the content policy (category {match.category}). An operator "
+        "changes that in the policy file (GATEWAY_POLICY_FILE), or by `policy` of the key's tier."
+    )
+
+
 class Follower(Protocol):
     """Follows one text as it grows.
 
@@ -35,6 +43,24 @@ class Follower(Protocol):
         ...
 
 
+class Passing:
+    """A ``Follower`` of a filter that neither ends nor changes texts."""
+
+    match: Match | None = None
+    held = ""
+
+    def push(self, text: str) -> str:
+        """See ``Follower``."""
+        return text
+
+    def close(self) -> str:
+        """See ``Follower``."""
+        return ""
+
+
+PASSING: Follower = Passing()
+
+
 class Filter(Protocol):
     """Judges texts, whole or as they grow, with one result however a text is cut.
 
@@ -55,8 +81,13 @@ class Filter(Protocol):
         ...
 
     def scanner(self) -> Follower:
-        """A follower of one new text."""
+        """A follower of one new text; ``PASSING`` of all texts, where they only pass."""
         ...
+
+
+def is_idle(judge: Filter) -> bool:
+    """Whether a filter does nothing with any text."""
+    return judge.scanner() is PASSING and not judge.flagging
 
 
 def chain(filters: tuple[Filter, ...]) -> Filter:
@@ -80,7 +111,9 @@ class _Chain:
         return set(joined.from_iterable(each.flags(text) for each in self._filters))
 
     def scanner(self) -> Follower:
-        return _ChainFollower([each.scanner() for each in self._filters])
+        followers = [each.scanner() for each in self._filters]
+        acting = [follower for follower in followers if follower is not PASSING]
+        return _ChainFollower(acting) if acting else PASSING
 
 
 class _ChainFollower:

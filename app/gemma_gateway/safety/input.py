@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator
 
+from gemma_gateway.core.call import Change
 from gemma_gateway.core.dialect import Message, TextPart
 from gemma_gateway.core.errors import Code, GatewayError
-from gemma_gateway.safety.filter import Filter
+from gemma_gateway.safety.filter import Filter, refusal
 from gemma_gateway.safety.sanitise import sanitise as clean
 from gemma_gateway.safety.terms import Match
 from gemma_gateway.wire.place import place
@@ -18,32 +19,36 @@ class Filtered(GatewayError):
     def __init__(self, match: Match, param: str) -> None:
         super().__init__(
             Code.CONTENT_FILTERED,
-            f"The request was blocked by the content policy (category {match.category}).",
+            refusal("request", match),
             param=param,
         )
         self.match = match
 
 
-def sanitise(messages: list[Message]) -> bool:
-    """Remove active content from every text, in place; whether anything was removed.
+def sanitise(messages: list[Message], *, strip: bool) -> list[Change]:
+    """Find active content in what the messages say, and remove it in place.
 
-    Where active content only shows once the parts of a message stand side by side, the first part
-    takes the clean text of all and the others are left empty.
+    Args:
+        messages: of a request.
+        strip: False: nothing is removed, only told.
+
+    Returns:
+        The texts that held some, ``stripped`` or ``flagged``.
     """
-    changed = False
+    how = "stripped" if strip else "flagged"
+    changes: list[Change] = []
     for message in messages:
-        for parts in _channels(message):
-            for part in parts:
-                changed |= _sanitise(part)
-            if len(parts) > 1:
-                joined = "".join(part.text for part in parts)
-                cleaned = clean(joined)
-                if cleaned != joined:
-                    changed = True
-                    for part in parts:
-                        part.put("")
-                    parts[0].put(cleaned)
-    return changed
+        for parts in _channels([part for part in message.texts if part.spoken]):
+            texts = [part.text for part in parts]
+            cleaned = clean(texts)
+            if cleaned is texts:
+                continue
+            for part, before, after in zip(parts, texts, cleaned, strict=True):
+                if before != after:
+                    changes.append(Change(place(part.where), how))
+                    if strip:
+                        part.put(after)
+    return changes
 
 
 def check(judge: Filter, messages: list[Message]) -> set[str]:
@@ -57,7 +62,7 @@ def check(judge: Filter, messages: list[Message]) -> set[str]:
     """
     flagged: set[str] = set()
     for message in messages:
-        for parts in _channels(message):
+        for parts in _channels(message.texts):
             texts = [part.text for part in parts]
             for part, text in zip(parts, texts, strict=True):
                 if (match := judge.find(text)) is not None:
@@ -72,18 +77,9 @@ def check(judge: Filter, messages: list[Message]) -> set[str]:
     return flagged
 
 
-def _sanitise(part: TextPart) -> bool:
-    text = part.text
-    cleaned = clean(text)
-    if cleaned is text:
-        return False
-    part.put(cleaned)
-    return True
-
-
-def _channels(message: Message) -> Iterable[list[TextPart]]:
+def _channels(texts: list[TextPart]) -> Iterable[list[TextPart]]:
     """The texts of a message that a reader sees side by side."""
-    return (message.texts,) if len(message.texts) == 1 else _grouped(message.texts)
+    return (texts,) if len(texts) == 1 else _grouped(texts)
 
 
 def _grouped(parts: list[TextPart]) -> Iterator[list[TextPart]]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from gemma_gateway.core.dialect import ALL, AnswerStream, Dialect, Event, Json, TextPart
 from gemma_gateway.core.usage import Usage
 from gemma_gateway.safety.channel import ChannelState, Held
-from gemma_gateway.safety.filter import Filter
+from gemma_gateway.safety.filter import PASSING, Filter, refusal
 from gemma_gateway.safety.logprobs import LogprobGuard, drop_alternatives, judge_logprobs
 from gemma_gateway.safety.terms import Match
 from gemma_gateway.wire.large_json import LARGE_BYTES
@@ -104,7 +104,7 @@ class OutputGuard:
             if tail := self._close(channel)[0]:
                 out.append(self._say(channel, tail))
             if self.blocked is not None:
-                out.append(self._stream.refusal())
+                out.append(self._ending())
         return b"".join(out)
 
     def _end(self, data: bytes | bytearray, start: int) -> int:
@@ -190,7 +190,7 @@ class OutputGuard:
         changed = released != text
         if changed:
             part.put(released)
-        if part.logprobs is not None:
+        if part.logprobs is not None and state.scanner is not PASSING:
             changed |= drop_alternatives(self._filter, part.logprobs)
             state.tokens = state.tokens or LogprobGuard(self._filter)
             changed |= state.tokens.follow(part.logprobs)
@@ -245,10 +245,14 @@ class OutputGuard:
                 part.logprobs.give([])
         said_again = any(self._filter.find(s.text) is not None for s in event.restated)
         if event.closes is None and not event.last and not said_again:
-            return self._stream.write(event) + self._stream.refusal()
+            return self._stream.write(event) + self._ending()
         # The event says how the answer ended, and it ends otherwise: only its text may go out.
         said = [self._say(s.channel, s.text) for s in event.texts if s.text]
-        return b"".join(said) + self._stream.refusal()
+        return b"".join(said) + self._ending()
+
+    def _ending(self) -> bytes:
+        assert self.blocked is not None
+        return self._stream.refusal(refusal("answer", self.blocked))
 
 
 @dataclass(slots=True)
@@ -272,7 +276,7 @@ def judge_answer(judge: Filter, dialect: Dialect, doc: Json) -> Verdict:
     channels = _by_channel(dialect.answer(doc))
     for parts in channels.values():
         for part in parts:
-            if part.logprobs is not None:
+            if part.logprobs is not None and judge.scanner() is not PASSING:
                 verdict.changed |= judge_logprobs(judge, part.logprobs)
         if judge.flagging:
             verdict.flags |= judge.flags("".join(part.text for part in parts))
@@ -288,6 +292,7 @@ def judge_answer(judge: Filter, dialect: Dialect, doc: Json) -> Verdict:
         if found is not None:
             match, part = found
             dialect.refuse(doc, part)
+            doc["message"] = refusal("answer", match)
             verdict.match = verdict.match or match
             verdict.changed = True
     return verdict

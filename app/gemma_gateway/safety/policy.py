@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from gemma_gateway.safety.filter import PASSING, Filter, Follower
 from gemma_gateway.safety.scanner import Machine, Scanner
 from gemma_gateway.safety.terms import Entry, Match, Terms, variants
 from gemma_gateway.settings import hint
@@ -70,7 +71,8 @@ class Policy:
         self._blocked = Terms(_entries(categories, "block"))
         self._flagged = Terms(_entries(categories, "flag"))
         self._machine = Machine(self._blocked)
-        self.flagging = self._flagged.longest > 0
+        self._noted = Noting(self._flagged)
+        self.flagging = self._noted.flagging
 
     @classmethod
     def load(cls, file: Path | None = None) -> Policy:
@@ -90,13 +92,42 @@ class Policy:
 
     def flags(self, text: str) -> set[str]:
         """Names of the flag-only categories that a whole text matches."""
-        if not self.flagging:
-            return set()
-        return {match.category for match in self._flagged.all(text)}
+        return self._noted.flags(text)
 
-    def scanner(self) -> Scanner:
+    def scanner(self) -> Follower:
         """A scanner of the blocking terms for one growing text."""
-        return Scanner(self._machine)
+        return Scanner(self._machine) if self._blocked.longest else PASSING
+
+    def modes(self) -> dict[str, Filter]:
+        """This policy as each ``policy`` of a tier has it: block, flag and off."""
+        return {"block": self, "flag": Noting(self._blocked, self._flagged), "off": Noting()}
+
+
+class Noting:
+    """A ``Filter`` that notes categories, and lets every text pass.
+
+    Args:
+        terms: what to note.
+    """
+
+    rewrites = False
+
+    def __init__(self, *terms: Terms) -> None:
+        self._terms = [some for some in terms if some.longest]
+        self.flagging = bool(self._terms)
+
+    def find(self, text: str) -> Match | None:
+        """Nothing."""
+        del text
+        return None
+
+    def flags(self, text: str) -> set[str]:
+        """Names of the categories that a whole text matches."""
+        return {match.category for terms in self._terms for match in terms.all(text)}
+
+    def scanner(self) -> Follower:
+        """See ``Filter``."""
+        return PASSING
 
 
 def _entries(categories: tuple[Category, ...], action: str) -> Iterator[Entry]:

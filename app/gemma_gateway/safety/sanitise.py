@@ -1,9 +1,14 @@
 """Removing from text what acts or hides: the source document's system 7, without its regex.
 
-``script``, ``iframe``, ``object`` and ``embed`` elements go, from the opening tag to the closing
-one (or to the end of the text where there is none; an ``embed`` without a closing tag is only its
-tag, as HTML gives it no content), and the schemes ``javascript:`` and ``data:text/html``, with any
-tabs and line breaks in them, which browsers ignore (WHATWG URL Standard, basic URL parser).
+``script``, ``iframe``, ``object`` and ``embed`` elements go, and the schemes ``javascript:`` and
+``data:text/html``, with any tabs and line breaks in them, which browsers ignore (WHATWG URL
+Standard, basic URL parser).
+
+An element goes only as a whole, from its start tag to its own end tag. A tag is HTML's: ``<``, the
+name in any case, then white space, ``/`` or ``>``, up to the next ``>``. One without its partner is
+text, such as the ``<Object>`` of ``List<Object>``, and stays with all that follows. Only an
+``embed`` with attributes goes by itself: HTML gives it no end tag. Code (``safety.code``) stays as
+it is: no tag in it counts, and no element reaches across a fence.
 
 Characters that nobody sees and a model reads go too: tag characters, which repeat ASCII (as JSON
 escapes as well), except in the three flags that are spelled with them (England, Scotland, Wales:
@@ -15,19 +20,20 @@ of direction.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable, Iterator
 
+from gemma_gateway.safety.code import FENCE, SPAN, masked
 from gemma_gateway.safety.lookalikes import IGNORABLE
 
 PASSES = 8  # what is still there after so many removals was nested to come back
 RUN = 4  # a family emoji has two in a row at most
 
+Span = tuple[int, int]  # of what goes: start and end
+
 _COLON = re.compile(r":(?<=[tTaA\t\r\n]:)")
 _TAG = re.compile(r"<[sioeSIOE]")
-_OPEN = re.compile(r"<(script|iframe|object|embed)(?=[\t\n\f\r />]|\Z)", re.I | re.A)
-_CLOSE = {
-    name: re.compile(rf"</{name}(?=[\t\n\f\r />]|\Z)[^>]*+>?", re.I | re.A)
-    for name in ("script", "iframe", "object", "embed")
-}
+_TAGS = re.compile(r"<(/?)((?ia:script|iframe|object|embed))(?=[\t\n\f\r />])")
+_ATTRIBUTE = re.compile(r"[^\t\n\f\r />]")
 _GAP = r"[\t\r\n]*+"
 _SCHEME = re.compile(_GAP.join("javascript:") + "|" + _GAP.join("data:text/html"), re.I | re.A)
 _UNSEEN = str.maketrans("", "", "\t\r\n")
@@ -45,65 +51,121 @@ _ESCAPED = re.compile(
     + r"))|(?<!\\)(?:\\++udb40\\++udc[0-7][0-9a-f])+",
     re.I,
 )
+_PAIR = re.compile(r"\\udb40", re.I)
 _MARKS = str.maketrans("", "", "<:\\")
 
 
-def sanitise(text: str) -> str:
-    """The text without active content and hidden characters; the same object when there is none.
+def sanitise(texts: list[str]) -> list[str]:
+    """Texts that are read side by side, without active content and hidden characters, also where
+    these only show across a seam; the same list when there is none.
 
-    Sanitising the result again changes nothing. Time is linear in the text's length: a removal
-    that puts together new active content is followed up at most ``PASSES`` times, then the text
-    loses every ``<``, ``:`` and backslash instead.
+    Sanitising the result again changes nothing. Time is linear in the texts' length: a removal
+    that puts together new active content is followed up at most ``PASSES`` times, then the texts
+    lose every ``<``, ``:`` and backslash, and their code its protection.
     """
-    if "<" not in text and ":" not in text and "\\" not in text and text.isascii():
-        return text
+    if not any(map(_suspicious, texts)):
+        return texts
     for _ in range(PASSES):
-        clean = _HIDDEN.sub(_flag, text) if _INVISIBLE.search(text) else text
-        if "\\" in clean:
-            clean = _ESCAPED.sub(_flag, clean)
-        if _TAG.search(clean):
-            clean = _without_elements(clean)
-        if _COLON.search(clean) and _may_hold_scheme(clean):
-            clean = _SCHEME.sub(_nothing, clean)
-        if len(clean) == len(text):
-            return text
-        text = clean
-    return _HIDDEN.sub(_flag, text.translate(_MARKS))
+        clean = texts
+        for look, find in _REMOVALS:
+            joined = "".join(clean).replace(FENCE, SPAN)
+            # Code only hides what goes, so it is looked for where there is something.
+            if look(joined) and any(True for _ in find(joined)):
+                clean = _without(clean, find("".join(map(masked, clean))))
+        if clean is texts:
+            return texts
+        texts = clean
+    texts = [text.translate(_MARKS) for text in texts]
+    return _without(texts, _hidden("".join(texts)))
+
+
+def _suspicious(text: str) -> bool:
+    return "<" in text or ":" in text or "\\" in text or not text.isascii()
 
 
 def _may_hold_scheme(text: str) -> bool:
     """A quick look: the pattern takes 30 ms for a megabyte full of colons."""
+    if not _COLON.search(text):
+        return False
     bare = text.lower().translate(_UNSEEN)
     return "javascript:" in bare or "data:text/html" in bare
 
 
-def _flag(found: re.Match[str]) -> str:
-    """A flag stays, all else goes; a function for the same reason as ``_nothing``."""
-    return found[1] or ""
+def _hidden(text: str) -> Iterator[Span]:
+    return (found.span() for found in _HIDDEN.finditer(text) if not found[1])  # a flag stays
 
 
-def _nothing(found: re.Match[str]) -> str:
-    """The empty string; called for each match, so that other threads have their turn."""
-    del found
-    return ""
+def _escaped(text: str) -> Iterator[Span]:
+    return (found.span() for found in _ESCAPED.finditer(text) if not found[1])
 
 
-def _without_elements(text: str) -> str:
-    kept: list[str] = []
-    at = 0
-    closed = dict.fromkeys(_CLOSE, True)  # False: no closing tag from here on
-    while found := _OPEN.search(text, at):
-        kept.append(text[at : found.start()])
-        name = found[1].lower()
-        close = _CLOSE[name].search(text, found.end()) if closed[name] else None
-        if close:
-            at = close.end()
-        elif name == "embed":
-            closed[name] = False
-            at = text.find(">", found.end()) + 1 or len(text)
-        else:
-            at = len(text)
-    if not kept:
-        return text
-    kept.append(text[at:])
-    return "".join(kept)
+def _schemes(text: str) -> Iterator[Span]:
+    return (found.span() for found in _SCHEME.finditer(text))
+
+
+def _elements(text: str) -> Iterator[Span]:
+    """Elements, in the order of their ends."""
+    opened: dict[str, list[int]] = {}  # start tags without an end so far, by name
+    end = 0  # behind the next ">"
+    fence = text.find(FENCE)  # the next one; -1: there is none
+    for found in _TAGS.finditer(text):
+        if 0 <= fence < found.start():
+            opened.clear()
+            fence = text.find(FENCE, found.start())
+        if end <= found.end():
+            end = text.find(">", found.end()) + 1
+            if not end:
+                return
+        if 0 <= fence < end:
+            continue
+        name = found[2].lower()
+        starts = opened.setdefault(name, [])
+        if not found[1]:
+            starts.append(found.start())
+            if name == "embed" and _ATTRIBUTE.search(text, found.end(), end):
+                yield found.start(), end
+        elif starts:
+            yield starts.pop(), end
+
+
+# A quick look at a text, and the places of what goes in it.
+_REMOVALS: tuple[tuple[Callable[[str], object], Callable[[str], Iterable[Span]]], ...] = (
+    (_INVISIBLE.search, _hidden),
+    (_PAIR.search, _escaped),
+    (_TAG.search, _elements),
+    (_may_hold_scheme, _schemes),
+)
+
+
+def _without(texts: list[str], spans: Iterable[Span]) -> list[str]:
+    """The texts without some spans of all of them joined; the same list where there are none."""
+    holes = _merged(spans)
+    if not holes:
+        return texts
+    clean: list[str] = []
+    base = number = 0
+    for text in texts:
+        kept: list[str] = []
+        at, end = base, base + len(text)
+        while number < len(holes) and holes[number][0] < end:
+            start, stop = holes[number]
+            kept.append(text[at - base : max(at, start) - base])
+            at = min(stop, end)
+            if stop > end:
+                break
+            number += 1
+        kept.append(text[at - base :])
+        clean.append("".join(kept))
+        base = end
+    return clean
+
+
+def _merged(spans: Iterable[Span]) -> list[Span]:
+    """Spans that come in the order of their ends, in order, none touching another."""
+    merged: list[Span] = []
+    for span in spans:
+        start, end = span
+        while merged and merged[-1][1] >= start:
+            start = min(start, merged.pop()[0])
+        merged.append((start, end))
+    return merged

@@ -2,38 +2,49 @@
 
 from __future__ import annotations
 
-from gemma_gateway.core.call import Call, Decision
+from collections.abc import Mapping
+
+from gemma_gateway.core.call import Call, Change, Decision
 from gemma_gateway.safety import input as incoming
 from gemma_gateway.safety.controls import ControlTokens
-from gemma_gateway.safety.filter import Filter
+from gemma_gateway.safety.filter import Filter, is_idle
 
 
 class Sanitise:
-    """Removes active content from the texts."""
+    """Removes active content from what messages say."""
 
     name = "validation"
 
     def run(self, call: Call) -> None:
-        """See ``Step``."""
-        incoming.sanitise(call.request.messages)
+        """See ``Step``; the caller's tier decides what happens to it."""
+        principal, request = call.principal, call.request
+        assert principal is not None  # the first stage knows
+        mode = principal.tier.sanitise
+        if mode != "off":
+            request.changes += incoming.sanitise(request.messages, strip=mode == "strip")
 
 
 class Judge:
     """Judges the texts by the filters.
 
     Args:
-        judge: what may not be said.
+        judges: what may not be said, by the ``policy`` of a tier.
     """
 
     name = "safety"
 
-    def __init__(self, judge: Filter) -> None:
-        self._filter = judge
+    def __init__(self, judges: Mapping[str, Filter]) -> None:
+        self._judges = {mode: judge for mode, judge in judges.items() if not is_idle(judge)}
 
     def run(self, call: Call) -> None:
         """See ``Step``; raises CONTENT_FILTERED with the place of the text."""
+        principal = call.principal
+        assert principal is not None  # the first stage knows
+        judge = self._judges.get(principal.tier.policy)
+        if judge is None:
+            return
         try:
-            flagged = incoming.check(self._filter, call.request.messages)
+            flagged = incoming.check(judge, call.request.messages)
         except incoming.Filtered as filtered:
             call.decisions.append(Decision("input", filtered.match.category, "block"))
             raise
@@ -56,5 +67,7 @@ class BreakControlTokens:
     def run(self, call: Call) -> None:
         """See ``Step``."""
         request = call.request
-        request.data, request.control_tokens = self._controls.write(request.body)
+        places: list[str] = []
+        request.data, request.control_tokens = self._controls.write(request.body, places)
+        request.changes += [Change(where, "escaped") for where in places]
         request.messages = []  # nobody needs them any more, and there may be many

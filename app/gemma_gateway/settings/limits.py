@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import Field, field_validator
 
 from gemma_gateway.settings.fields import Strict
-from gemma_gateway.settings.tier import MOST_REQUESTS, Tier, Window
+from gemma_gateway.settings.tier import BUILT_IN, MOST_REQUESTS, Tier, Window
 
 
 class LimitSettings(Strict):
@@ -18,10 +21,22 @@ class LimitSettings(Strict):
         description=("Requests per key in any hour, for tiers without windows of their own"),
     )
     tiers: dict[str, Tier] = Field(
-        default_factory=lambda: {"default": Tier()},
-        description=("Limits and bounds by tier (YAML)"),
+        default_factory=dict,
+        validate_default=True,
+        description="Limits and bounds by tier, beside the built-in default and open (YAML)",
     )
     max_in_flight: int = Field(1024, ge=1, description="Calls in flight in this process")
+
+    @field_validator("tiers", mode="before")
+    @classmethod
+    def _with_built_in(cls, tiers: Any) -> Any:
+        if not isinstance(tiers, Mapping):
+            return tiers
+        found = {**BUILT_IN, **tiers}
+        for name, fields in BUILT_IN.items():
+            if isinstance(found[name], Mapping):
+                found[name] = {**fields, **found[name]}
+        return found
 
     @property
     def samples(self) -> bool:

@@ -131,7 +131,8 @@ class Settings(
         if self.allow_anonymous and not self.only_loopback:
             faults.append((("allow_anonymous",), "works only on a loopback host (GATEWAY_HOST)"))
         for name, tier in self.tiers.items():
-            if tier.max_tokens_default > tier.max_tokens_cap:
+            default, cap = tier.max_tokens_default, tier.max_tokens_cap
+            if default is not None and cap is not None and default > cap:
                 faults.append((("tiers", name, "max_tokens_default"), "is above max_tokens_cap"))
         known = {
             sha256(text.encode()).hexdigest(): f"{name}-{n}"
@@ -139,7 +140,7 @@ class Settings(
             for n, text in enumerate(texts, 1)
         }
         for n, key in enumerate(self.keys):
-            if key.tier != "default" and key.tier not in self.tiers:
+            if key.tier not in self.tiers:
                 faults.append((("keys", n, "tier"), f"{key.name}: no tier {key.tier!r} in tiers"))
             if twin := known.get(key.sha256):
                 why = f"{key.name!r} and {twin!r} are the same key"

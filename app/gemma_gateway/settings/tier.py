@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from gemma_gateway.settings.fields import Strict
 
 MOST_REQUESTS = 1_000_000  # in a window: 8 MB of the store for each key that makes so many
 MOST_TOKENS = 100_000_000
+
+
+def _off(value: Any) -> Any:
+    """YAML 1.1 reads a bare ``off`` as false."""
+    return "off" if value is False else value
+
+
+Sanitising = Annotated[Literal["strip", "flag", "off"], BeforeValidator(_off)]
+PolicyMode = Annotated[Literal["block", "flag", "off"], BeforeValidator(_off)]
 
 
 class Window(Strict):
@@ -27,20 +36,32 @@ class Tier(Strict):
         max_length=8,
         description=("Sliding windows, all of which must have room; empty: requests_per_hour"),
     )
-    max_tokens_default: int = Field(
-        512, ge=1, le=MOST_TOKENS, description="Answer length when none is asked for, tokens"
+    max_tokens_default: int | None = Field(
+        512,
+        ge=1,
+        le=MOST_TOKENS,
+        description="Answer length when none is asked for, tokens; null: max_tokens_cap",
     )
-    max_tokens_cap: int = Field(
-        1024, ge=1, le=MOST_TOKENS, description="Largest answer length, tokens"
+    max_tokens_cap: int | None = Field(
+        1024,
+        ge=1,
+        le=MOST_TOKENS,
+        description="Largest answer length, tokens; null: what the model's context holds",
     )
-    temperature: float = Field(0.7, ge=0, le=2, description="Used where the client sends none")
-    top_p: float = Field(0.9, gt=0, le=1, description="Used where the client sends none")
-    repetition_penalty: float = Field(
-        1.05, gt=0, le=2, description="Used where the client sends none"
+    temperature: float | None = Field(
+        0.7, ge=0, le=2, description="Used where the client sends none; null: the model's own"
     )
-    max_messages: int = Field(50, ge=1, description="Messages, prompts or input items in one call")
-    max_message_chars: int = Field(
-        8192, ge=1, description="Characters of one message, after sanitising"
+    top_p: float | None = Field(
+        0.9, gt=0, le=1, description="Used where the client sends none; null: the model's own"
+    )
+    repetition_penalty: float | None = Field(
+        1.05, gt=0, le=2, description="Used where the client sends none; null: the model's own"
+    )
+    max_messages: int | None = Field(
+        50, ge=1, description="Messages, prompts or input items in one call; null: any number"
+    )
+    max_message_chars: int | None = Field(
+        8192, ge=1, description="Characters of one message, after sanitising; null: any number"
     )
     max_choices: int = Field(8, ge=1, description="Largest n, best_of and prompts in one call")
     max_in_flight: int = Field(
@@ -51,6 +72,20 @@ class Tier(Strict):
     )
     too_long: Literal["reject", "truncate"] = Field(
         "reject", description="What happens to a longer message"
+    )
+    sanitise: Sanitising = Field(
+        "strip",
+        description=(
+            "Active content and hidden characters in messages: strip removes them, flag only "
+            "tells of them, off leaves them (docs/api.md)"
+        ),
+    )
+    policy: PolicyMode = Field(
+        "block",
+        description=(
+            "The term policy: block does what the policy file says, flag only notes what would be "
+            "blocked, off judges nothing"
+        ),
     )
     grammars: bool = Field(
         False,
@@ -71,3 +106,23 @@ class Tier(Strict):
     quality_sample: float = Field(
         0.0, ge=0, le=1, description="Share of the calls whose answers are judged: 0 none, 1 all"
     )
+
+
+# The tiers that are always there. One that an operator sets under such a name starts from these
+# fields, and changes those that it names.
+BUILT_IN: dict[str, dict[str, Any]] = {
+    "default": {},
+    # For agents, retrieval and development: the body's size and the model's context are the bounds.
+    "open": {
+        "windows": ({"limit": 100_000, "seconds": 3600},),
+        "max_tokens_default": None,
+        "max_tokens_cap": None,
+        "temperature": None,
+        "top_p": None,
+        "repetition_penalty": None,
+        "max_messages": None,
+        "max_message_chars": None,
+        "sanitise": "off",
+        "policy": "flag",
+    },
+}

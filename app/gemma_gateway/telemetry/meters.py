@@ -31,6 +31,8 @@ class Meters:
             meters.rate.observe(usage.completion_tokens / end.seconds)
         for decision in call.decisions:
             metrics.filter_child(*decision).inc()
+        for change in call.request.changes:
+            metrics.changed(change.how)
         if call.request.control_tokens:
             metrics.control_tokens.labels(call.path).inc(call.request.control_tokens)
 

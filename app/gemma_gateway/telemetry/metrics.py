@@ -194,6 +194,13 @@ class Metrics:
             ("route",),
             registry=registry,
         )
+        self.changes = Counter(
+            "gateway_request_changes",
+            "Changes that the gateway made in requests: stripped, truncated, clamped, dropped, "
+            "escaped, or flagged.",
+            ("how",),
+            registry=registry,
+        )
         self.limited = Counter(
             "gateway_rate_limit_decisions",
             "Decisions of the rate limiter; degraded: taken without the store.",
@@ -225,6 +232,10 @@ class Metrics:
     def filter_child(self, direction: str, category: str, action: str) -> Counter:
         """Child of the filter counter; ``category`` is a name from the policy file."""
         return self._child(self.filtered, direction, category, action)
+
+    def changed(self, how: str) -> None:
+        """Count a change of a request, by its kind."""
+        self._child(self.changes, how).inc()
 
     def limits_decided(self, decision: str, degraded: bool) -> None:
         """Count a decision of the limiter, ``allowed`` or ``denied``."""

@@ -8,9 +8,9 @@ entrypoints/serve/tokenize/protocol.py).
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
+from gemma_gateway.core.changes import MOST_NAMES, PLAIN_NAME
 from gemma_gateway.core.dialect import Dialect, Json
 from gemma_gateway.validation.foreign import advice
 from gemma_gateway.validation.parameters import invalid
@@ -45,8 +45,6 @@ INTERNALS = frozenset(
     }
 )
 
-_PLAIN = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-_MOST_NAMES = 16
 UNSUPPORTED = "unsupported_parameter"
 
 
@@ -79,7 +77,7 @@ def select(dialect: Dialect, body: Json, allow: frozenset[str]) -> list[str]:
 
 def header(ignored: list[str]) -> str:
     """The names for a response header: sorted, plain ones only, at most 16; ``+2``: two more."""
-    plain = sorted(name for name in ignored if _PLAIN.fullmatch(name))[:_MOST_NAMES]
+    plain = sorted(name for name in ignored if PLAIN_NAME.fullmatch(name))[:MOST_NAMES]
     more = len(ignored) - len(plain)
     return ", ".join([*plain, f"+{more}"] if more else plain)
 

@@ -6,17 +6,20 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from gemma_gateway.core.call import Change, Principal, Request
 from gemma_gateway.core.dialect import Dialect, Json, Message, ReadOnlyText
 from gemma_gateway.settings import Tier
 from gemma_gateway.validation.constraints import check_constraints
 from gemma_gateway.validation.parameters import CHECKS, integer, invalid
 from gemma_gateway.validation.prompt_logprobs import check_prompt_logprobs
+from gemma_gateway.wire.place import place
 
 _MODEL_CHARS = 256
 TOO_LONG = "string_above_max_length"
 # Every name that some dialect has for the bound on an answer's tokens.
 _MAX_TOKENS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 _WITHIN_MAX = ("min_tokens", "thinking_token_budget")
+_LEAST_THINKING = 1024  # of Anthropic's budget_tokens
 _CHOICES = ("n", "best_of")
 _ANY_LENGTH = 2**31 - 1
 _POSITIVE = integer(1, _ANY_LENGTH)
@@ -29,24 +32,22 @@ _WORD = re.compile(r"[a-z0-9_-]{1,32}")
 
 
 def validate(
-    dialect: Dialect, body: Json, messages: Sequence[Message], tier: Tier, allow: frozenset[str]
-) -> int:
+    dialect: Dialect, request: Request, principal: Principal, allow: frozenset[str]
+) -> None:
     """Check a request and fill in what the client left open, in place.
 
     Args:
         dialect: the route's protocol.
-        body: decoded request; afterwards with the tier's defaults and caps.
-        messages: what ``dialect.messages`` gave, already sanitised.
-        tier: bounds and defaults of the caller.
+        request: decoded, its messages sanitised; afterwards its body has the tier's defaults and
+            caps, and ``bounds``, ``changes`` and ``logprobs_tokens`` say what was found.
+        principal: the caller, whose tier has the bounds and defaults.
         allow: what the operator lets clients set beside the usual; here template variables, as
             ``chat_template_kwargs.NAME``.
-
-    Returns:
-        Tokens, at most, of a prompt whose logprobs are asked for; 0: they aren't.
 
     Raises:
         GatewayError: VALIDATION_ERROR with ``param`` naming the field.
     """
+    body, messages, tier = request.body, request.messages, principal.tier
     _check_model(body.get("model"))
     for key, value in body.items():
         if value is not None:
@@ -55,19 +56,18 @@ def validate(
                 check(key, value)
     if body.get(_TEMPLATE) is not None:
         _check_template(body[_TEMPLATE], allow)
-    _bound_messages(messages, tier)
+    _bound_messages(messages, principal, request.changes)
     if body.get("stream") and not dialect.streams:
         raise invalid("This route does not stream.", "stream")
     if not dialect.max_tokens:
-        return 0
+        return
     check_constraints(body, tier)
     _bound_choices(dialect, body, messages, tier)
-    logprobs_tokens = check_prompt_logprobs(dialect, body, tier)
-    _bound_tokens(dialect, body, tier)
+    request.logprobs_tokens = check_prompt_logprobs(dialect, body, tier)
+    request.bounds = _bound_tokens(dialect, body, tier, request.changes)
     for key in dialect.sampling:
-        if body.get(key) is None:
-            body[key] = getattr(tier, key)
-    return logprobs_tokens
+        if body.get(key) is None and (value := getattr(tier, key)) is not None:
+            body[key] = value
 
 
 def _check_model(model: Any) -> None:
@@ -96,17 +96,26 @@ def _check_template(variables: Any, allow: frozenset[str]) -> None:
             )
 
 
-def _bound_messages(messages: Sequence[Message], tier: Tier) -> None:
-    count = 0
+def _bound_messages(
+    messages: Sequence[Message], principal: Principal, changes: list[Change]
+) -> None:
+    tier, count = principal.tier, 0
+    most = tier.max_message_chars
     for message in messages:
         if message.counts:
             count += 1
-            if sum([len(part.text) for part in message.texts]) > tier.max_message_chars:
-                _shorten(message, tier)
-    if not 1 <= count <= tier.max_messages:
-        words = f"Send 1 to {tier.max_messages} messages or prompts, not {count}."
-        reason = "array_above_max_length" if count else "array_below_min_length"
-        raise invalid(words, _holder(messages), reason)
+            if most is not None and sum([len(part.text) for part in message.texts]) > most:
+                _shorten(message, most, principal, changes)
+    if not count:
+        words = "Send at least one message or prompt."
+        raise invalid(words, "messages", "array_below_min_length")
+    if tier.max_messages is not None and count > tier.max_messages:
+        words = f"Send at most {tier.max_messages} messages or prompts, not {count}"
+        raise invalid(
+            f"{words} (max_messages of tier {principal.tier_name}).",
+            _holder(messages),
+            "array_above_max_length",
+        )
 
 
 def _holder(messages: Sequence[Message]) -> str:
@@ -115,14 +124,13 @@ def _holder(messages: Sequence[Message]) -> str:
     return next(counted, "messages").partition(".")[0]
 
 
-def _shorten(message: Message, tier: Tier) -> None:
-    if tier.too_long != "truncate":
+def _shorten(message: Message, most: int, principal: Principal, changes: list[Change]) -> None:
+    if principal.tier.too_long != "truncate":
+        words = f"A message holds at most {most} characters"
         raise invalid(
-            f"A message holds at most {tier.max_message_chars} characters.",
-            message.where,
-            TOO_LONG,
+            f"{words} (max_message_chars of tier {principal.tier_name}).", message.where, TOO_LONG
         )
-    left = tier.max_message_chars
+    left = most
     for part in message.texts:
         text = part.text
         if len(text) > left:
@@ -131,6 +139,7 @@ def _shorten(message: Message, tier: Tier) -> None:
                     "The keys in a message are too long to be cut.", message.where, TOO_LONG
                 )
             part.put(text[:left])
+            changes.append(Change(place(part.where), "truncated"))
         left = max(0, left - len(text))
 
 
@@ -150,21 +159,97 @@ def _bound_choices(dialect: Dialect, body: Json, messages: Sequence[Message], ti
                 raise invalid(f"{key} times prompts must be at most {tier.max_choices}.", key)
 
 
-def _bound_tokens(dialect: Dialect, body: Json, tier: Tier) -> None:
-    """Absent: the default. Above the cap: the cap. All of the route's names get one value."""
-    bound, cap = tier.max_tokens_default, tier.max_tokens_cap
+def _bound_tokens(dialect: Dialect, body: Json, tier: Tier, changes: list[Change]) -> list[str]:
+    """Absent: the default. Above the cap: the cap. All of the route's names get one value.
+
+    Returns:
+        Those names that were sent.
+    """
+    cap = tier.max_tokens_cap
+    bound = cap if tier.max_tokens_default is None else tier.max_tokens_default
+    sent = []
     for key in (*_MAX_TOKENS, *dialect.max_tokens):
         wanted = body.get(key)
         if wanted is not None:
             _POSITIVE(key, wanted)
-            if wanted > cap:
-                body[key] = wanted = cap
             if key in dialect.max_tokens:
-                bound = wanted
+                sent.append(key)
+                bound = wanted if cap is None or wanted < cap else cap
+            elif cap is not None:  # a name that the operator lets clients send
+                _clamp(body, key, cap, changes)
+    for key in _WITHIN_MAX:
+        if body.get(key) is not None:
+            integer(-1 if key == "thinking_token_budget" else 0, _ANY_LENGTH)(key, body[key])
+    if bound is not None:
+        _bound_answer(dialect, body, bound, sent, changes)
+    return sent
+
+
+def fit(dialect: Dialect, request: Request, context: int | None) -> None:
+    """Bound an answer by the model's context: vLLM makes an answer end with it, but refuses a
+    bound that is above all of it.
+
+    Args:
+        dialect: the route's protocol.
+        request: valid; its body is changed in place.
+        context: of the model, tokens; None: not known.
+
+    Raises:
+        GatewayError: VALIDATION_ERROR: the route needs a bound, and there is none.
+    """
+    name = dialect.max_tokens[0]
+    bound = request.body.get(name)  # as all the others
+    if bound is None:
+        if not dialect.needs_bound:
+            return
+        if context is None:
+            raise invalid(f"{name} is missing.", name)
+    elif context is None or bound <= context:
+        return
+    _bound_answer(dialect, request.body, context, request.bounds, request.changes)
+
+
+def _bound_answer(
+    dialect: Dialect, body: Json, bound: int, sent: Sequence[str], changes: list[Change]
+) -> None:
+    """Give all names of the bound one value, and hold to it what runs along with it."""
+    if "thinking" in body:
+        _bound_thinking(body, bound, changes)
+    for key in sent:
+        if body[key] != bound:
+            _change(changes, key, "clamped")
     for key in dialect.max_tokens:
         body[key] = bound
     for key in _WITHIN_MAX:
-        wanted = body.get(key)
-        if wanted is not None:
-            integer(-1 if key == "thinking_token_budget" else 0, _ANY_LENGTH)(key, wanted)
-            body[key] = min(wanted, bound)
+        if body.get(key) is not None:
+            _clamp(body, key, bound, changes)
+
+
+def _bound_thinking(body: Json, bound: int, changes: list[Change]) -> None:
+    """A budget of thoughts that fits into the answer which was asked for, but not into the one that
+    is left: Anthropic's has to be below ``max_tokens``."""
+    thinking = body.get("thinking")
+    if not isinstance(thinking, dict):
+        return
+    budget = thinking.get("budget_tokens")
+    if budget.__class__ is not int or not bound <= budget < (body.get("max_tokens") or 0):
+        return
+    if bound > _LEAST_THINKING:
+        body["thinking"] = {**thinking, "budget_tokens": bound - 1}
+        _change(changes, "thinking.budget_tokens", "clamped")
+    else:
+        del body["thinking"]
+        _change(changes, "thinking", "dropped")
+
+
+def _clamp(body: Json, key: str, most: int, changes: list[Change]) -> None:
+    if body[key] > most:
+        body[key] = most
+        _change(changes, key, "clamped")
+
+
+def _change(changes: list[Change], where: str, how: str) -> None:
+    """Note a change; once, where tier and context both make it."""
+    change = Change(where, how)
+    if change not in changes:
+        changes.append(change)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from gemma_gateway.core.call import Call
 from gemma_gateway.validation import fields
-from gemma_gateway.validation.request import validate
+from gemma_gateway.validation.request import fit, validate
 from gemma_gateway.wire import coding, strict_json
 from gemma_gateway.wire.content_hash import content_hash
 
@@ -71,12 +73,28 @@ class Validate:
         request, principal = call.request, call.principal
         assert principal is not None  # the first stage knows
         body, messages = request.body, request.messages
-        request.logprobs_tokens = validate(
-            call.dialect, body, messages, principal.tier, self._allowed
-        )
+        validate(call.dialect, request, principal, self._allowed)
         request.content_hash = request.affinity = content_hash(messages)
         if len(messages) > 2:  # later turns of a conversation find the prefix of the earlier ones
             request.affinity = content_hash(messages[:2])
         request.input_length = sum([len(s.text) for m in messages if m.counts for s in m.texts])
         request.stream = body.get("stream") is True
         request.usage_hidden = request.stream and call.dialect.ask_usage(body)
+
+
+class Fit:
+    """Bounds the answer by the context of the model that was chosen.
+
+    Args:
+        context: of a model, tokens; None: not known.
+    """
+
+    name = "validation"
+
+    def __init__(self, context: Callable[[str], int | None]) -> None:
+        self._context = context
+
+    def run(self, call: Call) -> None:
+        """See ``Step``; raises VALIDATION_ERROR with ``param`` naming the field."""
+        if call.dialect.max_tokens:
+            fit(call.dialect, call.request, self._context(call.request.model))

@@ -31,6 +31,8 @@ OPAQUE = DATA | {"signature", "encrypted_content"}
 LINKS = frozenset({"image_url", "video_url", "audio_url", "file_url", "source"})
 # Objects and lists in parts that have a form of their own: arguments of calls, schemas.
 FREE = frozenset({"input", "arguments", "definition", "input_schema", "parameters"})
+# Keys of the texts that a part of a message says.
+SAID = frozenset({"text", "refusal"})
 # Keys that every tool call has; no client chose them.
 CALL_KEYS = frozenset({"id", "type", "index", "function", "name", "arguments"})
 MAX_ASIDE_CHARS = 512 * 1024  # beside the messages: twice Gemma's longest context in English
@@ -71,7 +73,7 @@ def content_texts(
     at: Where = (where, key) if where else key
     content = holder.get(key)
     if content.__class__ is str:
-        return [TextPart(holder, key, at, channel)]
+        return [TextPart(holder, key, at, channel, spoken=True)]
     if content.__class__ is not list:
         raise invalid(f"{key} must be a string or a list of parts.", place(at))
     for i, part in enumerate(content):
@@ -79,8 +81,9 @@ def content_texts(
             raise invalid("A content part must be an object.", place((at, i)))
     texts = part_texts(content, at, media)
     for text_part in texts:
-        if text_part.key in ("text", "refusal"):
+        if text_part.key in SAID:
             text_part.channel = channel
+            text_part.spoken = text_part.where[0][0] is at  # in a part itself, no tool's result
     return texts
 
 

@@ -99,6 +99,13 @@ export interface CallView {
   gpu_memory_mb: number;
   /** The request's field at fault, and the place in it, such as messages.3; empty: none */
   refused_field: string;
+  /**
+   * Where and how the gateway changed the request, as the answer's header x-gateway-changed says
+   * it; empty: nowhere
+   */
+  changes: string;
+  /** What the content policy noted and let pass, such as input:harm; empty: nothing */
+  flagged: string;
   /** The key's name; empty for one that is not known any more */
   key_name: string;
   /** Output tokens over the response time */
@@ -554,7 +561,12 @@ export interface Summary {
 /** What the keys of a tier may use. */
 export interface TierView {
   windows: Window[];
-  max_tokens_cap: number;
+  /** null: what the model's context holds */
+  max_tokens_cap: number | null;
+  /** Active content in messages: strip, flag or off */
+  sanitise: string;
+  /** The term policy: block, flag or off */
+  policy: string;
 }
 
 /** Calls and tokens that the engines really read and wrote. */

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from types import MappingProxyType
 
 from gemma_gateway.core.engine import ServerState, short_name
 
@@ -14,6 +15,7 @@ from gemma_gateway.core.engine import ServerState, short_name
 # saves one prefill, which is worth waiting behind a few calls in a continuous batch; without a
 # bound every call of a shared system prompt would pile up on one server.
 AFFINITY_SLACK = 2
+NOT_TOLD: Mapping[str, int] = MappingProxyType({})
 MOST_LEARNED = 64  # names remembered of a server that doesn't list its models
 
 log = logging.getLogger(__name__)
@@ -29,7 +31,7 @@ class Upstream:
     bare: bool = False  # the base URL has no /v1, as Vertex AI's: paths lose theirs
     outstanding: int = 0
     models: tuple[str, ...] | None = None
-    lengths: dict[str, int] = field(default_factory=dict)  # max_model_len of those that tell it
+    lengths: Mapping[str, int] = field(default_factory=dict)  # max_model_len of those that tell it
     call_failures: int = 0
     check_failures: int = 0
     ejections: int = 0
@@ -210,7 +212,7 @@ class Pool:
         self,
         upstream: Upstream,
         models: tuple[str, ...] | None,
-        lengths: dict[str, int] | None = None,
+        lengths: Mapping[str, int] = NOT_TOLD,
         trouble: str = "",
     ) -> None:
         """It answered the active check. One that nobody could reach is back at once; one whose
@@ -222,7 +224,7 @@ class Pool:
         """
         upstream.check_failures = 0
         upstream.silent_since = 0.0
-        upstream.lengths = lengths or {}
+        upstream.lengths = lengths
         if models is None:
             models = self._unlisted
         if models != upstream.models:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,7 +14,7 @@ from gemma_gateway.core.trouble import KEY_REFUSED, NO_MODEL, NOT_COMPATIBLE, ST
 from gemma_gateway.engines.upstream import discovery
 from gemma_gateway.engines.upstream.google import GoogleToken
 from gemma_gateway.engines.upstream.http1 import Broken, Origin
-from gemma_gateway.engines.upstream.pool import Pool, Upstream
+from gemma_gateway.engines.upstream.pool import NOT_TOLD, Pool, Upstream
 from gemma_gateway.engines.upstream.reply import UpstreamReply
 
 NO_MODEL_LIST = frozenset({404, 405, 501})
@@ -162,7 +162,7 @@ class Servers:
             elif not models:
                 trouble = NO_MODEL
         elif status in NO_MODEL_LIST:
-            models, lengths = None, {}
+            models, lengths = None, NOT_TOLD
         elif status in REFUSED:
             trouble = f"{KEY_REFUSED} ({status})"
         if upstream.learned:  # it has answered calls, whatever it says of its models
@@ -210,13 +210,13 @@ class Servers:
                     reply.expire(f"longer than {self._request_timeout} s")
 
 
-def _listed(body: bytes) -> tuple[tuple[str, ...] | None, dict[str, int]]:
+def _listed(body: bytes) -> tuple[tuple[str, ...] | None, Mapping[str, int]]:
     """Names in an OpenAI model list, None when it isn't one; and the lengths that it tells."""
     try:
         document: Any = orjson.loads(body)
         cards = {str(card["id"]): card for card in document["data"]}
     except (ValueError, KeyError, TypeError):
-        return None, {}
+        return None, NOT_TOLD
     lengths = {name: length for name, card in cards.items() if (length := _length(card))}
     return tuple(cards), lengths
 

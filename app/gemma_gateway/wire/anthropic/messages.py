@@ -30,6 +30,7 @@ class Messages(AnthropicDialect):
     streams = charged = judged = True
     ping = b'event: ping\ndata: {"type": "ping"}\n\n'  # of the protocol, at any place
     max_tokens = ("max_tokens",)
+    needs_bound = True
     # vLLM's AnthropicMessagesRequest has no repetition_penalty.
     sampling = frozenset({"temperature", "top_p"})
 

@@ -160,7 +160,7 @@ class MessagesStream:
         doc = {"type": "content_block_delta", "index": index, "delta": delta}
         return openai.event(doc, "content_block_delta")
 
-    def refusal(self) -> bytes:
+    def refusal(self, message: str = "") -> bytes:
         """Closes what is open and ends the message with stop_reason ``refusal``. The engine's own
         count is not known by then: one token per delta is told, the least it can be."""
         self._pending = None
@@ -171,6 +171,7 @@ class MessagesStream:
                 "delta": {"stop_reason": "refusal", "stop_sequence": None},
                 "usage": {"output_tokens": self._pieces},
                 "code": Code.RESPONSE_FILTERED.name,
+                "message": message,
             }
         )
         docs.append({"type": "message_stop"})

@@ -34,7 +34,7 @@ class AnthropicMessage(BaseModel):
 class CountTokensRequest(Body):
     """Anthropic token count."""
 
-    messages: list[AnthropicMessage] = Field(min_length=1, max_length=50)
+    messages: list[AnthropicMessage] = Field(min_length=1)
     system: Text | None = None
     tools: list[dict[str, Any]] | None = None
 
@@ -42,10 +42,10 @@ class CountTokensRequest(Body):
 class MessagesRequest(CountTokensRequest):
     """Anthropic message."""
 
-    max_tokens: int | None = Field(None, ge=1, description="Default 512, capped 1,024")
+    max_tokens: int | None = Field(None, ge=1, description="Default and cap: the key's tier")
     stream: bool = False
-    temperature: float | None = Field(None, ge=0, le=2, description="Default 0.7")
-    top_p: float | None = Field(None, gt=0, le=1, description="Default 0.9")
+    temperature: float | None = Field(None, ge=0, le=2, description="Default: the key's tier")
+    top_p: float | None = Field(None, gt=0, le=1, description="Default: the key's tier")
     stop_sequences: list[str] | None = None
 
 

@@ -93,10 +93,14 @@ class ChatStream(ChoiceStream):
 class ChatCompletionRequest(Sampling):
     """OpenAI chat completion; vLLM's own parameters are allowed too."""
 
-    messages: list[ChatMessage] = Field(min_length=1, max_length=50)
-    max_completion_tokens: int | None = Field(None, ge=1, description="Default 512, capped 1,024")
+    messages: list[ChatMessage] = Field(min_length=1)
+    max_completion_tokens: int | None = Field(
+        None, ge=1, description="Default and cap: the key's tier"
+    )
     max_tokens: int | None = Field(None, ge=1, description="Older name of this field")
-    repetition_penalty: float | None = Field(None, gt=0, le=2, description="Default 1.05")
+    repetition_penalty: float | None = Field(
+        None, gt=0, le=2, description="Default: the key's tier"
+    )
     n: int | None = Field(None, ge=1)
     stop: str | list[str] | None = None
     seed: int | None = None

@@ -11,9 +11,10 @@ from gemma_gateway.wire.media import check_file, check_url
 from gemma_gateway.wire.openai.openai import invalid
 from gemma_gateway.wire.place import place
 from gemma_gateway.wire.request import Text
-from gemma_gateway.wire.walk import Table, asides, other_texts, part_texts, words
+from gemma_gateway.wire.walk import SAID, Table, asides, other_texts, part_texts, words
 
-ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
+TOOL_ROLES = frozenset({"tool", "function"})
+ROLES = frozenset({"system", "developer", "user", "assistant"}) | TOOL_ROLES
 # Kinds of content parts, with the field that such a part must have.
 PARTS = {
     "text": "text",
@@ -78,7 +79,8 @@ def _message(entry: Any, number: int) -> Message:
     content = entry.get("content")
     media: list[Media] = []
     if content.__class__ is str:
-        texts = [TextPart(entry, "content", (where, "content"))]
+        spoken = role not in TOOL_ROLES
+        texts = [TextPart(entry, "content", (where, "content"), spoken=spoken)]
     else:
         texts = _content(entry, content, role, (where, "content"), media)
     if len(entry) > 2 or "content" not in entry:
@@ -107,6 +109,9 @@ def _content(
             raise invalid("A content part must be an object with a type.", place((where, number)))
     for text_part in texts:
         text_part.channel = where
+        # A part is a text, or an object that has one.
+        within = text_part.container is content or text_part.key in SAID
+        text_part.spoken = within and role not in TOOL_ROLES
     return texts
 
 

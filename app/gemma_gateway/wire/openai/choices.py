@@ -248,8 +248,8 @@ class ChoiceStream(ABC):
         choice = {**self._closing_choice(index), **_nest(path, text)}
         return event({**self._head(), "choices": [choice]})
 
-    def refusal(self) -> bytes:
-        head = {**self._head(), "code": Code.RESPONSE_FILTERED.name}
+    def refusal(self, message: str = "") -> bytes:
+        head = {**self._head(), "code": Code.RESPONSE_FILTERED.name, "message": message}
         open_choices = [i for i in self._seen or {0: {}} if i not in self._finished]
         endings = [
             {**self._closing_choice(i), "finish_reason": "content_filter"} for i in open_choices

@@ -82,8 +82,10 @@ class CompletionRequest(Sampling):
     """OpenAI text completion."""
 
     prompt: str | list[str]
-    max_tokens: int | None = Field(None, ge=1, description="Default 512, capped 1,024")
-    repetition_penalty: float | None = Field(None, gt=0, le=2, description="Default 1.05")
+    max_tokens: int | None = Field(None, ge=1, description="Default and cap: the key's tier")
+    repetition_penalty: float | None = Field(
+        None, gt=0, le=2, description="Default: the key's tier"
+    )
     n: int | None = Field(None, ge=1)
     stop: str | list[str] | None = None
 
@@ -112,7 +114,7 @@ class Completions(OpenAIDialect):
         if suffix is not None:
             if not isinstance(suffix, str):
                 raise openai.invalid("suffix must be a string.", "suffix")
-            messages[0].texts.append(TextPart(body, "suffix", "suffix", "suffix"))
+            messages[0].texts.append(TextPart(body, "suffix", "suffix", "suffix", spoken=True))
         return messages + asides(body, TABLE)
 
     def ask_usage(self, body: Json) -> bool:
@@ -140,7 +142,8 @@ class Completions(OpenAIDialect):
 def _prompts(body: Json) -> list[Message]:
     prompt = body.get("prompt")
     if isinstance(prompt, str):
-        return [Message("prompt", "user", [TextPart(body, "prompt", "prompt", "prompt")])]
+        part = TextPart(body, "prompt", "prompt", "prompt", spoken=True)
+        return [Message("prompt", "user", [part])]
     if not isinstance(prompt, list):
         raise openai.invalid("prompt must be a string or a list of strings.", "prompt")
     if not prompt:
@@ -154,5 +157,6 @@ def _prompts(body: Json) -> list[Message]:
             )
         if not isinstance(text, str):
             raise openai.invalid("prompt must be a string or a list of strings.", where)
-        messages.append(Message(where, "user", [TextPart(prompt, place, where, where)]))
+        part = TextPart(prompt, place, where, where, spoken=True)
+        messages.append(Message(where, "user", [part]))
     return messages

@@ -25,5 +25,5 @@ GENERATION_FIELDS = SAMPLING_FIELDS | {
 
 class Sampling(Body):
     stream: bool = False
-    temperature: float | None = Field(None, ge=0, le=2, description="Default 0.7")
-    top_p: float | None = Field(None, gt=0, le=1, description="Default 0.9")
+    temperature: float | None = Field(None, ge=0, le=2, description="Default: the key's tier")
+    top_p: float | None = Field(None, gt=0, le=1, description="Default: the key's tier")

@@ -51,7 +51,7 @@ class ResponsesRequest(Sampling):
 
     input: Text
     instructions: str | None = None
-    max_output_tokens: int | None = Field(None, ge=1, description="Default 512, capped 1,024")
+    max_output_tokens: int | None = Field(None, ge=1, description="Default and cap: the key's tier")
 
 
 class Responses(OpenAIDialect):
@@ -82,7 +82,7 @@ class Responses(OpenAIDialect):
         found: list[Message] = []
         instructions = body.get("instructions")
         if isinstance(instructions, str):
-            part = TextPart(body, "instructions", "instructions", "instructions")
+            part = TextPart(body, "instructions", "instructions", "instructions", spoken=True)
             found.append(Message("instructions", "system", [part]))
         elif instructions is not None:
             raise openai.invalid("instructions must be a string.", "instructions")
@@ -92,7 +92,8 @@ class Responses(OpenAIDialect):
     def _input(self, body: Json) -> list[Message]:
         value = body.get("input")
         if isinstance(value, str):
-            return [Message("input", "user", [TextPart(body, "input", "input", "input")])]
+            part = TextPart(body, "input", "input", "input", spoken=True)
+            return [Message("input", "user", [part])]
         if not isinstance(value, list):
             raise openai.invalid("input must be a string or a list of items.", "input")
         return [_item(item, f"input.{i}") for i, item in enumerate(value)]

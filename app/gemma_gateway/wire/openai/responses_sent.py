@@ -101,7 +101,7 @@ class Sent:
         elif isinstance(kind, str) and kind.endswith(".done") and item in self._items:
             self._items[item].ended.add((kind, part))
 
-    def refusal(self) -> list[Json]:
+    def refusal(self, message: str) -> list[Json]:
         """Events that close what is open with its clean text, then ``response.incomplete``."""
         events: list[Json] = []
         output = list(self._done)
@@ -110,16 +110,16 @@ class Sent:
             events.append({"type": DONE, "output_index": item.output_index, "item": clean})
             if clean.get("type") in ("message", "reasoning"):  # a call cut short must not run
                 output.append(clean)
-        code = Code.RESPONSE_FILTERED.name
+        told = {"code": Code.RESPONSE_FILTERED.name, "message": message}
         response = {
             "object": "response",
             **self._response,
             "status": "incomplete",
             "incomplete_details": {"reason": "content_filter"},
             "output": output,
-            "code": code,
+            **told,
         }
-        events.append({"type": "response.incomplete", "response": response, "code": code})
+        events.append({"type": "response.incomplete", "response": response, **told})
         return events
 
     def _close(self, key: Hashable, item: _Item, events: list[Json]) -> Json:

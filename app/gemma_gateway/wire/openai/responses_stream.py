@@ -150,9 +150,9 @@ class ResponsesStream:
             self._renumber(self._pending, 1)
         return raw
 
-    def refusal(self) -> bytes:
+    def refusal(self, message: str = "") -> bytes:
         self._pending = None
-        return b"".join(self._numbered(doc) for doc in self._sent.refusal())
+        return b"".join(self._numbered(doc) for doc in self._sent.refusal(message))
 
     def failure(self, error: GatewayError) -> bytes:
         """Responses' ``error`` event. The official client raises only for an ``error`` object in

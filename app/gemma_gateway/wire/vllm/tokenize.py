@@ -46,7 +46,8 @@ class Tokenize(OpenAIDialect):
             return read_messages(body)
         if not isinstance(body.get("prompt"), str):
             raise openai.invalid("Send a prompt (a string) or messages.", "prompt")
-        return [Message("prompt", "user", [TextPart(body, "prompt", "prompt", "prompt")])]
+        part = TextPart(body, "prompt", "prompt", "prompt", spoken=True)
+        return [Message("prompt", "user", [part])]
 
 
 class Detokenize(OpenAIDialect):

@@ -19,6 +19,8 @@ export function Details({ call }: { call: CallView }): JSX.Element {
     ["Cached tokens", count(call.cached_tokens)],
     ["Reasoning tokens", count(call.reasoning_tokens)],
     ["Input characters", count(call.input_length)],
+    ["Changed", call.changes || UNKNOWN],
+    ["Policy noted", call.flagged || UNKNOWN],
     ["Token counts", call.usage_estimated ? "estimated" : "from the engine"],
     ["Memory", `${count(call.memory_mb)} MB`],
     ["GPU memory", call.gpu_memory_mb ? `${count(call.gpu_memory_mb)} MB` : UNKNOWN],
