@@ -184,7 +184,7 @@ def test_the_page_begins_with_examples_a_blank_line_behind_each_answer() -> None
         ([said("system", "S"), USER], "S\n\nQuestion: Hi\nAnswer:\n"),
         ([USER, USER], "Question: Hi\nQuestion: Hi\nAnswer:\n"),
         ([MODEL, USER], "Answer:\nYo\n\nQuestion: Hi\nAnswer:\n"),
-        ([said("user", PARTS)], "Question: Look:<start_of_image>Who?\nAnswer:\n"),
+        ([said("user", PARTS)], "Question: Look:<start_of_image>What?\nAnswer:\n"),
         ([USER, {**said("assistant", None), "tool_calls": [CALL]}, said("tool", "42")],
          'Question: Hi\nAnswer:\nf({"a": "b", "n": 2})\n\nResult: 42\nAnswer:\n'),
     ],
