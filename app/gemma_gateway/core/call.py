@@ -79,7 +79,7 @@ class Change(NamedTuple):
 
     Args:
         where: the place in the body, as an error's ``param``: ``messages.3.content``.
-        how: ``stripped``, ``truncated``, ``clamped`` or ``dropped``.
+        how: ``stripped``, ``truncated``, ``clamped``, ``dropped`` or ``replaced``.
     """
 
     where: str

@@ -171,6 +171,11 @@ class AnswerStream(Protocol):
         may renumber the event that was read last: that one's ``raw`` is to be taken afterwards."""
         ...
 
+    def complete(self) -> bytes | None:
+        """The engine's bytes have come to a proper end: what is missing of the stream's own, where
+        all answers had ended before; None: it broke off."""
+        ...
+
     def refusal(self) -> bytes:
         """The rest of the stream after the content policy cut it: the dialect's own way to end."""
         ...
@@ -206,6 +211,7 @@ class Dialect(ABC):
             no choices, sampling or constraints to check.
         sampling: which of temperature, top_p, repetition_penalty the route takes.
         batches: every message that counts is a prompt with an answer of its own.
+        scores: a request may ask for no token but those of its prompt (``echo``).
     """
 
     name: str
@@ -220,6 +226,7 @@ class Dialect(ABC):
     max_tokens: tuple[str, ...] = ()
     sampling: frozenset[str] = frozenset()
     batches: bool = False
+    scores: bool = False
 
     @abstractmethod
     def messages(self, body: Json) -> list[Message]:
@@ -232,6 +239,11 @@ class Dialect(ABC):
     @abstractmethod
     def error(self, error: GatewayError, request_id: str) -> bytes:
         """JSON body of an error in the client's dialect."""
+
+    def token_prompts(self, body: Json) -> list[tuple[Where, list[int]]]:
+        """Prompts that are token ids, with their places: only an engine knows what they say."""
+        del body
+        return []
 
     def ask_usage(self, body: Json) -> bool:
         """For a stream: make the engine report usage at the end. True: the body was changed and

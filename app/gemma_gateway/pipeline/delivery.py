@@ -197,7 +197,7 @@ def _refused(call: Call, reply: EngineReply, raw: bytes) -> GatewayError:
     """The engine's own refusal, said with our codes. Only a 4xx's message may pass on."""
     status = reply.status
     if status in (400, 413, 422):
-        message, param = engine_error.read(raw)
+        message, param = engine_error.read(raw, call.request.body)
         return GatewayError(Code.VALIDATION_ERROR, message, param=param)
     if status == 404:
         return GatewayError(Code.MODEL_NOT_FOUND, param="model")

@@ -8,9 +8,10 @@ from typing import Any
 
 from gemma_gateway.core.dialect import Dialect, Json, Message, ReadOnlyText
 from gemma_gateway.settings import Tier
-from gemma_gateway.validation.constraints import check_constraints
-from gemma_gateway.validation.parameters import CHECKS, integer, invalid
+from gemma_gateway.validation.constraints import check_constraints, chosen
+from gemma_gateway.validation.parameters import CHECKS, integer, invalid, strings
 from gemma_gateway.validation.prompt_logprobs import check_prompt_logprobs
+from gemma_gateway.wire.numbers import integral
 
 # Names of hub models, folders and adapters; nothing that means something in a URL or a log line.
 _MODEL = re.compile(r"[A-Za-z0-9/._][A-Za-z0-9/._:@+-]{0,255}")
@@ -19,7 +20,12 @@ _MAX_TOKENS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 _WITHIN_MAX = ("min_tokens", "thinking_token_budget")
 _CHOICES = ("n", "best_of")
 _ANY_LENGTH = 2**31 - 1
-_POSITIVE = integer(1, _ANY_LENGTH)
+_STOPS = ("stop", "stop_sequences")
+# vLLM samples greedily below a temperature of 1e-5, and then refuses n above 1; it raises others to
+# 0.01 at least, and with one token to choose from samples what greedy sampling would
+# (vllm.sampling_params).
+_ALMOST_GREEDY = {"temperature": 0.01, "top_k": 1}
+_GREEDY = 1e-5
 _TEMPLATE = "chat_template_kwargs"
 _SWITCHES = frozenset(
     {"enable_thinking", "thinking", "thinking_mode", "thinking_budget", "preserve_thinking"}
@@ -51,13 +57,14 @@ def validate(
     for key, value in body.items():
         if value is not None:
             check = CHECKS.get(key)
-            if check is not None:
-                check(key, value)
+            if check is not None and (taken := check(key, value)) is not value:
+                body[key] = taken
     if body.get(_TEMPLATE) is not None:
         _check_template(body[_TEMPLATE], allow)
     _bound_messages(messages, tier)
     if body.get("stream") and not dialect.streams:
         raise invalid("This route does not stream.", "stream")
+    _drop_what_says_nothing(body, tier)
     if not dialect.max_tokens:
         return 0
     check_constraints(body, tier)
@@ -67,6 +74,9 @@ def validate(
     for key in dialect.sampling:
         if body.get(key) is None:
             body[key] = getattr(tier, key)
+    heat = body.get("temperature")
+    if heat is not None and heat < _GREEDY and (body.get("n") or 1) > 1:
+        body.update(_ALMOST_GREEDY)
     return logprobs_tokens
 
 
@@ -76,6 +86,22 @@ def _check_model(model: Any) -> None:
         return
     if model.__class__ is not str or not _MODEL.fullmatch(model):
         raise invalid("model must be a model's name of at most 256 characters.", "model")
+
+
+def _drop_what_says_nothing(body: Json, tier: Tier) -> None:
+    """Leave out what means the same as nothing, and what engines refuse all the same."""
+    for key in _STOPS:
+        if body.get(key) is not None:
+            body[key] = strings(tier.max_stop, " (max_stop of this key's tier)")(key, body[key])
+            if body[key] is None:
+                del body[key]
+    if body.get("tools") == []:
+        if chosen(body.get("tool_choice")):
+            raise invalid("tool_choice asks for a tool, and tools holds none.", "tool_choice")
+        del body["tools"]
+        body.pop("tool_choice", None)
+    if "stream_options" in body and not body.get("stream"):
+        del body["stream_options"]
 
 
 def _check_template(variables: Any, allow: frozenset[str]) -> None:
@@ -89,7 +115,9 @@ def _check_template(variables: Any, allow: frozenset[str]) -> None:
         if name not in _SWITCHES:
             raise invalid(f"{_TEMPLATE} accepts {', '.join(sorted(_SWITCHES))}.", _TEMPLATE)
         word = value.__class__ is str and _WORD.fullmatch(value)
-        if not (word or value is None or value.__class__ in (bool, int)):
+        if (whole := integral(value)) is not None:
+            variables[name] = whole
+        elif not (word or value is None or value.__class__ is bool):
             raise invalid(
                 f"{_TEMPLATE}.{name} must be a switch, a whole number or a short word.",
                 f"{_TEMPLATE}.{name}",
@@ -140,7 +168,7 @@ def _bound_choices(dialect: Dialect, body: Json, messages: Sequence[Message], ti
     for key in _CHOICES:
         wanted = body.get(key)
         if wanted is not None:
-            integer(1, tier.max_choices)(key, wanted)
+            wanted = body[key] = integer(1, tier.max_choices)(key, wanted)
             if wanted * prompts > tier.max_choices:
                 raise invalid(f"{key} times prompts must be at most {tier.max_choices}.", key)
 
@@ -151,7 +179,7 @@ def _bound_tokens(dialect: Dialect, body: Json, tier: Tier) -> None:
     for key in (*_MAX_TOKENS, *dialect.max_tokens):
         wanted = body.get(key)
         if wanted is not None:
-            _POSITIVE(key, wanted)
+            wanted = body[key] = _length(dialect, body, key, wanted)
             if wanted > cap:
                 body[key] = wanted = cap
             if key in dialect.max_tokens:
@@ -161,5 +189,18 @@ def _bound_tokens(dialect: Dialect, body: Json, tier: Tier) -> None:
     for key in _WITHIN_MAX:
         wanted = body.get(key)
         if wanted is not None:
-            integer(-1 if key == "thinking_token_budget" else 0, _ANY_LENGTH)(key, wanted)
-            body[key] = min(wanted, bound)
+            least = -1 if key == "thinking_token_budget" else 0
+            body[key] = min(integer(least, _ANY_LENGTH)(key, wanted), bound)
+
+
+def _length(dialect: Dialect, body: Json, key: str, wanted: Any) -> int:
+    """How many tokens an answer may have: none where the prompt's own are asked for."""
+    whole = integral(wanted)
+    if whole is None or not 1 <= whole <= _ANY_LENGTH:
+        scored = dialect.scores and body.get("echo") is True
+        if whole == 0 and scored:
+            return 0
+        words = f"{key} must be an integer from 1 to {_ANY_LENGTH}"
+        words += ", or 0 with echo" if dialect.scores else ""
+        raise invalid(f"{words}; leave it out for this key's default.", key)
+    return whole

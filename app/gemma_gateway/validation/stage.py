@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gemma_gateway.core.call import Call
+from gemma_gateway.core.call import Call, Change
 from gemma_gateway.validation import fields
 from gemma_gateway.validation.request import validate
 from gemma_gateway.wire import strict_json
@@ -28,7 +28,7 @@ class Decode:
     def run(self, call: Call) -> None:
         """See ``Step``; raises VALIDATION_ERROR with ``param`` naming the field."""
         request = call.request
-        body = strict_json.loads(request.raw, self._max_depth)
+        body = strict_json.loads(request.raw, self._max_depth, request.changes)
         if ignored := fields.select(call.dialect, body, self._allowed):
             call.answer.headers[IGNORED] = fields.header(ignored)
         request.messages = call.dialect.messages(body)
@@ -52,6 +52,8 @@ class Validate:
         request, principal = call.request, call.principal
         assert principal is not None  # the first stage knows
         body, messages = request.body, request.messages
+        if principal.tier.thinking == "drop":
+            request.changes += (Change(name, "dropped") for name in fields.drop_thinking(body))
         request.logprobs_tokens = validate(
             call.dialect, body, messages, principal.tier, self._allowed
         )

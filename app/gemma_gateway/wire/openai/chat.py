@@ -94,8 +94,10 @@ class ChatCompletionRequest(Sampling):
     """OpenAI chat completion; vLLM's own parameters are allowed too."""
 
     messages: list[ChatMessage] = Field(min_length=1, max_length=50)
-    max_completion_tokens: int | None = Field(None, ge=1, description="Default 512, capped 1,024")
-    max_tokens: int | None = Field(None, ge=1, description="Older name of this field")
+    max_completion_tokens: int | None = Field(
+        None, ge=1, le=2**31 - 1, description="Default 512, capped 1,024"
+    )
+    max_tokens: int | None = Field(None, ge=1, le=2**31 - 1, description="Older name of this field")
     repetition_penalty: float | None = Field(None, gt=0, le=2, description="Default 1.05")
     n: int | None = Field(None, ge=1)
     stop: str | list[str] | None = None

@@ -8,8 +8,9 @@ from typing import Any
 import msgspec
 from pydantic import Field
 
-from gemma_gateway.core.dialect import Json, Message, TextPart
+from gemma_gateway.core.dialect import Json, Message, TextPart, Where
 from gemma_gateway.core.usage import Usage
+from gemma_gateway.wire.numbers import MAX_TOKENS, integral, token_ids
 from gemma_gateway.wire.openai import openai
 from gemma_gateway.wire.openai.choices import (
     ChoiceStream,
@@ -40,6 +41,7 @@ class _Chunk(msgspec.Struct, gc=False):
 
 _decode = msgspec.json.Decoder(_Chunk).decode
 
+SHAPES = "a string, a list of strings, a list of token ids, or a list of such lists"
 TABLE = Table(binding=("response_format", "structured_outputs", "stop"))
 
 
@@ -81,8 +83,12 @@ class CompletionStream(ChoiceStream):
 class CompletionRequest(Sampling):
     """OpenAI text completion."""
 
-    prompt: str | list[str]
-    max_tokens: int | None = Field(None, ge=1, description="Default 512, capped 1,024")
+    prompt: str | list[str] | list[int] | list[list[int]] = Field(
+        description="A text or token ids, or several of one kind; none may be empty"
+    )
+    max_tokens: int | None = Field(
+        None, ge=0, le=2**31 - 1, description="Default 512, capped 1,024; 0 only with echo"
+    )
     repetition_penalty: float | None = Field(None, gt=0, le=2, description="Default 1.05")
     n: int | None = Field(None, ge=1)
     stop: str | list[str] | None = None
@@ -97,7 +103,7 @@ class Completions(OpenAIDialect):
     operation = "text_completion"
     # OpenAI documents best_of; vLLM has dropped it
     fields = GENERATION_FIELDS | {"prompt", "suffix", "best_of"}
-    streams = charged = judged = batches = True
+    streams = charged = judged = batches = scores = True
     max_tokens = ("max_tokens",)
     sampling = frozenset({"temperature", "top_p", "repetition_penalty"})
 
@@ -114,6 +120,15 @@ class Completions(OpenAIDialect):
                 raise openai.invalid("suffix must be a string.", "suffix")
             messages[0].texts.append(TextPart(body, "suffix", "suffix", "suffix"))
         return messages + asides(body, TABLE)
+
+    def token_prompts(self, body: Json) -> list[tuple[Where, list[int]]]:
+        """See Dialect."""
+        prompt = body["prompt"]
+        if prompt.__class__ is str or prompt[0].__class__ is str:
+            return []
+        if prompt[0].__class__ is int:
+            return [("prompt", prompt)]
+        return [(("prompt", place), ids) for place, ids in enumerate(prompt)]
 
     def ask_usage(self, body: Json) -> bool:
         return openai.ask_usage(body)
@@ -142,17 +157,25 @@ def _prompts(body: Json) -> list[Message]:
     if isinstance(prompt, str):
         return [Message("prompt", "user", [TextPart(body, "prompt", "prompt", "prompt")])]
     if not isinstance(prompt, list):
-        raise openai.invalid("prompt must be a string or a list of strings.", "prompt")
+        raise openai.invalid(f"prompt must be {SHAPES}.", "prompt")
     if not prompt:
-        raise openai.invalid("prompt must hold at least one string.", "prompt")
+        raise openai.invalid("prompt must hold something.", "prompt")
+    if integral(prompt[0]) is not None:
+        body["prompt"] = token_ids(prompt, "prompt")
+        return [Message("prompt", "user", [])]
     messages = []
-    for place, text in enumerate(prompt):
+    left = MAX_TOKENS
+    for place, entry in enumerate(prompt):
         where = f"prompt.{place}"
-        if isinstance(text, int | list):
-            raise openai.invalid(
-                "Token ids can't be checked by the content policy; send text.", "prompt"
-            )
-        if not isinstance(text, str):
-            raise openai.invalid("prompt must be a string or a list of strings.", where)
-        messages.append(Message(where, "user", [TextPart(prompt, place, where, where)]))
+        if entry.__class__ is not prompt[0].__class__ or not isinstance(entry, str | list):
+            raise openai.invalid(f"prompt must be {SHAPES}.", where)
+        texts = []
+        if isinstance(entry, str):
+            texts = [TextPart(prompt, place, where, where)]
+        elif not entry:
+            raise openai.invalid("A prompt must hold a token id at least.", where)
+        else:
+            prompt[place] = token_ids(entry, where, left)
+            left -= len(entry)
+        messages.append(Message(where, "user", texts))
     return messages
