@@ -20,7 +20,7 @@ object; or ``metadata.loopback``, the same as a JSON string), over ``Loopback.sc
     write     "event" (default: one write an event), "all" (one write), or N (cuts of N bytes)
     die       N: the connection is cut after N events; -1: before the status line
     stall     N: silence after N events, until the client leaves
-    end       false: the body ends properly after the texts, without the protocol's own end
+    end       false: the body ends properly after the texts, without the protocol's own ends
     error     N: after N events an error event as vLLM's, then [DONE]
     status    HTTP status to answer instead, with vLLM's error body; ``headers``: more headers
 
@@ -51,6 +51,7 @@ ROUTES = {
     "/v1/responses": (wire.response_stream, wire.response_answer),
     "/v1/messages": (wire.message_stream, wire.message_answer),
 }
+FINISH = b'"finish_reason":"'
 ENDS = (wire.DONE, b"event: response.completed", b"event: message_stop")
 
 
@@ -77,6 +78,8 @@ def _flat(content: Any) -> str:
         return content
     if isinstance(content, list):
         return "".join(_flat(part) for part in content)
+    if isinstance(content, int):
+        return ""  # a token id
     return _flat(content.get("text") or content.get("content") or "") if content else ""
 
 
@@ -118,6 +121,19 @@ def said(body: Json, script: Json, number: int, model: str) -> wire.Said:
         prompt_tokens=prompt,
         completion_tokens=completion,
     )
+
+
+def count(path: str, body: Json) -> Json | None:
+    """What the routes that generate nothing answer; None: it is another route."""
+    if path == "/v1/messages/count_tokens":
+        number = len(tokens(last_user_text(body)))
+        return {"input_tokens": number, "context_management": {"original_input_tokens": number}}
+    if path == "/tokenize":
+        ids = [ord(char) for char in last_user_text(body)]
+        return {"count": len(ids), "max_model_len": 2048, "tokens": ids, "token_strs": None}
+    if path == "/detokenize":
+        return {"prompt": "".join(chr(32 + t % 95) for t in body.get("tokens") or [])}
+    return None
 
 
 def writes(events: list[bytes], how: str | int) -> Iterator[bytes]:
@@ -250,7 +266,7 @@ class Loopback:
             return web.Response()
         if status := script.get("status"):
             return self._error(status, f"scripted {status}", script.get("headers"))
-        if counted := self._count(request.path, body):
+        if counted := count(request.path, body):
             return web.json_response(counted)
         if request.path not in ROUTES:
             return self._error(404, "Not Found")
@@ -266,7 +282,7 @@ class Loopback:
         self, request: web.Request, events: list[bytes], script: Json
     ) -> web.StreamResponse:
         if script.get("end") is False:
-            events = [e for e in events if not e.startswith(ENDS)]
+            events = [e for e in events if not (e.startswith(ENDS) or FINISH in e)]
         if (error := script.get("error")) is not None:
             doc = {"error": {"message": "scripted", "type": "InternalServerError", "code": 500}}
             events = [*events[:error], wire.sse(doc), wire.DONE]
@@ -290,18 +306,6 @@ class Loopback:
     def _cut(request: web.Request) -> None:
         if request.transport:
             request.transport.close()  # after what was written: the client sees a body cut short
-
-    @staticmethod
-    def _count(path: str, body: Json) -> Json | None:
-        if path == "/v1/messages/count_tokens":
-            count = len(tokens(last_user_text(body)))
-            return {"input_tokens": count, "context_management": {"original_input_tokens": count}}
-        if path == "/tokenize":
-            ids = [ord(char) for char in last_user_text(body)]
-            return {"count": len(ids), "max_model_len": 2048, "tokens": ids, "token_strs": None}
-        if path == "/detokenize":
-            return {"prompt": "".join(chr(32 + t % 95) for t in body.get("tokens") or [])}
-        return None
 
 
 async def _forever(arguments: argparse.Namespace) -> None:

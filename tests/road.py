@@ -49,6 +49,8 @@ def say(*pieces: str, **script: Any) -> Script:
 
     def answer(request: EngineRequest) -> ScriptedReply:
         body = request.document
+        if counted := loopback.count(request.path, body):
+            return ScriptedReply.json(counted)
         said = loopback.said(
             body, {"pieces": list(pieces), **script} if pieces else script, 1, MODEL
         )

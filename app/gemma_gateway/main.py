@@ -66,6 +66,7 @@ from gemma_gateway.pipeline.body import ReadBody, Steps
 from gemma_gateway.pipeline.delivery import Delivery
 from gemma_gateway.pipeline.gateway import Gateway
 from gemma_gateway.pipeline.routing import Routing
+from gemma_gateway.pipeline.token_prompts import TokenPrompts
 from gemma_gateway.quality.service import Quality
 from gemma_gateway.safety.controls import ControlTokens
 from gemma_gateway.safety.filter import Filter, chain
@@ -284,6 +285,7 @@ STAGES: Factories[Stage | None] = (
     lambda p: Steps(p.heavy, made(STEPS, p)),
     lambda p: Limits(p.model_limits) if p.model_limits else None,
     lambda p: LogprobsRoom(p.places),
+    lambda p: TokenPrompts(p.engine, Judge(p.filters)),
 )
 # How a body becomes a request for an engine.
 STEPS: Factories[Step] = (

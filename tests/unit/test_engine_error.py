@@ -296,15 +296,15 @@ def test_places_do_not_pass(text: str, passes: str | None) -> None:
         (
             "thinking_token_budget is set but reasoning_config is not configured. Please set "
             "--reasoning-parser and/or --reasoning-config to use thinking_token_budget.",
-            "thinking", "no thinking",
+            "thinking", "no extended thinking",
         ),
         (
             '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be '
             "set",
-            "tool_choice", "can't call tools",
+            "tool_choice", "without tools",
         ),
         ('tool_choice="required" requires --tool-call-parser to be set', "tool_choice",
-         "can't call tools"),
+         "without tools"),
         ("Set VLLM_MAX_STOP_STRINGS to allow more.", None, "isn't set up"),
         ("You must set `--enable-prompt-embeds` to input `prompt_embeds`.", None, "isn't set up"),
         ('Traceback (most recent call last):\n  File "/x.py", line 1, in f', None, "isn't set up"),

@@ -281,10 +281,16 @@ def test_the_order_of_the_stages() -> None:
         ("Limits", "limits"),
         ("Steps", "validation"),
         ("LogprobsRoom", "safety"),
+        ("TokenPrompts", "safety"),
     ]
     several = Road(models=[{"name": MODEL, "upstreams": ["http://127.0.0.1:9/v1"]}]).parts
     names = [stage.name for stage in main.made(main.STAGES, several)]
-    assert names[-3:] == ["validation", "limits", "safety"]  # a model's limits, once it is known
+    assert names[-4:] == [
+        "validation",
+        "limits",
+        "safety",
+        "safety",
+    ]  # a model's limits, once it is known
     steps = main.made(main.STEPS, road.parts)
     assert [type(step).__name__ for step in steps] == [
         "Decompress",

@@ -49,6 +49,11 @@ def refusal(
         (None, KEY),
         (None, f" {KEY} ".encode()),
         (f"Bearer {KEY}", KEY),
+        # a header that holds nothing says nothing
+        (f"Bearer {KEY}", ""),
+        (f"Bearer {KEY}", b" "),
+        ("Bearer ", KEY),
+        ("Bearer", KEY),
     ],
 )
 def test_a_key_is_found(authorization: str | bytes | None, x_api_key: str | bytes | None) -> None:
@@ -77,7 +82,6 @@ def test_a_key_is_found(authorization: str | bytes | None, x_api_key: str | byte
         (f"Bearer {digest(KEY)}", None),  # the stored digest is no key
         (None, f"Bearer {KEY}"),
         (f"Bearer {KEY}", OTHER),  # both valid, but who is it?
-        (f"Bearer {KEY}", ""),
         (f"Basic {KEY}", KEY),
         ("Bearer schlüssel", None),
         (b"Bearer \xff\xfe", None),

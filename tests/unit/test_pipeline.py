@@ -126,6 +126,40 @@ async def test_an_answer_beyond_all_bounds(monkeypatch: pytest.MonkeyPatch) -> N
     assert replies[0].aborted
 
 
+@pytest.mark.parametrize("dialect", ["chat", "completions"])
+@pytest.mark.parametrize("rest", [b"", b"data: [DONE]", b"data: [DONE]\n", b": bye\n\n"])
+async def test_a_finished_answer_without_its_done_is_complete(
+    told: Told, dialect: str, rest: bytes
+) -> None:
+    def short(request: EngineRequest) -> ScriptedReply:
+        made = say("Good ", "morning")(request)
+        assert isinstance(made, ScriptedReply)
+        parts: list[bytes] = list(made._parts)  # type: ignore[arg-type]
+        assert parts.pop().strip() == b"data: [DONE]"
+        return ScriptedReply.events([*parts, rest])
+
+    reply = await Road(short).post(dialect, ask(dialect, "Hello", stream=True))
+    docs = events(reply.body)
+    assert streamed(dialect, docs) == "Good morning"
+    assert (ending(dialect, docs), docs.count("[DONE]")) == (("stop", True), 1)
+    assert told.ends == [(200, "ok")]
+    assert told.calls[0][1].usage.completion_tokens == 2
+
+
+async def test_an_answer_with_an_open_choice_broke_off(told: Told) -> None:
+    def short(request: EngineRequest) -> ScriptedReply:
+        made = say(choices=[["one"], ["two", "three"]])(request)
+        assert isinstance(made, ScriptedReply)
+        parts: list[bytes] = list(made._parts)  # type: ignore[arg-type]
+        kept = [p for p in parts if b'"index":1' not in p or b'"finish_reason":"' not in p]
+        return ScriptedReply.events([part for part in kept if b"[DONE]" not in part])
+
+    reply = await Road(short).post("chat", ask("chat", "Hello", stream=True, n=2))
+    assert "GENERATION_ERROR" in reply.body.decode()
+    assert "[DONE]" not in reply.body.decode()
+    assert told.ends == [(200, "GENERATION_ERROR")]
+
+
 @DIALECTS
 @pytest.mark.parametrize("cut", ["fails", "ends", "tells of an error"])
 async def test_a_stream_that_breaks_off(told: Told, dialect: str, cut: str) -> None:
@@ -134,7 +168,7 @@ async def test_a_stream_that_breaks_off(told: Told, dialect: str, cut: str) -> N
     def broken(request: EngineRequest) -> ScriptedReply:
         made = say("Good ", "morning")(request)
         assert isinstance(made, ScriptedReply)
-        parts: list[bytes | EngineFailed] = list(made._parts)[:-2]  # type: ignore[arg-type]
+        parts: list[bytes | EngineFailed] = list(made._parts)[:-3]  # type: ignore[arg-type]
         if cut == "fails":
             parts.append(EngineFailed("died", "of no interest"))
         elif cut == "tells of an error":

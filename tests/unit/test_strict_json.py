@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gemma_gateway.core.call import Change
 from gemma_gateway.core.errors import Code, GatewayError
 from gemma_gateway.wire.strict_json import loads
 
@@ -43,9 +44,11 @@ def refusal(raw: bytes, depth: int = DEPTH) -> GatewayError:
         (b'{"a":-1e999}', "too large"),
         (b'{"a":"\xff"}', "UTF-8"),
         (b'{"a":"\xed\xa0\x80"}', "UTF-8"),
-        (b"\xef\xbb\xbf{}", "UTF-8"),
-        (b'{"a":"\\ud800"}', "surrogate"),
-        (b'{"a":"\\udc00\\ud800"}', "surrogate"),
+        (b"\xef\xbb\xbf\xef\xbb\xbf{}", "UTF-8"),
+        (b"\xef\xbb\xbf", "empty"),
+        (b'\xef\xbb\xbf{"a":1,"a":2}', "twice"),
+        (b'{"\\ud800":1,"\\udfff":2}', "twice"),
+        (b'{"a":"\\ud800\xff"}', "UTF-8"),
         (b'{"a":18446744073709551616}', "64 bits"),
         (b'{"a":[-9223372036854775809]}', "64 bits"),
         (b'{"a":' + b"9" * 300 + b"}", "64 bits"),
@@ -72,6 +75,66 @@ def test_a_key_that_stands_twice_is_named(raw: bytes, key: str) -> None:
     error = refusal(raw)
     assert "twice" in error.message
     assert error.param == key
+
+
+@pytest.mark.parametrize(
+    ("number", "word"),
+    [
+        (b"18446744073709551616", "64 bits"),
+        (b"-9223372036854775809", "64 bits"),
+        (b"9" * 300, "64 bits"),
+        (b"9" * 5000, "too large"),
+        (b"1e999", "too large"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("around", "param"),
+    [
+        (b'{"seed":%s}', "seed"),
+        (b'{"model":"m","stop_token_ids":[1,%s]}', "stop_token_ids.1"),
+        (b'{"messages":[{"tool_calls":[{"index":%s}]}],"seed":18446744073709551615}',
+         "messages.0.tool_calls.0.index"),
+    ],
+)  # fmt: skip
+def test_a_number_that_is_too_large_is_named(
+    number: bytes, word: str, around: bytes, param: str
+) -> None:
+    error = refusal(around % number)
+    assert word in error.message
+    assert error.param == param
+
+
+@pytest.mark.parametrize(
+    ("escaped", "text"),
+    [
+        (r"cut \ud83d", "cut \ufffd"),
+        (r"\ude00 cut", "\ufffd cut"),
+        (r"\uDE00\uD83D", "\ufffd\ufffd"),
+        (r"\ud83d\ud83d\ude00", "\ufffd\U0001f600"),
+        (r"\ud83d\ude00", "\U0001f600"),
+        (r"\\ud83d \ud83d", r"\ud83d " + "\ufffd"),
+        (r"\\\ud83d\n", "\\\ufffd\n"),
+        (r"\ud83d\u0041", "\ufffdA"),
+    ],
+)
+def test_half_a_pair_is_replaced(escaped: str, text: str) -> None:
+    changes: list[Change] = []
+    raw = rb'{"a":"b","messages":[{"content":"%s"}]}' % escaped.encode()
+    assert loads(raw, DEPTH, changes) == {"a": "b", "messages": [{"content": text}]}
+    assert changes == ([Change("messages.0.content", "replaced")] if "\ufffd" in text else [])
+
+
+def test_what_was_replaced_is_told_within_bounds() -> None:
+    changes: list[Change] = []
+    assert loads(listed(rb'"\ud800"', 1000), DEPTH, changes)
+    assert [where for where, _ in changes] == [f"a.{n}" for n in range(16)]
+
+
+def test_a_byte_order_mark_is_passed_over() -> None:
+    changes: list[Change] = []
+    assert loads(b'\xef\xbb\xbf{"a":"\\ud800"}', DEPTH, changes) == {"a": "\ufffd"}
+    assert changes == [Change("a", "replaced")]
+    assert loads(b'\xef\xbb\xbf {"a":"\xef\xbb\xbf"}', DEPTH) == {"a": "\ufeff"}
 
 
 def test_colons_in_strings_are_no_keys() -> None:
@@ -127,6 +190,7 @@ BOMBS = {
     "fraction": b'{"a":0.' + b"9" * (2 * MIB) + b"}",
     "integers": wide(b"1234567890123456789"),
     "outer duplicate": b'{"a":0,"a":' + wide(b'"x"') + b"}",
+    "halves": b'{"a":"' + b"\\ud800" * (MIB // 3) + b'"}',
     "keys": b"{" + b",".join(b'"%d":0' % i for i in range(90_000)) + b"}",
 }
 

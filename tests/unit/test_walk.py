@@ -107,7 +107,6 @@ ITEMS = [
         "id": "r",
         "summary": [{"type": "summary_text", "text": "k"}],
         "content": [{"type": "reasoning_text", "text": "l"}],
-        "encrypted_content": "AAAA",
     },
     {"type": "custom_tool_call", "call_id": "2", "name": "m", "input": "n"},
     {"type": "custom_tool_call_output", "call_id": "2", "output": "o"},

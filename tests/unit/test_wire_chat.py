@@ -70,7 +70,7 @@ def said(found: list[Message]) -> list[str]:
         ({"messages": [{"role": ["user"], "content": "x"}]}, "messages.0.role"),
         ({"messages": [{"role": "user"}]}, "messages.0.content"),
         ({"messages": [{"role": "user", "content": None}]}, "messages.0.content"),
-        ({"messages": [{"role": "assistant", "content": None}]}, "messages.0.content"),
+        ({"messages": [{"role": "assistant", "audio": {"id": "a"}}]}, "messages.0.content"),
         ({"messages": [{"role": "user", "content": 7}]}, "messages.0.content"),
         ({"messages": [{"role": "user", "content": {"text": "x"}}]}, "messages.0.content"),
         ({"messages": [{"role": "user", "content": [7]}]}, "messages.0.content.0"),
@@ -223,12 +223,27 @@ def test_constraints_are_checked_but_never_rewritten() -> None:
     assert orjson.dumps(body) == before
 
 
+@pytest.mark.parametrize("role", ["assistant", "tool", "function"])
+@pytest.mark.parametrize("given", [{}, {"content": None}])
+def test_a_message_that_says_nothing_is_an_empty_one(role: str, given: dict[str, Any]) -> None:
+    body = {"messages": [{"role": role, "tool_call_id": "c1", **given}]}
+    (message,) = CHAT.messages(body)
+    assert (body["messages"][0]["content"], message.texts) == ("", [])
+
+
 def test_ask_usage_keeps_the_clients_options() -> None:
-    body: dict[str, Any] = {"stream_options": {"continuous_usage_stats": True}}
-    assert CHAT.ask_usage(body)
-    assert body["stream_options"] == {"continuous_usage_stats": True, "include_usage": True}
+    wanted = {"include_usage": True, "continuous_usage_stats": True, "include_obfuscation": False}
+    body: dict[str, Any] = {"stream_options": dict(wanted)}
     assert not CHAT.ask_usage(body)
-    assert CHAT.ask_usage({"stream_options": {"include_usage": False}})
+    assert body["stream_options"] == wanted
+
+
+@pytest.mark.parametrize("asked", [{}, {"include_usage": False}, {"include_usage": None}])
+def test_usage_in_every_event_counts_only_where_usage_is_asked_for(asked: dict[str, Any]) -> None:
+    options = {**asked, "continuous_usage_stats": True, "include_obfuscation": False}
+    body = {"stream_options": options}
+    assert CHAT.ask_usage(body)
+    assert body["stream_options"] == {"include_usage": True, "include_obfuscation": False}
 
 
 # --- streams

@@ -9,6 +9,7 @@ import pytest
 
 from gemma_gateway.core.errors import Code, GatewayError
 from gemma_gateway.wire.logprobs import CompletionLogprobs
+from gemma_gateway.wire.numbers import MAX_TOKENS
 from gemma_gateway.wire.openai.completions import Completions
 
 COMPLETIONS = Completions()
@@ -59,9 +60,21 @@ def test_each_prompt_is_a_message_and_can_be_replaced() -> None:
         ({"prompt": 5}, "prompt"),
         ({"prompt": {}}, "prompt"),
         ({"prompt": []}, "prompt"),
-        ({"prompt": [1, 2]}, "prompt"),
-        ({"prompt": [[1, 2]]}, "prompt"),
-        ({"prompt": ["a", [1]]}, "prompt"),
+        ({"prompt": [1, "a"]}, "prompt.1"),
+        ({"prompt": [1, None]}, "prompt.1"),
+        ({"prompt": [1.5]}, "prompt.0"),
+        ({"prompt": [-1]}, "prompt.0"),
+        ({"prompt": [2**31]}, "prompt.0"),
+        ({"prompt": [1, True]}, "prompt.1"),
+        ({"prompt": [True]}, "prompt.0"),
+        ({"prompt": [[1, 2], 3]}, "prompt.1"),
+        ({"prompt": [[1, 2], "a"]}, "prompt.1"),
+        ({"prompt": [[1, 2], []]}, "prompt.1"),
+        ({"prompt": [[1], ["2"]]}, "prompt.1.0"),
+        ({"prompt": [[[1]]]}, "prompt.0.0"),
+        ({"prompt": [5] * (MAX_TOKENS + 1)}, "prompt"),
+        ({"prompt": [[5] * MAX_TOKENS, [5]]}, "prompt.1"),
+        ({"prompt": ["a", [1]]}, "prompt.1"),
         ({"prompt": ["a", None]}, "prompt.1"),
         ({"prompt": "a", "suffix": 5}, "suffix"),
         ({"prompt": "a", "prompt_embeds": "AAAA"}, "prompt_embeds"),
@@ -72,6 +85,22 @@ def test_what_cannot_be_read_is_refused(body: dict[str, Any], param: str) -> Non
         COMPLETIONS.messages(body)
     assert caught.value.code is Code.VALIDATION_ERROR
     assert caught.value.param == param
+
+
+@pytest.mark.parametrize(
+    ("prompt", "found"),
+    [
+        ("a", []),
+        (["a", "b"], []),
+        ([2, 818.0], [("prompt", [2, 818])]),
+        ([[2], [3, 4.0]], [(("prompt", 0), [2]), (("prompt", 1), [3, 4])]),
+    ],
+)
+def test_token_ids_are_found(prompt: Any, found: list[Any]) -> None:
+    body = {"prompt": prompt}
+    messages = COMPLETIONS.messages(body)
+    assert sum(message.counts for message in messages) == (len(found) or len(prompt))
+    assert COMPLETIONS.token_prompts(body) == found
 
 
 def test_quick_and_read_agree() -> None:

@@ -124,7 +124,7 @@ def test_every_kind_of_item_shows_its_texts() -> None:
             "id": "r",
             "summary": [{"type": "summary_text", "text": "i"}],
             "content": [{"type": "reasoning_text", "text": "j"}],
-            "encrypted_content": "opaque",
+            "encrypted_content": None,
         },
         {"type": "custom_tool_call", "call_id": "2", "name": "k", "input": "l"},
         {"type": "custom_tool_call_output", "call_id": "2", "output": "m"},
@@ -229,7 +229,16 @@ def test_wrong_shapes_and_remote_media_name_their_place(value: object, param: st
 )
 def test_an_untouched_stream_keeps_its_bytes(name: str) -> None:
     raws = events(name)
-    assert relay(ResponsesStream(), raws) == b"".join(raws)
+    # but for the end of an answer that was cut short, which vLLM calls completed
+    wanted = b"".join(raws).replace(b"response.completed", b"response.incomplete")
+    assert relay(ResponsesStream(), raws) == wanted
+    assert b'"status":"incomplete"' in raws[-1]
+
+
+def test_the_end_of_a_whole_answer_keeps_its_name() -> None:
+    raw = events("responses_stream_plain")[-1]
+    raw = raw.replace(b'"status":"incomplete"', b'"status":"completed"')
+    assert relay(ResponsesStream(), [raw]) == raw
 
 
 def test_a_stream_tells_texts_closes_repeats_and_usage() -> None:

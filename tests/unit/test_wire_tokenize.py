@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from gemma_gateway.core.errors import Code, GatewayError
-from gemma_gateway.wire.vllm.tokenize import MAX_TOKENS, Detokenize, Tokenize
+from gemma_gateway.wire.numbers import MAX_TOKENS
+from gemma_gateway.wire.vllm.tokenize import Detokenize, Tokenize
 
 TOKENIZE, DETOKENIZE = Tokenize(), Detokenize()
 
@@ -50,7 +51,7 @@ def test_tokenize_answers_hold_no_new_text() -> None:
         ("2", "tokens"),
         ([2, "9"], "tokens.1"),
         ([True], "tokens.0"),
-        ([1.0], "tokens.0"),
+        ([1.5], "tokens.0"),
         ([-1], "tokens.0"),
         ([2**31], "tokens.0"),
         ([[2]], "tokens.0"),

@@ -171,7 +171,8 @@ class KeyRing:
 
         Args:
             authorization: the ``Authorization`` header, ``Bearer KEY``.
-            x_api_key: the ``x-api-key`` header, ``KEY``. Where both are sent they must agree.
+            x_api_key: the ``x-api-key`` header, ``KEY``. Where both hold one they must agree:
+                which of them is billed must not depend on who reads them.
 
         Raises:
             UnknownKey: an INVALID_API_KEY that only the store can tell more of.
@@ -181,16 +182,13 @@ class KeyRing:
             if self._anonymous is None:
                 raise GatewayError(Code.INVALID_API_KEY)
             return self._anonymous
-        token = b""
-        if authorization is not None:
-            token = _bearer(_raw(authorization))
-        if x_api_key is not None:
-            other = _raw(x_api_key).strip()
-            if authorization is not None and not hmac.compare_digest(token, other):
-                raise GatewayError(
-                    Code.INVALID_API_KEY, "The Authorization and x-api-key headers differ."
-                )
-            token = other
+        token = b"" if authorization is None else _bearer(_raw(authorization))
+        other = b"" if x_api_key is None else _raw(x_api_key).strip()
+        if token and other and not hmac.compare_digest(token, other):
+            raise GatewayError(
+                Code.INVALID_API_KEY, "The Authorization and x-api-key headers differ."
+            )
+        token = token or other
         if not token:
             raise GatewayError(Code.INVALID_API_KEY)
         digest = hashlib.sha256(token).digest()

@@ -79,8 +79,8 @@ class Change(NamedTuple):
 
     Args:
         where: the place in the body, as an error's ``param``: ``messages.3.content``.
-        how: ``stripped``, ``truncated``, ``clamped``, ``dropped``, ``escaped``, or ``flagged``: it
-            would have been stripped.
+        how: ``stripped``, ``truncated``, ``clamped``, ``dropped``, ``escaped``, ``replaced``, or
+            ``flagged``: it would have been stripped.
     """
 
     where: str

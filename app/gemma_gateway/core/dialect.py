@@ -174,6 +174,11 @@ class AnswerStream(Protocol):
         may renumber the event that was read last: that one's ``raw`` is to be taken afterwards."""
         ...
 
+    def complete(self) -> bytes | None:
+        """The engine's bytes have come to a proper end: what is missing of the stream's own, where
+        all answers had ended before; None: it broke off."""
+        ...
+
     def refusal(self, message: str = "") -> bytes:
         """The rest of the stream after the content policy cut it: the dialect's own way to end.
 
@@ -219,6 +224,7 @@ class Dialect(ABC):
             (WHATWG HTML, 9.2.6).
         client_header: a request header that all clients of this protocol send, and nobody else: it
             tells them where no route does. Empty: there is none.
+        scores: a request may ask for no token but those of its prompt (``echo``).
     """
 
     name: str
@@ -237,6 +243,7 @@ class Dialect(ABC):
     batches: bool = False
     ping: bytes = b": ping\n\n"
     client_header: bytes = b""
+    scores: bool = False
 
     @abstractmethod
     def messages(self, body: Json) -> list[Message]:
@@ -261,6 +268,11 @@ class Dialect(ABC):
         """
         del limit, remaining, reset
         return {}
+
+    def token_prompts(self, body: Json) -> list[tuple[Where, list[int]]]:
+        """Prompts that are token ids, with their places: only an engine knows what they say."""
+        del body
+        return []
 
     def ask_usage(self, body: Json) -> bool:
         """For a stream: make the engine report usage at the end. True: the body was changed and

@@ -226,7 +226,7 @@ def _refused(call: Call, reply: EngineReply, raw: bytes, known: bool) -> Gateway
     """
     status, error = reply.status, engine_error.document(raw)
     if status in (400, 413, 422):
-        refusal = engine_error.invalid(error)
+        refusal = engine_error.invalid(error, call.request.body)
         if refusal.code is Code.CONTEXT_LENGTH_EXCEEDED:
             refusal.param = next((name for name in PROMPTS if name in call.request.body), None)
         return refusal

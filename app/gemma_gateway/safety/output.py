@@ -105,6 +105,10 @@ class OutputGuard:
                 out.append(self._say(channel, tail))
             if self.blocked is not None:
                 out.append(self._ending())
+        if self.blocked is None and not (self.failed or self.ended):
+            rest = self._stream.complete()
+            self.ended = rest is not None
+            out.append(rest or b"")
         return b"".join(out)
 
     def _end(self, data: bytes | bytearray, start: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from gemma_gateway.core.call import Call, Change, Decision
+from gemma_gateway.core.dialect import Message
 from gemma_gateway.safety import input as incoming
 from gemma_gateway.safety.controls import ControlTokens
 from gemma_gateway.safety.filter import Filter, is_idle
@@ -38,13 +39,25 @@ class Judge:
 
     def run(self, call: Call) -> None:
         """See ``Step``; raises CONTENT_FILTERED with the place of the text."""
+        self.judge(call, call.request.messages)
+
+    def idle(self, call: Call) -> bool:
+        """Whether nothing is judged for this caller."""
         principal = call.principal
         assert principal is not None  # the first stage knows
-        judge = self._judges.get(principal.tier.policy)
-        if judge is None:
+        return principal.tier.policy not in self._judges
+
+    def judge(self, call: Call, messages: list[Message]) -> None:
+        """Judge messages for a call.
+
+        Raises:
+            Filtered: CONTENT_FILTERED with the place of the text.
+        """
+        if self.idle(call):
             return
+        assert call.principal is not None
         try:
-            flagged = incoming.check(judge, call.request.messages)
+            flagged = incoming.check(self._judges[call.principal.tier.policy], messages)
         except incoming.Filtered as filtered:
             call.decisions.append(Decision("input", filtered.match.category, "block"))
             raise

@@ -10,6 +10,7 @@ from gemma_gateway.settings.fields import Strict
 
 MOST_REQUESTS = 1_000_000  # in a window: 8 MB of the store for each key that makes so many
 MOST_TOKENS = 100_000_000
+MOST_STOPS = 64  # each is looked for at every token
 
 
 def _off(value: Any) -> Any:
@@ -64,6 +65,13 @@ class Tier(Strict):
         8192, ge=1, description="Characters of one message, after sanitising; null: any number"
     )
     max_choices: int = Field(8, ge=1, description="Largest n, best_of and prompts in one call")
+    max_stop: int = Field(
+        4,
+        ge=1,
+        le=MOST_STOPS,
+        description="Stop strings of one call; servers of vLLM take more than 4 where their "
+        "VLLM_MAX_STOP_STRINGS says so",
+    )
     max_in_flight: int = Field(
         256,
         ge=0,
@@ -86,6 +94,11 @@ class Tier(Strict):
             "The term policy: block does what the policy file says, flag only notes what would be "
             "blocked, off judges nothing"
         ),
+    )
+    thinking: Literal["pass", "drop"] = Field(
+        "pass",
+        description="What becomes of thinking: {type: enabled} and thinking_token_budget; pass: "
+        "the engine refuses them where its model has no extended thinking",
     )
     grammars: bool = Field(
         False,

@@ -107,9 +107,14 @@ def _tools(tools: Any, choice: Any, tier: Tier) -> None:
     if len(orjson.dumps(tools)) > MAX_TOOLS_BYTES:
         raise invalid(f"tools are larger than {MAX_TOOLS_BYTES} bytes.", "tools")
     _custom(tools, "tools", tier)
-    kind = choice.get("type") if choice.__class__ is dict else choice
-    if kind not in _FREE_CHOICES or any(map(_strict, tools)):  # their schemas bind the answer
+    if chosen(choice) or any(map(_strict, tools)):  # their schemas bind the answer
         check_schema(tools, "tools")
+
+
+def chosen(tool_choice: Any) -> bool:
+    """Whether an answer has to call a tool."""
+    kind = tool_choice.get("type") if tool_choice.__class__ is dict else tool_choice
+    return kind not in _FREE_CHOICES
 
 
 def _custom(tools: list[Any], where: str, tier: Tier) -> None:

@@ -82,6 +82,18 @@ def header(ignored: list[str]) -> str:
     return ", ".join([*plain, f"+{more}"] if more else plain)
 
 
+def drop_thinking(body: Json) -> list[str]:
+    """Leave out what asks for extended thinking within a budget; its names."""
+    asked = [name for name in ("thinking", "thinking_token_budget") if body.get(name) is not None]
+    if "thinking" in asked:
+        thinking = body["thinking"]
+        if not (isinstance(thinking, dict) and thinking.get("type") == "enabled"):
+            asked.remove("thinking")  # adaptive and disabled ask for nothing
+    for name in asked:
+        del body[name]
+    return asked
+
+
 def _refuse(dialect: Dialect, name: str, value: Any) -> None:
     if name in INTERNALS:
         raise invalid(

@@ -72,6 +72,11 @@ _NAMES: dict[str, str] = {
     "nothing here searches the web": "web_search_options",
     "no MCP server is called here: call it in the client and send tools": "mcp_servers",
     "no code runs here": "container",
+    "nothing is kept here between calls: send the whole conversation": """
+        previous_response_id conversation cached_content cachedContent assistant_id""",
+    "responses run while the client listens: leave it out": "background",
+    "no file is kept here: send its content in a message": """
+        file_id file_ids attachments tool_resources vector_store_ids data_sources""",
     "answers are text": "audio modalities",
 }
 _ADVICE = {name: words for words, names in _NAMES.items() for name in names.split()}

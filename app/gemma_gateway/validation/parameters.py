@@ -7,11 +7,13 @@ from math import isfinite
 from typing import Any
 
 from gemma_gateway.core.errors import Code, GatewayError
+from gemma_gateway.wire.numbers import integral, token_ids
 
 MAX_STRING_CHARS = 256  # a stop string or bad word
 _STREAM_OPTIONS = frozenset({"include_usage", "continuous_usage_stats", "include_obfuscation"})
 
-Check = Callable[[str, Any], None]
+# Returns the value as engines get it; None: as if the field had not been sent.
+Check = Callable[[str, Any], Any]
 
 
 def invalid(message: str, param: str, reason: str = "invalid_value") -> GatewayError:
@@ -22,9 +24,11 @@ def invalid(message: str, param: str, reason: str = "invalid_value") -> GatewayE
 def integer(low: int, high: int) -> Check:
     """A whole number within bounds; a JSON boolean is none."""
 
-    def check(key: str, value: Any) -> None:
-        if value.__class__ is not int or not low <= value <= high:
+    def check(key: str, value: Any) -> int:
+        whole = integral(value)
+        if whole is None or not low <= whole <= high:
             raise invalid(f"{key} must be an integer from {low} to {high}.", key)
+        return whole
 
     return check
 
@@ -32,59 +36,64 @@ def integer(low: int, high: int) -> Check:
 def number(low: float, high: float, *, above: bool = False) -> Check:
     """A finite number within bounds; ``above``: greater than ``low``."""
 
-    def check(key: str, value: Any) -> None:
+    def check(key: str, value: Any) -> Any:
         plain = value.__class__ is float or value.__class__ is int
         if not plain or not isfinite(value) or not low <= value <= high or (above and value <= low):
             start = f"above {low:g}" if above else f"from {low:g}"
             raise invalid(f"{key} must be a number {start} to {high:g}.", key)
+        return value
 
     return check
 
 
-def boolean(key: str, value: Any) -> None:
+def boolean(key: str, value: Any) -> Any:
     if value.__class__ is not bool:
         raise invalid(f"{key} must be true or false.", key)
+    return value
 
 
-def flag_or_count(key: str, value: Any) -> None:
+def flag_or_count(key: str, value: Any) -> Any:
     """``logprobs``: a boolean in chat, how many in completions."""
-    if value.__class__ is not bool:
-        integer(0, 20)(key, value)
+    return value if value.__class__ is bool else integer(0, 20)(key, value)
 
 
-def strings(most: int) -> Check:
-    """A short string, or a list of at most ``most`` of them."""
+def strings(most: int, more: str = "") -> Check:
+    """A short string, or a list of at most ``most`` of them. Empty ones say nothing.
 
-    def check(key: str, value: Any) -> None:
+    Args:
+        more: how to have more of them.
+    """
+
+    def check(key: str, value: Any) -> Any:
         listed = [value] if value.__class__ is str else value
         if listed.__class__ is not list or len(listed) > most:
-            raise invalid(f"{key} must hold at most {most} strings.", key)
+            raise invalid(f"{key} must hold at most {most} strings{more}.", key)
         for text in listed:
             if text.__class__ is not str or len(text) > MAX_STRING_CHARS:
                 raise invalid(
                     f"{key} accepts strings of at most {MAX_STRING_CHARS} characters.", key
                 )
+        return value if all(listed) and listed else [text for text in listed if text] or None
 
     return check
 
 
-def token_ids(key: str, value: Any) -> None:
-    if value.__class__ is not list or len(value) > 1024:
-        raise invalid(f"{key} must be a list of at most 1024 token ids.", key)
-    if any(token.__class__ is not int or not 0 <= token < 2**31 for token in value):
-        raise invalid(f"{key} must hold token ids: integers from 0.", key)
+def token_list(key: str, value: Any) -> list[int]:
+    return token_ids(value, key, 1024)
 
 
-def logit_bias(key: str, value: Any) -> None:
+def logit_bias(key: str, value: Any) -> Any:
     if value.__class__ is not dict or len(value) > 1024:
         raise invalid(f"{key} must be an object with at most 1024 entries.", key)
     for token, bias in value.items():
         if not token.isdecimal() or len(token) > 10:
-            raise invalid(f"{key} must map token ids to numbers.", key)
-        number(-100, 100)(key, bias)
+            words = f"{key} must map token ids to numbers; {token[:32]!r} is no token id."
+            raise invalid(words, f"{key}.{token}")
+        number(-100, 100)(f"{key}.{token}", bias)
+    return value
 
 
-def stream_options(key: str, value: Any) -> None:
+def stream_options(key: str, value: Any) -> Any:
     if value.__class__ is not dict:
         raise invalid(f"{key} must be an object.", key)
     for name, item in value.items():
@@ -92,15 +101,29 @@ def stream_options(key: str, value: Any) -> None:
             raise invalid(f"{key} accepts {', '.join(sorted(_STREAM_OPTIONS))}.", key)
         if item is not None:
             boolean(f"{key}.{name}", item)
+    return value
 
 
-def repetition_detection(key: str, value: Any) -> None:
+def repetition_detection(key: str, value: Any) -> Any:
     """Each new token is compared with patterns up to that size, in the engine's own loop: with 32
     that takes 0.4 ms a token at worst, with 256 it takes 6."""
     if value.__class__ is not dict:
         raise invalid(f"{key} must be an object.", key)
-    for name, item in value.items():
-        integer(0, 32 if name.endswith("_size") else 256)(f"{key}.{name}", item)
+    return {
+        name: integer(0, 32 if name.endswith("_size") else 256)(f"{key}.{name}", item)
+        for name, item in value.items()
+        if item is not None
+    }
+
+
+def thinking(key: str, value: Any) -> Any:
+    """Anthropic's ``{type: enabled, budget_tokens: 1024}``: the engine knows its types."""
+    if value.__class__ is not dict:
+        raise invalid(f"{key} must be an object.", key)
+    if value.get("budget_tokens") is None:
+        return value
+    budget = integer(1024, 2**31 - 1)(f"{key}.budget_tokens", value["budget_tokens"])
+    return {**value, "budget_tokens": budget}
 
 
 # Bounds of OpenAI's and vLLM's documentation; where vLLM takes "all" (-1 logprobs: the whole
@@ -120,15 +143,15 @@ CHECKS: dict[str, Check] = {
     "prompt_logprobs": integer(0, 20),
     "truncate_prompt_tokens": integer(-1, 2**31 - 1),
     "stream_interval": integer(1, 1024),
-    "stop": strings(4),
-    "stop_sequences": strings(4),
     "bad_words": strings(128),
-    "stop_token_ids": token_ids,
-    "allowed_token_ids": token_ids,
+    "stop_token_ids": token_list,
+    "allowed_token_ids": token_list,
     "logit_bias": logit_bias,
     "stream": boolean,
     "stream_options": stream_options,
     "repetition_detection": repetition_detection,
+    "thinking": thinking,
+    "max_tool_calls": integer(0, 2**31 - 1),
     "ignore_eos": boolean,
     "echo": boolean,
     "skip_special_tokens": boolean,

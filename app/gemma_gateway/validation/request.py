@@ -9,9 +9,10 @@ from typing import Any
 from gemma_gateway.core.call import Change, Principal, Request
 from gemma_gateway.core.dialect import Dialect, Json, Message, ReadOnlyText
 from gemma_gateway.settings import Tier
-from gemma_gateway.validation.constraints import check_constraints
-from gemma_gateway.validation.parameters import CHECKS, integer, invalid
+from gemma_gateway.validation.constraints import check_constraints, chosen
+from gemma_gateway.validation.parameters import CHECKS, integer, invalid, strings
 from gemma_gateway.validation.prompt_logprobs import check_prompt_logprobs
+from gemma_gateway.wire.numbers import integral
 from gemma_gateway.wire.place import place
 
 _MODEL_CHARS = 256
@@ -22,7 +23,12 @@ _WITHIN_MAX = ("min_tokens", "thinking_token_budget")
 _LEAST_THINKING = 1024  # of Anthropic's budget_tokens
 _CHOICES = ("n", "best_of")
 _ANY_LENGTH = 2**31 - 1
-_POSITIVE = integer(1, _ANY_LENGTH)
+_STOPS = ("stop", "stop_sequences")
+# vLLM samples greedily below a temperature of 1e-5, and then refuses n above 1; it raises others to
+# 0.01 at least, and with one token to choose from samples what greedy sampling would
+# (vllm.sampling_params).
+_ALMOST_GREEDY = {"temperature": 0.01, "top_k": 1}
+_GREEDY = 1e-5
 _TEMPLATE = "chat_template_kwargs"
 _SWITCHES = frozenset(
     {"enable_thinking", "thinking", "thinking_mode", "thinking_budget", "preserve_thinking"}
@@ -52,13 +58,14 @@ def validate(
     for key, value in body.items():
         if value is not None:
             check = CHECKS.get(key)
-            if check is not None:
-                check(key, value)
+            if check is not None and (taken := check(key, value)) is not value:
+                body[key] = taken
     if body.get(_TEMPLATE) is not None:
         _check_template(body[_TEMPLATE], allow)
     _bound_messages(messages, principal, request.changes)
     if body.get("stream") and not dialect.streams:
         raise invalid("This route does not stream.", "stream")
+    _drop_what_says_nothing(body, tier)
     if not dialect.max_tokens:
         return
     check_constraints(body, tier)
@@ -68,6 +75,9 @@ def validate(
     for key in dialect.sampling:
         if body.get(key) is None and (value := getattr(tier, key)) is not None:
             body[key] = value
+    heat = body.get("temperature")
+    if heat is not None and heat < _GREEDY and (body.get("n") or 1) > 1:
+        body.update(_ALMOST_GREEDY)
 
 
 def _check_model(model: Any) -> None:
@@ -76,6 +86,22 @@ def _check_model(model: Any) -> None:
         return
     if model.__class__ is not str or not 0 < len(model) <= _MODEL_CHARS:
         raise invalid(f"model must be a name of at most {_MODEL_CHARS} characters.", "model")
+
+
+def _drop_what_says_nothing(body: Json, tier: Tier) -> None:
+    """Leave out what means the same as nothing, and what engines refuse all the same."""
+    for key in _STOPS:
+        if body.get(key) is not None:
+            body[key] = strings(tier.max_stop, " (max_stop of this key's tier)")(key, body[key])
+            if body[key] is None:
+                del body[key]
+    if body.get("tools") == []:
+        if chosen(body.get("tool_choice")):
+            raise invalid("tool_choice asks for a tool, and tools holds none.", "tool_choice")
+        del body["tools"]
+        body.pop("tool_choice", None)
+    if "stream_options" in body and not body.get("stream"):
+        del body["stream_options"]
 
 
 def _check_template(variables: Any, allow: frozenset[str]) -> None:
@@ -89,7 +115,9 @@ def _check_template(variables: Any, allow: frozenset[str]) -> None:
         if name not in _SWITCHES:
             raise invalid(f"{_TEMPLATE} accepts {', '.join(sorted(_SWITCHES))}.", _TEMPLATE)
         word = value.__class__ is str and _WORD.fullmatch(value)
-        if not (word or value is None or value.__class__ in (bool, int)):
+        if (whole := integral(value)) is not None:
+            variables[name] = whole
+        elif not (word or value is None or value.__class__ is bool):
             raise invalid(
                 f"{_TEMPLATE}.{name} must be a switch, a whole number or a short word.",
                 f"{_TEMPLATE}.{name}",
@@ -154,7 +182,7 @@ def _bound_choices(dialect: Dialect, body: Json, messages: Sequence[Message], ti
     for key in _CHOICES:
         wanted = body.get(key)
         if wanted is not None:
-            integer(1, tier.max_choices)(key, wanted)
+            wanted = body[key] = integer(1, tier.max_choices)(key, wanted)
             if wanted * prompts > tier.max_choices:
                 raise invalid(f"{key} times prompts must be at most {tier.max_choices}.", key)
 
@@ -171,7 +199,7 @@ def _bound_tokens(dialect: Dialect, body: Json, tier: Tier, changes: list[Change
     for key in (*_MAX_TOKENS, *dialect.max_tokens):
         wanted = body.get(key)
         if wanted is not None:
-            _POSITIVE(key, wanted)
+            wanted = body[key] = _length(dialect, body, key, wanted)
             if key in dialect.max_tokens:
                 sent.append(key)
                 bound = wanted if cap is None or wanted < cap else cap
@@ -179,7 +207,8 @@ def _bound_tokens(dialect: Dialect, body: Json, tier: Tier, changes: list[Change
                 _clamp(body, key, cap, changes)
     for key in _WITHIN_MAX:
         if body.get(key) is not None:
-            integer(-1 if key == "thinking_token_budget" else 0, _ANY_LENGTH)(key, body[key])
+            least = -1 if key == "thinking_token_budget" else 0
+            body[key] = integer(least, _ANY_LENGTH)(key, body[key])
     if bound is not None:
         _bound_answer(dialect, body, bound, sent, changes)
     return sent
@@ -253,3 +282,16 @@ def _change(changes: list[Change], where: str, how: str) -> None:
     change = Change(where, how)
     if change not in changes:
         changes.append(change)
+
+
+def _length(dialect: Dialect, body: Json, key: str, wanted: Any) -> int:
+    """How many tokens an answer may have: none where the prompt's own are asked for."""
+    whole = integral(wanted)
+    if whole is None or not 1 <= whole <= _ANY_LENGTH:
+        scored = dialect.scores and body.get("echo") is True
+        if whole == 0 and scored:
+            return 0
+        words = f"{key} must be an integer from 1 to {_ANY_LENGTH}"
+        words += ", or 0 with echo" if dialect.scores else ""
+        raise invalid(f"{words}; leave it out for this key's default.", key)
+    return whole

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from gemma_gateway.core.call import Call
+from gemma_gateway.core.call import Call, Change
 from gemma_gateway.validation import fields
 from gemma_gateway.validation.request import fit, validate
 from gemma_gateway.wire import coding, strict_json
@@ -49,7 +49,7 @@ class Decode:
     def run(self, call: Call) -> None:
         """See ``Step``; raises VALIDATION_ERROR with ``param`` naming the field."""
         request = call.request
-        body = strict_json.loads(request.raw, self._max_depth)
+        body = strict_json.loads(request.raw, self._max_depth, request.changes)
         if ignored := fields.select(call.dialect, body, self._allowed):
             call.answer.headers[IGNORED] = fields.header(ignored)
         request.messages = call.dialect.messages(body)
@@ -73,6 +73,8 @@ class Validate:
         request, principal = call.request, call.principal
         assert principal is not None  # the first stage knows
         body, messages = request.body, request.messages
+        if principal.tier.thinking == "drop":
+            request.changes += (Change(name, "dropped") for name in fields.drop_thinking(body))
         validate(call.dialect, request, principal, self._allowed)
         request.content_hash = request.affinity = content_hash(messages)
         if len(messages) > 2:  # later turns of a conversation find the prefix of the earlier ones

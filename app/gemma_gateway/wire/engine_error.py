@@ -4,6 +4,7 @@ inside doesn't."""
 from __future__ import annotations
 
 import re
+from collections.abc import Container
 from typing import Any
 
 import orjson
@@ -32,12 +33,21 @@ _INSIDE = re.compile(
     r"|\w\.py\b|\b(?:vllm|torch|transformers|sglang|pydantic|jinja2)\.\w|\bself\.\w| object at "
     r"|0x[0-9a-f]{6}|reasoning_config"
 )
-# What those that clients can meet mean to them: a word of the text, the field, what to say.
-_MEANING = (
-    ("thinking_token_budget", "thinking", "This model has no thinking that can be bounded."),
-    ("tool choice", "tool_choice", "This model's server can't call tools."),
-    ("tool_choice", "tool_choice", "This model's server can't call tools."),
+# What those that clients can meet mean to them: a word of the text, the fields that ask for what
+# isn't there, and what to say.
+_NOT_THERE = (
+    (
+        re.compile("thinking_token_budget"),
+        ("thinking", "thinking_token_budget"),
+        "This model has no extended thinking; leave {field} out.",
+    ),
+    (
+        re.compile("tool.choice"),
+        ("tool_choice", "tools"),
+        "The server of this model was started without tools; leave {field} out.",
+    ),
 )
+_SENTENCE = re.compile(r"(?<=[.!?;])\s+")
 _ADDRESS = re.compile(
     r"\b[a-z][a-z0-9+.-]{1,15}://[^\s'\"<>)\]]+"  # URLs
     r"|(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?::\d+)?\b"
@@ -76,11 +86,12 @@ def found(doc: Any) -> dict[str, Any]:
     return error if isinstance(error, dict) else {}
 
 
-def invalid(error: dict[str, Any]) -> GatewayError:
+def invalid(error: dict[str, Any], sent: Container[str] = ()) -> GatewayError:
     """What clients are told of a request that an engine finds wrong.
 
     Args:
         error: its error object.
+        sent: names of the request's fields.
 
     Returns:
         CONTEXT_LENGTH_EXCEEDED or VALIDATION_ERROR, with the engine's words, its ``param``, and its
@@ -95,12 +106,22 @@ def invalid(error: dict[str, Any]) -> GatewayError:
     if exceeded is not None:
         return exceeded
     if _INSIDE.search(text):
-        meant = next((m for m in _MEANING if m[0] in text), None)
-        words = meant[2] if meant else "This model's server isn't set up for this request."
-        return GatewayError(Code.VALIDATION_ERROR, words, param=field or (meant and meant[1]))
+        return _set_up(text, field, sent)
     code = error.get("code")
     reason = code if isinstance(code, str) and code in REASONS else ""
     return GatewayError(Code.VALIDATION_ERROR, plain(text), param=field, reason=reason)
+
+
+def _set_up(text: str, field: str | None, sent: Container[str]) -> GatewayError:
+    """What becomes of a text that tells how the server was started or written."""
+    for mark, fields, words in _NOT_THERE:
+        if mark.search(text):
+            asked = next((name for name in fields if name in sent), None)
+            message = words.format(field=asked or fields[0])
+            return GatewayError(Code.VALIDATION_ERROR, message, param=asked or field or fields[0])
+    kept = [] if "\n" in text else [s for s in _SENTENCE.split(text) if not _INSIDE.search(s)]
+    message = plain(" ".join(kept)) or "This model's server isn't set up for this request."
+    return GatewayError(Code.VALIDATION_ERROR, message, param=field)
 
 
 def plain(text: str) -> str:

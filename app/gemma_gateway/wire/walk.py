@@ -15,6 +15,7 @@ from gemma_gateway.core.dialect import Json, Media, Message, ReadOnlyText, TextP
 from gemma_gateway.wire.media import check_url
 from gemma_gateway.wire.openai.openai import invalid
 from gemma_gateway.wire.place import place
+from gemma_gateway.wire.stored import check_part, check_tools
 
 # Fields of messages and parts whose strings name things: ids, kinds. A longer one is a text.
 NAMES = frozenset(
@@ -96,12 +97,15 @@ def part_texts(root: Any, where: Where, media: list[Media]) -> list[TextPart]:
         media: gets what stands there beside texts.
 
     Raises:
-        GatewayError: VALIDATION_ERROR where media would be loaded from elsewhere.
+        GatewayError: VALIDATION_ERROR where media would be loaded from elsewhere, or something is
+            only named.
     """
     found: list[TextPart] = []
     stack: list[tuple[Any, Where, str]] = [(root, where, "")]
     while stack:
         node, at, parent = stack.pop()
+        if node.__class__ is dict:
+            check_part(node, at)
         children: list[tuple[Any, Where, str]] = []
         for key, value in _pairs(node):
             if value.__class__ is str:
@@ -162,9 +166,12 @@ def asides(body: Json, table: Table) -> list[Message]:
     """Texts that reach the model, or bind it, beside the messages; these don't count as messages.
 
     Raises:
-        GatewayError: VALIDATION_ERROR where a field holds more than ``MAX_ASIDE_CHARS``.
+        GatewayError: VALIDATION_ERROR where a field holds more than ``MAX_ASIDE_CHARS``, or a tool
+            isn't the client's own.
     """
     found: list[Message] = []
+    if body.get("tools"):
+        check_tools(body["tools"])
     for name in table.shown:
         holder, key = _field(body, name)
         value = holder.get(key)

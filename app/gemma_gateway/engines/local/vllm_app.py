@@ -23,6 +23,7 @@ from gemma_gateway.engines import families
 from gemma_gateway.engines.families import templates
 from gemma_gateway.engines.local import convert, footprint, weights
 from gemma_gateway.engines.local.asgi import AsgiApp, AsgiReply
+from gemma_gateway.settings.tier import MOST_STOPS
 
 CPU_MODEL_LEN = 2048  # tokens of context on a CPU, where a start should not take the machine's RAM
 LOOK_EVERY = 0.1  # seconds between two looks at the engine core
@@ -133,6 +134,7 @@ class VllmApp:
             tasks = await engine.get_supported_tasks()
             app = build_app(args, tasks, engine.model_config)
             await init_app_state(engine, app.state, args, tasks)
+            _continue_answers(app.state.anthropic_serving_messages)
             await _warm_up(app, engine, options.served_model_name)
         except BaseException:
             await asyncio.to_thread(engine.shutdown, SHUTDOWN_SECONDS)
@@ -216,6 +218,28 @@ def _end_at_blank_lines(engine: Any) -> None:
         return generate(prompt, sampling_params, *args, **kwargs)
 
     engine.generate = generating
+
+
+def _continue_answers(messages: Any) -> None:
+    """Let /v1/messages go on with an answer that a last message of the assistant's begins, as
+    Anthropic's does; vLLM's route begins a new one after it, and takes no field that says
+    otherwise.
+
+    Args:
+        messages: vLLM's ``AnthropicServingMessages``; None: the model generates nothing.
+    """
+    if messages is None:
+        return
+    convert = messages.to_chat_completion_request
+
+    def converted(*args: Any, **kwargs: Any) -> Any:
+        request = convert(*args, **kwargs)
+        last = request.messages[-1] if request.messages else {}
+        if last.get("role") == "assistant" and last.get("content") and not last.get("tool_calls"):
+            request.continue_final_message, request.add_generation_prompt = True, False
+        return request
+
+    messages.to_chat_completion_request = converted
 
 
 def _with_options(schema: Any) -> Any:
@@ -317,6 +341,7 @@ def _set_environment(model: str) -> None:
         "VLLM_LOGGING_LEVEL": "WARNING",
         "VLLM_LOGGING_CONFIG_PATH": str(Path(__file__).with_name("vllm_logging.json")),
         "TQDM_DISABLE": "1",
+        "VLLM_MAX_STOP_STRINGS": str(MOST_STOPS),  # a tier says how many are taken
     }
     if (Path(model) / convert.MARKER).is_file():
         defaults["HF_HUB_OFFLINE"] = "1"  # the bundled model needs nobody

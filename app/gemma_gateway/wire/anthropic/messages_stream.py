@@ -160,6 +160,10 @@ class MessagesStream:
         doc = {"type": "content_block_delta", "index": index, "delta": delta}
         return openai.event(doc, "content_block_delta")
 
+    def complete(self) -> bytes | None:
+        """None: every server ends these as the protocol says."""
+        return None
+
     def refusal(self, message: str = "") -> bytes:
         """Closes what is open and ends the message with stop_reason ``refusal``. The engine's own
         count is not known by then: one token per delta is told, the least it can be."""

@@ -42,7 +42,9 @@ class CountTokensRequest(Body):
 class MessagesRequest(CountTokensRequest):
     """Anthropic message."""
 
-    max_tokens: int | None = Field(None, ge=1, description="Default and cap: the key's tier")
+    max_tokens: int | None = Field(
+        None, ge=1, le=2**31 - 1, description="Default and cap: the key's tier"
+    )
     stream: bool = False
     temperature: float | None = Field(None, ge=0, le=2, description="Default: the key's tier")
     top_p: float | None = Field(None, gt=0, le=1, description="Default: the key's tier")
@@ -71,9 +73,24 @@ def read_messages(body: Json) -> list[Message]:
         if not isinstance(role, str) or role not in ROLES:
             known = ", ".join(sorted(ROLES))
             raise invalid(f"role must be one of {known}.", place((where, "role")))
+        if role == "assistant" and turn.get("content") is None:
+            turn["content"] = ""
         # The engine puts all system texts together into one.
         channel = "system" if role == "system" else where
         media = []
         texts = content_texts(turn, where, channel, media) + other_texts(turn, where)
         found.append(Message(where, role, texts, media))
+    _check_beginning(turns)
     return found + asides(body, TABLE)
+
+
+def _check_beginning(turns: list[Json]) -> None:
+    """The beginning of an answer, in a last message of the assistant's, which the engine goes on
+    with: Anthropic refuses one that ends in white space, as no token begins there."""
+    if not turns or turns[-1]["role"] != "assistant":
+        return
+    text, where = turns[-1]["content"], f"messages.{len(turns) - 1}.content"
+    if text.__class__ is list and text and text[-1].get("type") == "text":
+        text, where = text[-1].get("text"), f"{where}.{len(text) - 1}.text"
+    if text.__class__ is str and text != text.rstrip():
+        raise invalid("The beginning of an answer must not end with white space.", where)

@@ -95,9 +95,9 @@ class ChatCompletionRequest(Sampling):
 
     messages: list[ChatMessage] = Field(min_length=1)
     max_completion_tokens: int | None = Field(
-        None, ge=1, description="Default and cap: the key's tier"
+        None, ge=1, le=2**31 - 1, description="Default and cap: the key's tier"
     )
-    max_tokens: int | None = Field(None, ge=1, description="Older name of this field")
+    max_tokens: int | None = Field(None, ge=1, le=2**31 - 1, description="Older name of this field")
     repetition_penalty: float | None = Field(
         None, gt=0, le=2, description="Default: the key's tier"
     )

@@ -95,6 +95,11 @@ def _content(
     if content is None:
         if role == "assistant" and any(entry.get(name) for name in _INSTEAD):
             return []
+        if entry.get("audio"):
+            raise invalid("audio: no sound is kept here: send its text as content.", place(where))
+        if role in ("assistant", "tool", "function"):  # it said nothing
+            entry["content"] = ""
+            return []
         raise invalid("A message needs content.", place(where))
     if content.__class__ is not list:
         raise invalid("content must be a string or a list of parts.", place(where))

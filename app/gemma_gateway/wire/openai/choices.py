@@ -248,6 +248,10 @@ class ChoiceStream(ABC):
         choice = {**self._closing_choice(index), **_nest(path, text)}
         return event({**self._head(), "choices": [choice]})
 
+    def complete(self) -> bytes | None:
+        """See AnswerStream. Servers other than vLLM may leave ``[DONE]`` out."""
+        return DONE if self._seen.keys() <= self._finished | self._finishing != set() else None
+
     def refusal(self, message: str = "") -> bytes:
         head = {**self._head(), "code": Code.RESPONSE_FILTERED.name, "message": message}
         open_choices = [i for i in self._seen or {0: {}} if i not in self._finished]

@@ -8,8 +8,9 @@ from typing import Any
 import msgspec
 from pydantic import Field
 
-from gemma_gateway.core.dialect import Json, Message, TextPart
+from gemma_gateway.core.dialect import Json, Message, TextPart, Where
 from gemma_gateway.core.usage import Usage
+from gemma_gateway.wire.numbers import MAX_TOKENS, integral, token_ids
 from gemma_gateway.wire.openai import openai
 from gemma_gateway.wire.openai.choices import (
     ChoiceStream,
@@ -40,6 +41,7 @@ class _Chunk(msgspec.Struct, gc=False):
 
 _decode = msgspec.json.Decoder(_Chunk).decode
 
+SHAPES = "a string, a list of strings, a list of token ids, or a list of such lists"
 TABLE = Table(binding=("response_format", "structured_outputs", "stop"))
 
 
@@ -81,8 +83,12 @@ class CompletionStream(ChoiceStream):
 class CompletionRequest(Sampling):
     """OpenAI text completion."""
 
-    prompt: str | list[str]
-    max_tokens: int | None = Field(None, ge=1, description="Default and cap: the key's tier")
+    prompt: str | list[str] | list[int] | list[list[int]] = Field(
+        description="A text or token ids, or several of one kind; none may be empty"
+    )
+    max_tokens: int | None = Field(
+        None, ge=0, le=2**31 - 1, description="Default and cap: the key's tier; 0 only with echo"
+    )
     repetition_penalty: float | None = Field(
         None, gt=0, le=2, description="Default: the key's tier"
     )
@@ -99,7 +105,7 @@ class Completions(OpenAIDialect):
     operation = "text_completion"
     # OpenAI documents best_of; vLLM has dropped it
     fields = GENERATION_FIELDS | {"prompt", "suffix", "best_of"}
-    streams = charged = judged = batches = True
+    streams = charged = judged = batches = scores = True
     max_tokens = ("max_tokens",)
     sampling = frozenset({"temperature", "top_p", "repetition_penalty"})
 
@@ -116,6 +122,15 @@ class Completions(OpenAIDialect):
                 raise openai.invalid("suffix must be a string.", "suffix")
             messages[0].texts.append(TextPart(body, "suffix", "suffix", "suffix", spoken=True))
         return messages + asides(body, TABLE)
+
+    def token_prompts(self, body: Json) -> list[tuple[Where, list[int]]]:
+        """See Dialect."""
+        prompt = body["prompt"]
+        if prompt.__class__ is str or prompt[0].__class__ is str:
+            return []
+        if prompt[0].__class__ is int:
+            return [("prompt", prompt)]
+        return [(("prompt", place), ids) for place, ids in enumerate(prompt)]
 
     def ask_usage(self, body: Json) -> bool:
         return openai.ask_usage(body)
@@ -145,18 +160,25 @@ def _prompts(body: Json) -> list[Message]:
         part = TextPart(body, "prompt", "prompt", "prompt", spoken=True)
         return [Message("prompt", "user", [part])]
     if not isinstance(prompt, list):
-        raise openai.invalid("prompt must be a string or a list of strings.", "prompt")
+        raise openai.invalid(f"prompt must be {SHAPES}.", "prompt")
     if not prompt:
-        raise openai.invalid("prompt must hold at least one string.", "prompt")
+        raise openai.invalid("prompt must hold something.", "prompt")
+    if integral(prompt[0]) is not None:
+        body["prompt"] = token_ids(prompt, "prompt")
+        return [Message("prompt", "user", [])]
     messages = []
-    for place, text in enumerate(prompt):
+    left = MAX_TOKENS
+    for place, entry in enumerate(prompt):
         where = f"prompt.{place}"
-        if isinstance(text, int | list):
-            raise openai.invalid(
-                "Token ids can't be checked by the content policy; send text.", "prompt"
-            )
-        if not isinstance(text, str):
-            raise openai.invalid("prompt must be a string or a list of strings.", where)
-        part = TextPart(prompt, place, where, where, spoken=True)
-        messages.append(Message(where, "user", [part]))
+        if entry.__class__ is not prompt[0].__class__ or not isinstance(entry, str | list):
+            raise openai.invalid(f"prompt must be {SHAPES}.", where)
+        texts = []
+        if isinstance(entry, str):
+            texts = [TextPart(prompt, place, where, where, spoken=True)]
+        elif not entry:
+            raise openai.invalid("A prompt must hold a token id at least.", where)
+        else:
+            prompt[place] = token_ids(entry, where, left)
+            left -= len(entry)
+        messages.append(Message(where, "user", texts))
     return messages

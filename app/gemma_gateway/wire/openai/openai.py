@@ -110,10 +110,12 @@ def _count(holder: Any, key: str) -> int:
 
 
 def ask_usage(body: Json) -> bool:
-    """Set ``stream_options.include_usage``. True: the client had not asked for it."""
+    """Set ``stream_options.include_usage``. True: the client had not asked for it, so that usage in
+    every event (``continuous_usage_stats``) counts for nothing, as in vLLM."""
     options = body.get("stream_options")
     options = options if isinstance(options, dict) else {}
     if options.get("include_usage") is True:
         return False
-    body["stream_options"] = {**options, "include_usage": True}
+    others = {key: value for key, value in options.items() if key != "continuous_usage_stats"}
+    body["stream_options"] = {**others, "include_usage": True}
     return True

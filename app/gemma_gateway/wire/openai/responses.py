@@ -17,6 +17,7 @@ from gemma_gateway.wire.openai.responses_events import read_finish, read_usage, 
 from gemma_gateway.wire.openai.responses_stream import ResponsesStream
 from gemma_gateway.wire.place import place
 from gemma_gateway.wire.request import Text
+from gemma_gateway.wire.stored import check_part
 from gemma_gateway.wire.walk import Table, asides, content_texts, other_texts, part_texts
 
 # Fields that would make the call depend on something that this gateway neither sees nor keeps.
@@ -51,7 +52,9 @@ class ResponsesRequest(Sampling):
 
     input: Text
     instructions: str | None = None
-    max_output_tokens: int | None = Field(None, ge=1, description="Default and cap: the key's tier")
+    max_output_tokens: int | None = Field(
+        None, ge=1, le=2**31 - 1, description="Default and cap: the key's tier"
+    )
 
 
 class Responses(OpenAIDialect):
@@ -159,14 +162,21 @@ def _item(item: Any, where: str) -> Message:
     """One input item: a message, a call, its output, a reasoning, or something newer."""
     if not isinstance(item, dict):
         raise openai.invalid("An input item must be an object.", where)
-    kind = item.get("type", "message")
+    kind = item.get("type")
+    if kind is None:  # clients may leave it out where the item shows it
+        kind = "item_reference" if item.keys() - {"type"} == {"id"} else "message"
+        check_part({"type": kind}, where)
     media: list[Media] = []
     if kind != "message":
+        if str(kind).endswith("_call_output") and item.get("output") is None:
+            item["output"] = ""
         author = ITEM_ROLES.get(kind, "user") if isinstance(kind, str) else "user"
         return Message(where, author, part_texts(item, where, media), media)
     role = item.get("role")
     if not isinstance(role, str) or role not in ROLES:
         known = ", ".join(sorted(ROLES))
         raise openai.invalid(f"role must be one of {known}.", place((where, "role")))
+    if role == "assistant" and item.get("content") is None:
+        item["content"] = ""
     text_parts = content_texts(item, where, where, media) + other_texts(item, where)
     return Message(where, role, text_parts, media)

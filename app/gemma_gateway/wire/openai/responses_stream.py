@@ -150,6 +150,10 @@ class ResponsesStream:
             self._renumber(self._pending, 1)
         return raw
 
+    def complete(self) -> bytes | None:
+        """None: every server ends these as the protocol says."""
+        return None
+
     def refusal(self, message: str = "") -> bytes:
         self._pending = None
         return b"".join(self._numbered(doc) for doc in self._sent.refusal(message))
@@ -193,6 +197,9 @@ class ResponsesStream:
             event.last = True
             event.error = kind == "response.failed"
         if isinstance(response, dict):
+            if kind == "response.completed" and response.get("status") == "incomplete":
+                doc["type"] = "response.incomplete"  # as OpenAI ends it; vLLM doesn't
+                event.raw = self._event(doc)
             _say_again(event, response.get("output"), "output")
 
     def _read_beginning(self, event: Event, doc: Json, kind: str) -> None:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from gemma_gateway.core.dialect import Json, Message, TextPart
+from gemma_gateway.wire.numbers import token_ids
 from gemma_gateway.wire.openai import openai
 from gemma_gateway.wire.openai.chat_request import ChatMessage, read_messages
 from gemma_gateway.wire.openai.errors import OpenAIDialect
 from gemma_gateway.wire.request import Body
-
-MAX_TOKENS = 131_072  # token ids in one call: Gemma's longest context
-MAX_TOKEN_ID = 2**31 - 1
 
 
 class TokenizeRequest(Body):
@@ -60,14 +58,7 @@ class Detokenize(OpenAIDialect):
 
     def messages(self, body: Json) -> list[Message]:
         """One message without text: what the ids say is judged in the answer."""
-        tokens = body.get("tokens")
-        if not isinstance(tokens, list):
-            raise openai.invalid("tokens must be a list of token ids.", "tokens")
-        if len(tokens) > MAX_TOKENS:
-            raise openai.invalid(f"tokens holds more than {MAX_TOKENS} ids.", "tokens")
-        for place, token in enumerate(tokens):
-            if token.__class__ is not int or not 0 <= token <= MAX_TOKEN_ID:
-                raise openai.invalid("A token id must be an integer from 0.", f"tokens.{place}")
+        body["tokens"] = token_ids(body.get("tokens"), "tokens")
         return [Message("tokens", "user", [])]
 
     def answer(self, doc: Json) -> list[TextPart]:
