@@ -12,9 +12,9 @@ from scripts import settings_table
 
 from gemma_gateway import __version__
 from gemma_gateway.access.keys import KeyRing
-from gemma_gateway.cli import serve
+from gemma_gateway.cli import greeting, serve
+from gemma_gateway.cli.greeting import summary
 from gemma_gateway.cli.main import main
-from gemma_gateway.cli.serve import banner
 from gemma_gateway.settings import Settings, config
 from gemma_gateway.settings.source import Source
 
@@ -184,22 +184,43 @@ def test_upstreams_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (settings.server.port, list(settings.engine.upstreams)) == (81, urls)
 
 
-def test_the_banner_never_shows_a_key(tmp_path: Path) -> None:
-    text = banner(Settings(port=8123), ("gemma-3-270m",), tmp_path / "api_key")
-    assert f"$(cat {tmp_path / 'api_key'})" in text
+def test_the_summary_never_shows_a_key(tmp_path: Path) -> None:
+    key = tmp_path / "api_key"
+    text = summary(Settings(port=8123), ("gemma-3-270m",), key_file=key)
+    assert f"$(cat {key})" in text
     assert "http://127.0.0.1:8123/v1" in text
-    assert "tier open" in text
-    text = banner(Settings(host="::1", api_keys=("sesame",)), ("gemma",), None)
+    assert "tier open: 100,000 requests an hour, answers to the context's end" in text
+    secrets = Settings(host="::1", api_keys=("sesame",), redis_url="redis://:sesame@h:1/0")
+    text = summary(secrets, ("gemma",))
     assert "sesame" not in text
-    assert "tier open" not in text
     assert "http://[::1]:8000" in text
+    assert "tier default: 100 requests an hour, answers up to 1,024 tokens" in text
+    assert "h:1/0" in text
 
 
-def test_the_banner_says_what_the_bundled_model_is_for() -> None:
-    said = "base model of 270 million parameters"
-    assert said in banner(Settings(), ("gemma-3-270m",), None)
-    for other in ({"model": "google/gemma-3-4b-it"}, {"upstreams": ("http://127.0.0.1:1/v1",)}):
-        assert said not in banner(Settings(**other), ("gemma",), None)
+def test_the_summary_fits_on_a_screen_and_says_what_runs(tmp_path: Path) -> None:
+    text = summary(
+        Settings(),
+        ("gemma-3-270m",),
+        context=2048,
+        key_file=Path("key"),
+        file=Path("gateway.yaml"),
+        engine_log=Path("engine.log"),
+    )
+    assert len(text.splitlines()) <= 32
+    for said in (
+        greeting.BUNDLED,
+        "2,048 tokens of context",
+        "only notes, and lets pass, the four built-in words",
+        "embedded Valkey",
+        "gateway.yaml and ",
+        "vLLM's in engine.log",
+        "Ctrl-C stops it",
+        __version__,
+    ):
+        assert said in text
+    for other in ({"model": str(tmp_path)}, {"upstreams": ("http://h:1/v1",)}):
+        assert greeting.BUNDLED not in summary(Settings(**other), ("gemma",))  # type: ignore[arg-type]
 
 
 def test_the_tables_of_settings_are_current() -> None:

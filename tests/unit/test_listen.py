@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from gemma_gateway.cli import listen, serve
+from gemma_gateway.cli import greeting, listen
 from gemma_gateway.settings import Settings
 from tests.road import Road
 
@@ -112,7 +112,7 @@ def test_calls_without_a_key_are_for_this_machine_alone(host: str, alone: bool) 
     [("::", "127.0.0.1"), ("0.0.0.0", "127.0.0.1"), ("::1", "[::1]"), ("gw.example", "gw.example")],
 )
 def test_the_first_words_have_an_address_that_works(host: str, url: str) -> None:
-    assert f"http://{url}:8000/v1" in serve.banner(Settings(host=host), ("m",), None)
+    assert f"http://{url}:8000/v1" in greeting.summary(Settings(host=host), ("m",))
 
 
 @pytest.mark.parametrize(("given", "seconds"), [({}, 75), ({"keep_alive_seconds": 620}, 620)])

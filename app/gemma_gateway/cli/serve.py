@@ -9,16 +9,18 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 
 from gemma_gateway.api.app import GatewayApp
 from gemma_gateway.api.cors import Cors
 from gemma_gateway.api.http import BoundedHttp
-from gemma_gateway.cli import listen, waiting
+from gemma_gateway.cli import greeting, listen
+from gemma_gateway.cli.doctor import machine
 from gemma_gateway.core import openfiles
 from gemma_gateway.core.engine import EngineFailed
 from gemma_gateway.engines.local.weights import ModelUnavailable
@@ -26,37 +28,12 @@ from gemma_gateway.main import Parts, assemble, build
 from gemma_gateway.settings import Settings, config
 from gemma_gateway.settings.source import Source
 from gemma_gateway.telemetry import log
+from gemma_gateway.telemetry.engine_output import EngineOutput
 
-START_TIMEOUT = 1800.0  # seconds; a 27B model from a cold disk takes many minutes
+ENGINE_LOG = "engine.log"  # in the data folder, where a person watches the start
 FAREWELL_SECONDS = 1.0  # that clients get to read how their calls ended
 LAST_RESORT_SECONDS = 2  # after that uvicorn cuts what nothing else could end
 YOUNG_OBJECTS = 10_000  # as many new ones before the garbage collector looks at them: 1 to 2 MB
-BANNER = """
-Gemma gateway is ready on {url}   (console: {url}/console, API documentation: {url}/docs)
-{tier}
-Try it:
-
-  curl {url}/v1/chat/completions \\
-    -H "Authorization: Bearer {shell_key}" \\
-    -H "Content-Type: application/json" \\
-    -d '{{"model": "{model}", "stream": true, "max_tokens": 60,
-         "messages": [{{"role": "user", "content": "Tell me about the sea."}}]}}'
-
-or with an OpenAI SDK (pip install openai):
-
-  from openai import OpenAI
-  client = OpenAI(base_url="{url}/v1", api_key={python_key})
-  stream = client.chat.completions.create(
-      model="{model}", stream=True, max_tokens=60,
-      messages=[{{"role": "user", "content": "Tell me about the sea."}}])
-  for chunk in stream:
-      if chunk.choices:
-          print(chunk.choices[0].delta.content or "", end="", flush=True)
-"""
-BUNDLED = """
-The bundled model is a base model of 270 million parameters, to try the gateway with: it gets facts
-wrong. For real use serve an instruct model: GATEWAY_MODEL=google/gemma-3-4b-it
-"""
 
 
 class Server(uvicorn.Server):
@@ -142,19 +119,22 @@ def serve(source: Source) -> int:
     """
     settings = source.first.settings
     _at_hangup(lambda: None, sys.exit)
-    log.configure(settings.telemetry.log_level)
-    for name in config.unknown_variables():
-        log.logger.warning("%s", config.unknown(name))
-    _open_files(settings.limits.max_in_flight)
-    try:
-        parts = assemble(settings, source)
-        server = _server(settings, parts)
-        sockets = listen.sockets(settings.server.hosts, settings.server.port)
-        with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
-            return runner.run(_run(server, parts, sockets))
-    except (OSError, ValueError, RuntimeError, ModelUnavailable) as error:
-        print(f"gemma-gateway: {error}", file=sys.stderr)
-        return 1
+    output = EngineOutput(settings.server.data_dir / ENGINE_LOG)
+    with output if settings.engine.in_process is not None else nullcontext():
+        log.configure(settings.telemetry.log_level, output.libraries)
+        for name in config.unknown_variables():
+            log.logger.warning("%s", config.unknown(name))
+        _open_files(settings.limits.max_in_flight)
+        try:
+            parts = assemble(settings, source)
+            server = _server(settings, parts)
+            sockets = _sockets(settings)
+            with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
+                greet = _greet(server, parts, output, source.file)
+                return runner.run(_run(server, parts, sockets, greet))
+        except (OSError, ValueError, RuntimeError, ModelUnavailable) as error:
+            print(f"gemma-gateway: {error}", file=sys.stderr)
+            return 1
 
 
 def _at_hangup(react: Callable[[], object], leave: Callable[[], object]) -> None:
@@ -182,6 +162,19 @@ def _at_hangup(react: Callable[[], object], leave: Callable[[], object]) -> None
 def _at_terminal() -> bool:
     """Whether this process has a terminal that is still there."""
     return any(map(os.isatty, range(3)))
+
+
+def _sockets(settings: Settings) -> list[socket.socket]:
+    """Where the gateway listens.
+
+    Raises:
+        OSError: it can't; the text says who is there, and what to do.
+    """
+    try:
+        return listen.sockets(settings.server.hosts, settings.server.port)
+    except OSError:
+        found = machine.port(settings)
+        raise OSError(f"{found.message}: {found.advice}") from None
 
 
 def _open_files(max_in_flight: int) -> None:
@@ -220,7 +213,12 @@ def _server(settings: Settings, parts: Parts) -> Server:
     )
 
 
-async def _run(server: Server, parts: Parts, sockets: list[socket.socket]) -> int:
+async def _run(
+    server: Server,
+    parts: Parts,
+    sockets: list[socket.socket],
+    greet: Coroutine[Any, Any, None],
+) -> int:
     async with parts.running():
         keep_for_good()
         loop = asyncio.get_running_loop()
@@ -228,7 +226,7 @@ async def _run(server: Server, parts: Parts, sockets: list[socket.socket]) -> in
             lambda: loop.call_soon_threadsafe(parts.reload.now),
             lambda: loop.call_soon_threadsafe(server.leave),
         )
-        greeter = asyncio.create_task(_greet(server, parts))
+        greeter = asyncio.create_task(greet)
         try:
             await server.serve(sockets)
         finally:
@@ -249,46 +247,26 @@ def keep_for_good() -> None:
     gc.set_threshold(YOUNG_OBJECTS, *gc.get_threshold()[1:])
 
 
-async def _greet(server: Server, parts: Parts) -> None:
+async def _greet(server: Server, parts: Parts, output: EngineOutput, file: Path | None) -> None:
     """Say how to use the gateway once it answers, or why it never will."""
     while not server.started:  # noqa: ASYNC110 - uvicorn offers no event
         await asyncio.sleep(0.05)
-    engine, settings = parts.engine, parts.settings.engine
-    if settings.remote:
-        print("Waiting for an upstream ...", flush=True)
-        await waiting.for_servers(engine, settings)
-    else:
-        print("Starting the engine ...", flush=True)
-        try:
-            await engine.wait_ready(START_TIMEOUT)
-        except EngineFailed as failed:
-            print(f"gemma-gateway: {failed.detail}", file=sys.stderr, flush=True)
-            parts.failed = True
-            server.should_exit = True
-            return
-    print(banner(parts.settings, engine.models(), parts.key_file), flush=True)
-
-
-def banner(settings: Settings, models: tuple[str, ...], key_file: Path | None) -> str:
-    """How to use the gateway: a curl line and an SDK snippet that work as printed.
-
-    Args:
-        key_file: where the first key is kept; None when the operator gave keys.
-    """
-    host = listen.own(settings.server.hosts[0])
-    if settings.access.allow_anonymous:
-        shell_key, python_key = "none", '"none"'
-    elif key_file is None:
-        shell_key, python_key = "$GATEWAY_API_KEY", '"YOUR KEY"'
-    else:
-        shell_key, python_key = f"$(cat {key_file})", f'open("{key_file}").read().strip()'
-    text = BANNER + BUNDLED if settings.engine.in_process == "" else BANNER
-    return text.format(
-        url=f"http://{host}:{settings.server.port}",
-        model=models[0] if models else "gemma",
-        tier="The key has the tier open, for agents and development: docs/settings.md\n"
-        if key_file
-        else "",
-        shell_key=shell_key,
-        python_key=python_key,
+    engine, kept = parts.engine, output.file if output.libraries else None
+    try:
+        await greeting.ready(engine, parts.settings)
+    except EngineFailed as failed:
+        more = f" (all that vLLM said: {kept})" if kept else ""
+        print(f"gemma-gateway: {failed.detail}{more}", file=sys.stderr, flush=True)
+        parts.failed = True
+        server.should_exit = True
+        return
+    models = engine.models()
+    told = greeting.summary(
+        parts.settings,
+        models,
+        context=engine.max_model_len(models[0]) if models else None,
+        key_file=parts.key_file,
+        file=file,
+        engine_log=kept,
     )
+    print(told, flush=True)

@@ -19,7 +19,7 @@ SKEW = 2.0  # seconds between two clocks that nobody minds
 
 def look(settings: Settings) -> Findings:
     """Port, descriptors, clock."""
-    yield _port(settings)
+    yield port(settings)
     yield _descriptors(settings)
     yield _clock()
 
@@ -39,7 +39,8 @@ def skew(check: str, whose: str, seconds: float) -> Findings:
         )
 
 
-def _port(settings: Settings) -> Finding:
+def port(settings: Settings) -> Finding:
+    """Whether the gateway can listen; if not, why, and what to do."""
     hosts, port = settings.server.hosts, settings.server.port
     where = f"{settings.server.host}:{port}"
     if port == 0:
