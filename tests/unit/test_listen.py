@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from gemma_gateway.cli import greeting, listen
+from gemma_gateway.cli import greeting, listen, serve
 from gemma_gateway.settings import Settings
 from tests.road import Road
 
