@@ -82,13 +82,15 @@ def measure(folder: Path, repeats: int) -> Rates:
                 for kind in KINDS:
                     got = rate(llm, streams, kind)
                     rates.setdefault((streams, kind, ours), []).append(got)
-                    print(streams, kind, "ours" if ours else "vLLM's", round(got, 1), file=sys.stderr)
+                    print(
+                        streams, kind, "ours" if ours else "vLLM's", round(got, 1), file=sys.stderr
+                    )
     return rates
 
 
 def document(rates: Rates, repeats: int) -> str:
     rows = [
-        "| streams | sampling | vLLM's own, tokens/s | of greedy | gateway's, tokens/s | of greedy |",
+        "| streams | sampling | vLLM's, tokens/s | of greedy | gateway's, tokens/s | of greedy |",
         "|" + "---|" * 6,
     ]
     for streams in STREAMS:
@@ -96,7 +98,10 @@ def document(rates: Rates, repeats: int) -> str:
             cells = [str(streams), kind]
             for ours in (False, True):
                 found, greedy = rates[streams, kind, ours], rates[streams, GREEDY, ours]
-                cells += [spread(found, 1), spread([a / b for a, b in zip(found, greedy, strict=True)], 2)]
+                cells += [
+                    spread(found, 1),
+                    spread([a / b for a, b in zip(found, greedy, strict=True)], 2),
+                ]
             rows.append("| " + " | ".join(cells) + " |")
     table = "\n".join(rows)
     return f"""# Sampling on a CPU
@@ -128,7 +133,9 @@ def main() -> int:
     if options.out:
         (options.out / "benchmark-sampling.md").write_text(text)
     worst = min(
-        statistics.median(a / b for a, b in zip(rates[s, kind, True], rates[s, GREEDY, True], strict=True))
+        statistics.median(
+            a / b for a, b in zip(rates[s, kind, True], rates[s, GREEDY, True], strict=True)
+        )
         for s in STREAMS
         for kind in KINDS
     )

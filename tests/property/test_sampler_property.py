@@ -2,7 +2,7 @@
 
 Among equal logits at the edge of a nucleus vLLM keeps whichever its sort puts last, which no one
 promises; so what is compared is how many of each logit stay, and that for the same probability.
-PROPERTY_CASES sets the number of cases (a twentieth of it here; 2,000 by default).
+PROPERTY_CASES sets the number of cases (2,000 by default; a fortieth of it here).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from vllm.v1.sample.ops import penalties, topk_topp_sampler  # noqa: E402
 
 from gemma_gateway.engines.local import sampler  # noqa: E402
 
-CASES = int(os.environ.get("PROPERTY_CASES", "2000")) // 20
+CASES = int(os.environ.get("PROPERTY_CASES", "2000")) // 40
 ROUNDING = 1e-5  # of vLLM's sums of probabilities, which are in single precision
 INFINITE = float("inf")
 THEIRS = topk_topp_sampler.apply_top_k_top_p_pytorch
@@ -41,8 +41,8 @@ ROWS: dict[str, Callable[[int], torch.Tensor]] = {
     "none allowed": lambda size: torch.full((size,), -INFINITE),
     "below zero": lambda size: -torch.rand(size) * 1e-3 - 500,
 }
-SIZES = (1, 2, 7, 128, 1000, 4096, 9000)
-SHARES = (1e-9, 1e-4, 0.1, 0.5, 0.9, 0.95, 0.999, 1 - 2**-24, 1.0)
+SIZES = (1, 7, 128, 1000, 9000)
+SHARES = (1e-9, 0.1, 0.5, 0.9, 0.999, 1 - 2**-24, 1.0)
 
 
 def counts(size: int) -> tuple[int, ...]:
@@ -162,7 +162,9 @@ def test_penalties_are_vllms_to_the_bit(monkeypatch: pytest.MonkeyPatch) -> None
         longest = draw.choice((0, 1, 40))
         prompts = torch.randint(0, size + 1, (rows, longest))  # the size itself is padding
         # -1: a place that a running step will fill
-        outputs = [[draw.randint(-1, size - 1) for _ in range(draw.randint(0, 60))] for _ in range(rows)]
+        outputs = [
+            [draw.randint(-1, size - 1) for _ in range(draw.randint(0, 60))] for _ in range(rows)
+        ]
         presence, frequency = (
             torch.tensor([draw.choice((0.0, -2.0, 0.3, 2.0)) for _ in range(rows)]) for _ in "12"
         )

@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import logging
 import math
+import multiprocessing
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 PROVED = "0.32.0"  # the vLLM whose functions these have been compared with
-BLOCK = 128  # tokens that are looked at as one: the largest logit of each block is enough to skip it
+BLOCK = (
+    128  # tokens that are looked at as one: the largest logit of each block is enough to skip it
+)
 
 SLACK = 1e-3  # logits that a floor lies lower than computed, far more than its rounding
 
@@ -24,19 +27,21 @@ log = logging.getLogger(__name__)
 
 
 def install() -> None:
-    """Replace vLLM's functions, on CPUs and where its version is the proved one."""
+    """Replace vLLM's functions, on CPUs and where its version is the proved one. vLLM calls this in
+    each of its processes; the first of them says where it changes nothing."""
     from vllm import __version__
     from vllm.platforms import current_platform
 
     if not current_platform.is_cpu():
         return
     if __version__.partition("+")[0] != PROVED:
-        log.warning(
-            "vLLM %s samples in its own way, which is slow on a CPU: %s is the version whose "
-            "sampling is known to be matched",
-            __version__,
-            PROVED,
-        )
+        if multiprocessing.parent_process() is None:
+            log.warning(
+                "engine: sampling is vLLM's own, slow on a CPU: %s isn't the version (%s) against "
+                "which the gateway's has been proved",
+                __version__,
+                PROVED,
+            )
         return
     from vllm.v1.sample.ops import penalties, topk_topp_sampler
 
@@ -49,10 +54,10 @@ def top_k_top_p(
 ) -> Tensor:
     """Mask what top-k, then top-p leave out, as vLLM's ``apply_top_k_top_p_pytorch`` does.
 
-    The order is vLLM's: ascending, equal logits by index; ``k`` keeps all that equal the k-th; ``p``
-    drops from below while the sum of the probabilities is at most 1 - p, and never the last one.
-    Sums are taken in double precision, so that a token whose sum is within vLLM's own rounding of
-    1 - p may be decided otherwise. A row that asks for neither stays as it is.
+    ``k`` keeps all that equal the k-th; ``p`` then drops from below while the sum of probabilities
+    is at most 1 - p, and never the last one. Only what vLLM leaves to chance may differ: which of
+    equal logits go (its sort promises no order; here the lower indices), and a token whose sum is
+    within the rounding of 1 - p. A row that asks for neither stays as it is.
 
     Args:
         logits: (rows, vocabulary), changed in place.
@@ -104,8 +109,8 @@ def kept(logits: Tensor, count: int, share: float) -> Tensor:
     if by_count and count <= len(peaks):
         floor = float(peaks.topk(count).values[-1])
     elif by_share and not by_count:
-        total = (logits - highest).exp_().sum(dtype=torch.float64)
-        floor = float(highest + (total * (1 - share) / vocabulary).log()) - SLACK
+        total = float((logits - highest).exp_().sum())
+        floor = float(highest) + math.log(total * (1 - share) / vocabulary) - SLACK
     floor = max(floor, torch.finfo(logits.dtype).min)  # what is -inf is out already
 
     near = (peaks >= floor).nonzero().flatten()
@@ -117,7 +122,7 @@ def kept(logits: Tensor, count: int, share: float) -> Tensor:
         first = int(torch.searchsorted(values, values[-count]))
     if by_share:
         sums = (values[first:] - highest).exp_().flip(0).cumsum(0, dtype=torch.float64)
-        enough = torch.searchsorted(sums, share * (sums[-1] if total is None else total))
+        enough = torch.searchsorted(sums, share * (float(sums[-1]) if total is None else total))
         first = max(first, len(values) - 1 - int(enough))
     return tokens[order[first:]]
 
