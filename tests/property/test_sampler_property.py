@@ -22,7 +22,7 @@ from vllm.v1.sample.ops import penalties, topk_topp_sampler  # noqa: E402
 from gemma_gateway.engines.local import sampler  # noqa: E402
 
 CASES = int(os.environ.get("PROPERTY_CASES", "2000")) // 40
-ROUNDING = 1e-5  # of vLLM's sums of probabilities, which are in single precision
+ROUNDING = 5e-5  # of vLLM's sums of probabilities, which are in single precision
 INFINITE = float("inf")
 THEIRS = topk_topp_sampler.apply_top_k_top_p_pytorch
 
