@@ -292,7 +292,7 @@ async def _give_up(starting: asyncio.Task[Any]) -> None:
 
 def _prepare(options: VllmOptions) -> Any:
     """Import vLLM and let it parse its flags; no process is started."""
-    _set_environment(options.model)
+    set_environment(options.model)
     from vllm.utils.argparse_utils import FlexibleArgumentParser
 
     try:
@@ -328,7 +328,7 @@ def _start_engine(args: Any) -> Any:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
-def _set_environment(model: str) -> None:
+def set_environment(model: str) -> None:
     """vLLM's own switches, read when it is imported and inherited by its processes; what the
     operator has set stays."""
     defaults = {
