@@ -19,6 +19,7 @@ from gemma_gateway.settings.settings import PREFIX
 
 START_TIMEOUT = 1800.0  # seconds; a 27B model from a cold disk takes many minutes
 BUNDLED = "a base model of 270 million parameters, to try the gateway with; it gets facts wrong"
+INDENT = " " * 12
 SPANS = {60: "a minute", 3600: "an hour", 86_400: "a day"}
 POLICY = {"block": "blocks", "flag": "only notes, and lets pass,", "off": "doesn't look for"}
 TRY = """
@@ -93,6 +94,8 @@ def summary(
         "log": "here" if engine_log is None else f"here; vLLM's in {engine_log}",
         "console": f"{url}/console   API: {url}/docs   Terminal: gemma-gateway chat",
     }
+    if settings.engine.in_process == "":
+        rows["model"] += f"\n{INDENT}{BUNDLED}"
     lines = [f"  {name:<10}{text}" for name, text in rows.items()]
     head = f"Gemma gateway {__version__} is ready on {url} (Ctrl-C stops it)"
     told = TRY.format(url=url, model=model, shell_key=shell_key, python_key=python_key)
@@ -108,8 +111,6 @@ def _model(settings: Settings, model: str, count: int, context: int | None) -> s
         told[0] += f", and {count - 1} more names"
     if context:
         told.append(f"{context:,} tokens of context")
-    if settings.engine.in_process == "":
-        told.append(BUNDLED)
     return "; ".join(told)
 
 
