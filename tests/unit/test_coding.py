@@ -82,7 +82,7 @@ async def test_what_is_not_known_is_named_with_what_is(field: str) -> None:
     for path in (*ROUTES, *OTHERS):
         reply = await road.post(path, b"{}", OPERATOR_AUTH | {"content-encoding": field})
         assert reply.status == 415, reply.body
-        assert reply.json()["error"]["code"] == "UNSUPPORTED_ENCODING"
+        assert reply.json()["error"]["gateway_code"] == "UNSUPPORTED_ENCODING"
         assert reply.headers["accept-encoding"] == TAKEN
     assert not road.engine.requests
 
@@ -110,7 +110,7 @@ async def test_what_is_broken_is_the_client_s_error(name: str) -> None:
         for path in ("/v1/chat/completions", "/v1/feedback"):
             reply = await road.post(path, body, AUTH | {"content-encoding": name})
             error = reply.json()["error"]
-            assert (reply.status, error["code"]) == (400, "VALIDATION_ERROR")
+            assert (reply.status, error["gateway_code"]) == (400, "VALIDATION_ERROR")
             assert words in error["message"]
     assert not road.engine.requests
 
@@ -122,7 +122,7 @@ async def test_the_bound_is_on_what_comes_of_it(name: str) -> None:
     headers = AUTH | {"content-encoding": name}
     assert (await road.post("chat", encode(body), headers)).status == 200
     reply = await road.post("chat", encode(body + b" "), headers)
-    assert (reply.status, reply.json()["error"]["code"]) == (413, "REQUEST_TOO_LARGE")
+    assert (reply.status, reply.json()["error"]["gateway_code"]) == (413, "REQUEST_TOO_LARGE")
 
 
 @TAKES

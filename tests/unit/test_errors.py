@@ -41,6 +41,7 @@ FINAL = {
     code for code in Code if code.value.status < 500 and code.value.status not in (408, 429)
 } | {
     Code.ENGINE_TIMEOUT,
+    Code.CLIENT_DEADLINE,
     Code.UPSTREAM_ROUTE_MISSING,
     Code.UPSTREAM_KEY_REFUSED,
     Code.UPSTREAM_ANSWER_INVALID,

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from gemma_gateway.core.call import Principal, Request
 from gemma_gateway.core.dialect import Dialect
 from gemma_gateway.core.errors import Code, GatewayError
 from gemma_gateway.main import DIALECTS
@@ -33,7 +34,8 @@ def sent_on(route: str, body: dict[str, Any], tier: Tier = TIER) -> dict[str, An
     """What an engine gets of a body."""
     dialect: Dialect = ROUTES[route]
     fields.select(dialect, body, frozenset())
-    validate(dialect, body, dialect.messages(body), tier, frozenset())
+    request = Request(body=body, messages=dialect.messages(body))
+    validate(dialect, request, Principal("key", "name", "default", tier), frozenset())
     return body
 
 

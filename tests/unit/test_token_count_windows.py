@@ -52,7 +52,9 @@ async def test_they_share_windows_among_themselves() -> None:
     for route, body in FREE.items():
         refused = await road.post(route, body)
         assert refused.status == 429
-        assert "Rate limit of token counts exceeded" in refused.json()["error"]["message"]
+        assert (
+            "Rate limit on requests of token counts exceeded" in refused.json()["error"]["message"]
+        )
 
 
 @FREE_ROUTES

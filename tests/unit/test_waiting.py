@@ -282,7 +282,7 @@ def whole(request: EngineRequest) -> Any:
 # what the engine does, the status before a sign of life, code, of whose outcome
 REFUSALS: dict[str, tuple[Callable[[EngineRequest], Any], int, str]] = {
     "400": (status(400), 400, "VALIDATION_ERROR"),
-    "404": (status(404), 404, "MODEL_NOT_FOUND"),
+    "404": (status(404), 501, "UPSTREAM_ROUTE_MISSING"),
     "429": (status(429), 503, "ENGINE_OVERLOADED"),
     "503": (status(503), 503, "GENERATION_ERROR"),
     "unavailable": (failed("unavailable"), 503, "ENGINE_UNAVAILABLE"),
@@ -297,7 +297,7 @@ def refusal(dialect: str, reply: Reply) -> tuple[str, str]:
     last = events(reply.body)[-1]
     error = last["error"]
     assert "secret" not in json.dumps(last)
-    return error["code"], error["message"]
+    return error["gateway_code"], error["message"]
 
 
 @DIALECTS
@@ -314,7 +314,7 @@ async def test_a_refusal_keeps_its_status_until_life_was_shown(
 
     body = ask(dialect, "hello", stream=True)
     at_once = await Road(answer).post(dialect, body)
-    assert (at_once.status, at_once.json()["error"]["code"]) == (number, code)
+    assert (at_once.status, at_once.json()["error"]["gateway_code"]) == (number, code)
     late = await waited(dialect, play).post(body)
     assert late.status == 200
     assert refusal(dialect, late) == (code, at_once.json()["error"]["message"])
@@ -466,7 +466,7 @@ async def test_nobody_works_for_a_client_that_waits_no_longer(
     name, value = field
     headers = {**AUTH, name: value}
     reply = await road.post(dialect, ask(dialect, "hello", stream=stream), headers=headers)
-    assert (reply.status, reply.json()["error"]["code"]) == (504, "CLIENT_DEADLINE")
+    assert (reply.status, reply.json()["error"]["gateway_code"]) == (504, "CLIENT_DEADLINE")
     assert reply.headers["x-should-retry"] == "false"
     assert len(ended) == 1
     assert told.ends == [(504, "CLIENT_DEADLINE")]
