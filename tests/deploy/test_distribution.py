@@ -150,7 +150,7 @@ def test_the_installed_commands_run_anywhere(installed: Path, foreign: Path) -> 
     package = Path(run(installed / "python", "-P", "-c", where, cwd=foreign).strip())
     assert package.is_relative_to(installed.parent)
     program = installed / "gemma-gateway"
-    assert run(program, "--version", cwd=foreign).strip() == __version__
+    assert run(program, "--version", cwd=foreign).strip() == f"gemma-gateway {__version__}"
     (foreign / "gateway.yaml").write_text("tiers:\n  gold:\n    max_in_flight: 8\n")
     assert run(program, "config", "check", "gateway.yaml", cwd=foreign)
 

@@ -302,12 +302,12 @@ async def test_tls_is_verified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     context.load_cert_chain(files["cert.pem"], files["key.pem"])
     answer = BODIES["length"][0]
     async with origin(answer, tls=context, host="localhost") as (client, _):
-        with pytest.raises(ConnectFailed, match="CERTIFICATE_VERIFY_FAILED"):
+        with pytest.raises(ConnectFailed, match="TLS: "):
             await get(client)
     monkeypatch.setenv("SSL_CERT_FILE", files["cert.pem"])
     async with origin(answer, tls=context, host="localhost") as (client, _):
         assert await get(client) == (200, b"hello")
         assert await get(client) == (200, b"hello")
     async with origin(answer, tls=context, host="127.0.0.1") as (client, _):
-        with pytest.raises(ConnectFailed, match="CERTIFICATE_VERIFY_FAILED"):
+        with pytest.raises(ConnectFailed, match="TLS: "):
             await get(client)

@@ -148,8 +148,8 @@ async def test_hostile_names_leave_the_series_as_they_were(
         for number in range(1000, 1000 + HOSTILE)
     ]
     statuses = Counter(await asyncio.gather(*calls))
-    assert statuses[404] > 500  # names that could be a model's
-    assert statuses[400] > 500  # those that couldn't
+    assert statuses[404] > 500  # names of models that nobody serves
+    assert statuses[400] > 50  # what is no name at all
     assert statuses[401] + statuses[429] > 500  # keys that are nobody's
     assert statuses[429] > statuses[401]
     assert statuses[200] > 300

@@ -49,7 +49,7 @@ async def test_neither_is_it_by_the_process_that_embeds(
     foreign: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     embeddings = Embeddings()
-    if not embeddings._installed:
+    if not embeddings.installed:
         absent("sentence-transformers (extra quality)")
     root = Path(__file__).parents[2] / "app"
     monkeypatch.chdir(foreign)

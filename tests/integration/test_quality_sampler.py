@@ -65,7 +65,7 @@ async def sampler(
     await engine.start()
     told: list[tuple[str, str, float]] = []
     embeddings = Embeddings()
-    embeddings._installed = False  # as without the extra: no child that takes seconds to start
+    embeddings.installed = False  # as without the extra: no child that takes seconds to start
     judge = Judge(EngineClient(engine), embeddings, Policy(), samples=0)
     found = Sampler(judge, Book(store, prefix), lambda: False, lambda *s: told.append(s), chance)
     await found.start()

@@ -25,6 +25,7 @@ from gemma_gateway.limits.script import key_name
 from gemma_gateway.storage.connection import StoreError
 from gemma_gateway.storage.embedded import EmbeddedStore
 from gemma_gateway.storage.redis import Store
+from gemma_gateway.wire.openai.chat import Chat
 from tests.integration.conftest import Server, require, server_binary
 from tests.process import free_port
 from tests.stores import TICK, TIMEOUT, served, timed
@@ -148,7 +149,7 @@ async def test_allow_lets_everything_through(
     own_server.signal(signal.SIGKILL)
     answers = [await limiter.admit(key) for _ in range(5)]
     assert all(a.allowed and a.degraded for a in answers)
-    assert headers(answers[0]) == {}
+    assert headers(answers[0], Chat()) == {}
 
 
 async def test_a_store_that_takes_connections_and_never_answers(

@@ -87,7 +87,7 @@ def test_bench_counts_what_the_gateway_counts(
     assert " 19 ok, 0 failed" in told.stdout
     metered = tool(tmp_path, "top", "--url", gateway.url, "--once", GATEWAY_API_KEY=KEY)
     written = sum(level["output_tokens"] for level in result["levels"]) * 19 // 18
-    assert f"{written:,.1f} out" in metered.stdout
+    assert f"{written:,} out" in metered.stdout
     with Image.open(tmp_path / "result" / "plot.png") as picture:
         assert picture.format == "PNG"
     assert KEY not in done.stdout + done.stderr + json.dumps(result)
@@ -351,7 +351,8 @@ def test_variables(tmp_path: Path, engine: Engine) -> None:
         GATEWAY_MAX_INFLIGHT="10",
         GATEWAY_API_KEY=PASSWORD,
     )
-    has(found, "warning", "settings", "GATEWAY_MAX_INFLIGHT", "GATEWAY_MAX_IN_FLIGHT?")
+    meant = "GATEWAY_MAX_INFLIGHT is not a known setting: did you mean GATEWAY_MAX_IN_FLIGHT?"
+    has(found, "warning", "settings", meant, "unset it")
     has(found, "warning", "settings", "GATEWAY_API_KEY is set", "GATEWAY_API_KEYS (with an S)")
     has(doctor(tmp_path, GATEWAY_PORT="http"), "problem", "settings", "GATEWAY_PORT", "unset")
 

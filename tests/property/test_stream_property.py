@@ -13,6 +13,7 @@ import unicodedata
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from gemma_gateway.safety.filter import PASSING
 from gemma_gateway.safety.fold import DOUBLE, FOLDS
 from gemma_gateway.safety.lookalikes import BEARERS
 from gemma_gateway.safety.policy import Category, Policy
@@ -195,6 +196,8 @@ def test_a_scanner_says_what_the_whole_text_says(
     may_leave, matches = expected(text, *map(all_variants, policy))
     assert (built.find(text) is not None) == matches
 
+    if built.scanner() is PASSING:  # nothing ends a text: all of it leaves at once
+        return
     for places in (
         sorted({0, len(text), *(c for c in cuts if c < len(text))}),
         range(len(text) + 1),

@@ -30,7 +30,7 @@ from tests import loopback
 
 CASES = int(os.environ.get("PROPERTY_CASES", "2000")) // 5
 DIALECTS: Sequence[Dialect] = (Chat(), Completions(), Responses(), Messages())
-DELIVERY = Delivery(Policy.load(), Heavy())
+DELIVERY = Delivery(Policy.load().modes(), Heavy(), lambda model: True)
 WORDS = ["I", " ha", "ppen", " to say: ", "grün 🙂", " again"]
 
 Read = list[tuple[str | None, str]]

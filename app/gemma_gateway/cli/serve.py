@@ -128,10 +128,9 @@ def serve(source: Source) -> int:
         try:
             parts = assemble(settings, source)
             server = _server(settings, parts)
-            sockets = _sockets(settings)
             with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
                 greet = _greet(server, parts, output, source.file)
-                return runner.run(_run(server, parts, sockets, greet))
+                return runner.run(_run(server, parts, greet))
         except (OSError, ValueError, RuntimeError, ModelUnavailable) as error:
             print(f"gemma-gateway: {error}", file=sys.stderr)
             return 1
@@ -213,12 +212,8 @@ def _server(settings: Settings, parts: Parts) -> Server:
     )
 
 
-async def _run(
-    server: Server,
-    parts: Parts,
-    sockets: list[socket.socket],
-    greet: Coroutine[Any, Any, None],
-) -> int:
+async def _run(server: Server, parts: Parts, greet: Coroutine[Any, Any, None] | None = None) -> int:
+    sockets = _sockets(parts.settings)  # before an engine is loaded
     async with parts.running():
         keep_for_good()
         loop = asyncio.get_running_loop()
@@ -226,7 +221,7 @@ async def _run(
             lambda: loop.call_soon_threadsafe(parts.reload.now),
             lambda: loop.call_soon_threadsafe(server.leave),
         )
-        greeter = asyncio.create_task(greet)
+        greeter = asyncio.create_task(greet or asyncio.sleep(0))
         try:
             await server.serve(sockets)
         finally:

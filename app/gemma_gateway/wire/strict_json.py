@@ -51,7 +51,8 @@ def loads(raw: bytes, max_depth: int, changes: list[Change] | None = None) -> Js
     Args:
         raw: the body's bytes, already bounded in size.
         max_depth: how many arrays and objects may stand inside one another.
-        changes: gets the places of halves of surrogate pairs.
+        changes: gets the places of halves of surrogate pairs, which become U+FFFD; None: they are
+            refused.
 
     Raises:
         GatewayError: VALIDATION_ERROR with a plain message; nothing else ever.
@@ -61,9 +62,9 @@ def loads(raw: bytes, max_depth: int, changes: list[Change] | None = None) -> Js
     except orjson.JSONDecodeError as error:
         if raw.startswith(_MARK):
             raw = raw[len(_MARK) :]
-        elif "surrogate" not in str(error):
+        elif "surrogate" not in str(error) or changes is None:
             raise invalid(*_reason(raw, error)) from None
-    whole = _ESCAPES.sub(_paired, raw)
+    whole = raw if changes is None else _ESCAPES.sub(_paired, raw)
     try:
         doc = _read(whole, max_depth)
     except orjson.JSONDecodeError as error:
