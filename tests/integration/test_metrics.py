@@ -135,6 +135,9 @@ async def test_hostile_names_leave_the_series_as_they_were(
     session = stranger
     for path in ROUTES:  # each thing that can happen has happened once
         assert await attack(session, gateway.url, path, 0) == 401
+        asked = body(path, "hi") | {"model": "a" * 900}
+        async with session.post(gateway.url + path, json=asked, headers=AUTH) as reply:
+            assert reply.status == 400
     for path in ROUTES:
         for number in range(30):
             await attack(session, gateway.url, path, number)

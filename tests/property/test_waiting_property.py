@@ -16,12 +16,13 @@ from starlette.types import Message
 from gemma_gateway.api.deadlines import Deadlines
 from gemma_gateway.api.endpoint import Connection
 from gemma_gateway.api.intake import Intake
-from gemma_gateway.core.call import Call
+from gemma_gateway.core.call import Call, Principal
 from gemma_gateway.core.dialect import Dialect
 from gemma_gateway.core.heavy import Heavy
 from gemma_gateway.engines.scripted import ScriptedReply
 from gemma_gateway.pipeline.delivery import Delivery
 from gemma_gateway.safety.policy import Policy
+from gemma_gateway.settings import Tier
 from gemma_gateway.wire.anthropic.messages import Messages
 from gemma_gateway.wire.openai.chat import Chat
 from gemma_gateway.wire.openai.completions import Completions
@@ -31,6 +32,7 @@ from tests import loopback
 CASES = int(os.environ.get("PROPERTY_CASES", "2000")) // 5
 DIALECTS: Sequence[Dialect] = (Chat(), Completions(), Responses(), Messages())
 DELIVERY = Delivery(Policy.load().modes(), Heavy(), lambda model: True)
+CALLER = Principal("key", "name", "default", Tier())
 WORDS = ["I", " ha", "ppen", " to say: ", "grün 🙂", " again"]
 
 Read = list[tuple[str | None, str]]
@@ -81,7 +83,7 @@ async def delivered(
     async def receive() -> Message:
         raise AssertionError
 
-    call = Call("req-1", dialect)
+    call = Call("req-1", dialect, principal=CALLER)
     call.request.stream = True
     one = Connection(call, {}, receive, send, 1, 600.0, Intake(1), Deadlines())
     shown = False

@@ -18,7 +18,7 @@ MIB = 1024 * 1024
 
 def refusal(raw: bytes, depth: int = DEPTH) -> GatewayError:
     with pytest.raises(GatewayError) as caught:
-        loads(raw, depth)
+        loads(raw, depth, [])
     assert caught.value.code is Code.VALIDATION_ERROR
     return caught.value
 
