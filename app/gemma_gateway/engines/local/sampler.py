@@ -17,10 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 PROVED = "0.32.0"  # the vLLM whose functions these have been compared with
-BLOCK = (
-    128  # tokens that are looked at as one: the largest logit of each block is enough to skip it
-)
-
+BLOCK = 128  # tokens looked at as one: its largest logit is enough to skip it
 SLACK = 1e-3  # logits that a floor lies lower than computed, far more than its rounding
 
 log = logging.getLogger(__name__)
