@@ -21,6 +21,7 @@ from gemma_gateway.engines.local.engine import LocalEngine
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 MODEL = "gemma-3-270m"
+PATIENCE = 300  # seconds until a state has to be there
 CHAT = "/v1/chat/completions"
 STORY = [{"role": "user", "content": "Tell me a long story."}]
 LONG: dict[str, dict[str, Any]] = {
@@ -51,13 +52,12 @@ def running() -> float:
     return sum(REGISTRY.get_sample_value(name, labels) or 0 for name in names)
 
 
-async def until(condition: Any, timeout: float, every: float = 0.005) -> float:
-    """Seconds until the condition holds."""
-    began = time.perf_counter()
+async def until(condition: Any, every: float = 0.005) -> None:
+    """Wait until the condition holds, as long as the busiest machine may take."""
+    end = time.monotonic() + PATIENCE
     while not condition():
-        assert time.perf_counter() - began < timeout, "it never came true"
+        assert time.monotonic() < end, "it never came true"
         await asyncio.sleep(every)
-    return time.perf_counter() - began
 
 
 def alive(process: psutil.Process) -> bool:
@@ -215,7 +215,7 @@ async def test_leaving_a_stream_aborts_it(local_engine: LocalEngine, path: str) 
         if seen == 8:
             break
     await reply.abort()
-    await until(lambda: running() == 0, timeout=30)
+    await until(lambda: running() == 0)
     assert 0 < (reply.generated() or 0) < 50
 
 
@@ -228,14 +228,14 @@ async def test_cancelled_send_aborts_a_whole_answer(
     call = long_request(path, stream=False)
     task = asyncio.create_task(local_engine.send(call))
     if after is None:
-        await until(lambda: (call.tally.generated() or 0) > 0, timeout=60)
+        await until(lambda: (call.tally.generated() or 0) > 0)
     else:
         await asyncio.sleep(after)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     left = call.tally.generated()
-    await until(lambda: running() == 0, timeout=30)
+    await until(lambda: running() == 0)
     await asyncio.sleep(0.1)
     assert running() == 0
     assert (call.tally.generated() or 0) <= (left or 0) + 2  # what was on its way
@@ -253,7 +253,7 @@ async def test_streams_in_flight_are_as_fast_as_the_engine(local_engine: LocalEn
             assert (await anext(stream)).startswith(b"data: ")
     assert running() == 4
     await asyncio.gather(*(reply.abort() for reply in replies))
-    await until(lambda: running() == 0, timeout=30)
+    await until(lambda: running() == 0)
 
 
 async def test_ctrl_c_in_the_terminal_leaves_the_core_alone(local_engine: LocalEngine) -> None:
@@ -266,7 +266,7 @@ async def test_ctrl_c_in_the_terminal_leaves_the_core_alone(local_engine: LocalE
 async def test_killed_core_is_told_and_comes_back(local_engine: LocalEngine) -> None:
     stream = await local_engine.send(long_request(CHAT, stream=True))
     answer = asyncio.create_task(local_engine.send(long_request("/v1/messages", stream=False)))
-    await until(lambda: running() == 2, timeout=5)
+    await until(lambda: running() == 2)
     seen = b""
     (core,) = [process for process in engine_processes() if "EngineCore" in process.name()]
     core.kill()
@@ -281,7 +281,7 @@ async def test_killed_core_is_told_and_comes_back(local_engine: LocalEngine) -> 
     assert "died" in health.detail
     with pytest.raises(EngineFailed, match="unavailable"):
         await local_engine.send(request(CHAT, messages=STORY))
-    assert await until(lambda: local_engine.models() == (MODEL,), timeout=60, every=0.1) < 60
+    await until(lambda: local_engine.models() == (MODEL,), every=0.1)
     again = json.loads(await whole(local_engine, request(CHAT, messages=STORY, max_tokens=3)))
     assert again["usage"]["completion_tokens"] == 3
 
@@ -290,7 +290,7 @@ async def test_absent_model_is_explained(tmp_path: Any, local_engine: LocalEngin
     engine = LocalEngine(tmp_path / "nothing-here", "none")
     await engine.start()
     with pytest.raises(EngineFailed, match="nothing-here"):
-        await engine.wait_ready(60)
+        await engine.wait_ready(PATIENCE)
     health = engine.state()
     assert not health.ready
     assert "nothing-here" in health.detail
@@ -306,12 +306,12 @@ async def test_a_killed_gateway_takes_its_engine_along(model_folder: Path) -> No
     )
     gateway = await asyncio.create_subprocess_exec(sys.executable, "-c", code, str(model_folder))
     try:
-        await until(lambda: any(map(works, engine_processes(gateway.pid))), 120, 0.1)
+        await until(lambda: any(map(works, engine_processes(gateway.pid))), 0.1)
         processes = engine_processes(gateway.pid)
     finally:
         gateway.kill()
         await gateway.wait()
-    await until(lambda: not any(map(alive, processes)), timeout=30, every=0.1)
+    await until(lambda: not any(map(alive, processes)), every=0.1)
 
 
 async def test_stop_leaves_no_process(local_engine: LocalEngine) -> None:
