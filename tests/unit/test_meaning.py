@@ -16,6 +16,7 @@ from gemma_gateway.settings import Tier
 from gemma_gateway.validation import fields
 from gemma_gateway.validation.request import validate
 from tests.calls import ask
+from tests.road import Road
 
 ROUTES = {dialect.name: dialect for dialect in DIALECTS}
 TIER = Tier(max_tokens_cap=5000, max_stop=6, prompt_logprobs_tokens=10_000)
@@ -249,3 +250,19 @@ def test_a_call_that_gave_nothing_gave_an_empty_text() -> None:
     ]
     body = sent_on("responses", asked("responses", input=items))
     assert [item.get("content", item.get("output")) for item in body["input"]] == ["hi", "", "", ""]
+
+
+@pytest.mark.parametrize("more", [
+    {"tools": [], "tool_choice": "none"},
+    {"tools": [], "tool_choice": {"type": "auto"}},
+    {"stop": ""},
+    {"stop": ["", ""]},
+    {"stop": ["", "x"]},
+    {"stream_options": {"include_usage": True}},
+])  # fmt: skip
+@pytest.mark.parametrize("route", ["chat", "completions", "responses", "messages"])
+async def test_what_was_left_out_is_no_text_either(route: str, more: dict[str, Any]) -> None:
+    if route == "messages":  # its own name for them
+        more = {name.replace("stop", "stop_sequences"): value for name, value in more.items()}
+    reply = await Road().post(route, ask(route, "hi", **more))
+    assert reply.status == 200, reply.body

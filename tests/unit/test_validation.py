@@ -311,7 +311,7 @@ def test_hostile_shapes_are_refused_and_never_crash(body: dict[str, Any]) -> Non
         else:
             found = {s.text for m in messages for s in m.texts}
             for message in body["messages"] if dialect.name == "chat" else ():
-                assert set(written(message)) <= found
+                assert set(written(message)) - {""} <= found  # null became an empty text
 
 
 def written(node: Any) -> Iterator[str]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from gemma_gateway.core.changes import MOST_NAMES, PLAIN_NAME
 from gemma_gateway.core.dialect import Dialect, Json
+from gemma_gateway.validation.constraints import chosen
 from gemma_gateway.validation.foreign import advice
 from gemma_gateway.validation.parameters import invalid
 
@@ -47,6 +48,27 @@ INTERNALS = frozenset(
 
 UNSUPPORTED = "unsupported_parameter"
 
+_STOPS = ("stop", "stop_sequences")
+
+
+def _leave_out_nothing(body: Json) -> None:
+    """Leave out what means the same as nothing, and what engines refuse all the same. Before
+    anybody looks for texts: what is found there has to stay."""
+    for key in _STOPS:
+        stop = body.get(key)
+        if stop in ("", []):
+            del body[key]
+        elif stop.__class__ is list and "" in stop:
+            body[key] = [text for text in stop if text != ""]
+            if not body[key]:
+                del body[key]
+    if body.get("tools") == []:
+        choice = body.get("tool_choice")
+        kind = choice.get("type") if choice.__class__ is dict else choice
+        if kind is None or (kind.__class__ is str and not chosen(choice)):
+            del body["tools"]
+            body.pop("tool_choice", None)
+
 
 def select(dialect: Dialect, body: Json, allow: frozenset[str]) -> list[str]:
     """Leave only fields in the body that may go to the engine.
@@ -62,6 +84,7 @@ def select(dialect: Dialect, body: Json, allow: frozenset[str]) -> list[str]:
     Raises:
         GatewayError: VALIDATION_ERROR for a field that must not be left out in silence.
     """
+    _leave_out_nothing(body)
     known = dialect.fields
     if known.issuperset(body):
         return []

@@ -9,7 +9,7 @@ from typing import Any
 from gemma_gateway.core.call import Change, Principal, Request
 from gemma_gateway.core.dialect import Dialect, Json, Message, ReadOnlyText
 from gemma_gateway.settings import Tier
-from gemma_gateway.validation.constraints import check_constraints, chosen
+from gemma_gateway.validation.constraints import check_constraints
 from gemma_gateway.validation.parameters import CHECKS, integer, invalid, strings
 from gemma_gateway.validation.prompt_logprobs import check_prompt_logprobs
 from gemma_gateway.wire.numbers import integral
@@ -65,7 +65,7 @@ def validate(
     _bound_messages(messages, principal, request.changes)
     if body.get("stream") and not dialect.streams:
         raise invalid("This route does not stream.", "stream")
-    _drop_what_says_nothing(body, tier)
+    _check_stops_and_tools(body, tier)
     if not dialect.max_tokens:
         return
     check_constraints(body, tier)
@@ -88,18 +88,13 @@ def _check_model(model: Any) -> None:
         raise invalid(f"model must be a name of at most {_MODEL_CHARS} characters.", "model")
 
 
-def _drop_what_says_nothing(body: Json, tier: Tier) -> None:
-    """Leave out what means the same as nothing, and what engines refuse all the same."""
+def _check_stops_and_tools(body: Json, tier: Tier) -> None:
+    """What says nothing was left out before (``fields.select``)."""
     for key in _STOPS:
         if body.get(key) is not None:
-            body[key] = strings(tier.max_stop, " (max_stop of this key's tier)")(key, body[key])
-            if body[key] is None:
-                del body[key]
+            strings(tier.max_stop, " (max_stop of this key's tier)")(key, body[key])
     if body.get("tools") == []:
-        if chosen(body.get("tool_choice")):
-            raise invalid("tool_choice asks for a tool, and tools holds none.", "tool_choice")
-        del body["tools"]
-        body.pop("tool_choice", None)
+        raise invalid("tool_choice asks for a tool, and tools holds none.", "tool_choice")
     if "stream_options" in body and not body.get("stream"):
         del body["stream_options"]
 
