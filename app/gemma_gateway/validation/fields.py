@@ -48,13 +48,13 @@ INTERNALS = frozenset(
 
 UNSUPPORTED = "unsupported_parameter"
 
-_STOPS = ("stop", "stop_sequences")
+STOPS = ("stop", "stop_sequences")
 
 
 def _leave_out_nothing(body: Json) -> None:
     """Leave out what means the same as nothing, and what engines refuse all the same. Before
     anybody looks for texts: what is found there has to stay."""
-    for key in _STOPS:
+    for key in STOPS:
         stop = body.get(key)
         if stop in ("", []):
             del body[key]

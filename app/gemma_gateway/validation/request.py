@@ -10,6 +10,7 @@ from gemma_gateway.core.call import Change, Principal, Request
 from gemma_gateway.core.dialect import Dialect, Json, Message, ReadOnlyText
 from gemma_gateway.settings import Tier
 from gemma_gateway.validation.constraints import check_constraints
+from gemma_gateway.validation.fields import STOPS
 from gemma_gateway.validation.parameters import CHECKS, integer, invalid, strings
 from gemma_gateway.validation.prompt_logprobs import check_prompt_logprobs
 from gemma_gateway.wire.numbers import integral
@@ -23,7 +24,6 @@ _WITHIN_MAX = ("min_tokens", "thinking_token_budget")
 _LEAST_THINKING = 1024  # of Anthropic's budget_tokens
 _CHOICES = ("n", "best_of")
 _ANY_LENGTH = 2**31 - 1
-_STOPS = ("stop", "stop_sequences")
 # vLLM samples greedily below a temperature of 1e-5, and then refuses n above 1; it raises others to
 # 0.01 at least, and with one token to choose from samples what greedy sampling would
 # (vllm.sampling_params).
@@ -90,7 +90,7 @@ def _check_model(model: Any) -> None:
 
 def _check_stops_and_tools(body: Json, tier: Tier) -> None:
     """What says nothing was left out before (``fields.select``)."""
-    for key in _STOPS:
+    for key in STOPS:
         if body.get(key) is not None:
             strings(tier.max_stop, " (max_stop of this key's tier)")(key, body[key])
     if body.get("tools") == []:
