@@ -55,6 +55,8 @@ test: $(STAMPS)/$(PROFILE) $(STAMPS)/dev $(if $(filter-out core,$(PROFILE)),$(ST
 	@sh scripts/test-deps.sh
 	@$(MAKE) --silent --no-print-directory PROFILE=$(PROFILE) $(STAMPS)/console-dev $(STAMPS)/console \
 		|| { echo "the console is not built: its tests are skipped" >&2; [ "$$CI" != true ]; }
+	@$(MAKE) --silent --no-print-directory PROFILE=$(PROFILE) $(STAMPS)/examples \
+		|| { echo "what examples take is not installed: their tests are skipped" >&2; [ "$$CI" != true ]; }
 ifeq ($(ARGS),)
 	$(BIN)/python -m coverage erase
 	$(BIN)/python -m coverage run -m pytest $(SIDE_BY_SIDE) $(MEASURED)
@@ -96,7 +98,7 @@ bench: $(STAMPS)/$(PROFILE) $(STAMPS)/dev ## Measure the gateway's own cost and 
 	$(BIN)/python -m benchmarks $(ARGS)
 
 clean: ## Remove the environment and caches; models and keys in .gateway stay
-	rm -rf $(VENV) console/node_modules app/gemma_gateway/console/static build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) console/node_modules examples/node_modules app/gemma_gateway/console/static build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # Each stamp is made after its step has succeeded, inside the environment that it speaks of: nothing
 # is done twice, and an interrupted run goes on where it stopped.
@@ -140,6 +142,10 @@ $(STAMPS)/console-packages: $(STAMPS)/node console/package-lock.json
 
 $(STAMPS)/console-dev: $(STAMPS)/console-packages
 	@$(NPM) ci
+	@touch $@
+
+$(STAMPS)/examples: $(STAMPS)/node examples/package-lock.json
+	$(STEP) "installing what the examples and their agents take (1 GB on disk)" $(NPM) --prefix ../examples ci
 	@touch $@
 
 $(STAMPS)/console: $(STAMPS)/console-packages $(CONSOLE)

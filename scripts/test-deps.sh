@@ -1,6 +1,7 @@
 #!/bin/sh
-# What tests need from Debian: redis-server (tests against Redis proper), Chromium (the console's) and
-# promtool. Where one is absent its tests skip with a reason; in CI it must be there.
+# What tests need from Debian: redis-server (tests against Redis proper), a JDK (the example in Java),
+# Chromium (the console's) and promtool. Where one is absent its tests skip with a reason; in CI it
+# must be there.
 set -eu
 sh "$(dirname "$0")/promtool-deps.sh"
 
@@ -17,6 +18,7 @@ have() {
 }
 
 have redis-server redis-server "tests against Redis proper"
+have javac default-jdk-headless "the example in Java"
 for browser in chromium-browser google-chrome google-chrome-stable; do
     command -v "$browser" >/dev/null 2>&1 && exit 0
 done

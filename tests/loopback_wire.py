@@ -57,8 +57,8 @@ def sse(doc: Json, event: str = "") -> bytes:
 DONE = b"data: [DONE]\n\n"
 
 
-def tool_id(index: int) -> str:
-    return f"chatcmpl-tool-{zlib.crc32(str(index).encode()):08x}"
+def tool_id(said: Said, index: int) -> str:
+    return f"chatcmpl-tool-{zlib.crc32(f'{said.id} {index}'.encode()):08x}"
 
 
 # ---- logprobs
@@ -136,7 +136,7 @@ def chat_stream(said: Said, include_usage: bool) -> Iterator[bytes]:
     for index, piece, last in _interleaved(said.choices):
         yield event(index, {"content": piece}, said.finish if last and ends_on_text else None)
     for number, (name, parts) in enumerate(said.tools):
-        head = {"id": tool_id(number), "type": "function", "index": number}
+        head = {"id": tool_id(said, number), "type": "function", "index": number}
         yield event(0, {"tool_calls": [{**head, "function": {"name": name, "arguments": ""}}]})
         for part in parts:
             yield event(0, {"tool_calls": [{"index": number, "function": {"arguments": part}}]})
@@ -152,7 +152,7 @@ def chat_answer(said: Said) -> Json:
     def message(index: int) -> Json:
         calls = [
             {
-                "id": tool_id(i),
+                "id": tool_id(said, i),
                 "type": "function",
                 "function": {"name": name, "arguments": "".join(parts)},
             }
@@ -294,7 +294,7 @@ def _items(said: Said) -> list[Json]:
         part["logprobs"] = response_logprobs(said, said.choices[0]) or None
         items.append({"id": "msg_1", "content": [part], "role": "assistant", "type": "message"})
     for number, (name, parts) in enumerate(said.tools):
-        call = {"id": f"fc_{number}", "call_id": tool_id(number), "type": "function_call"}
+        call = {"id": f"fc_{number}", "call_id": tool_id(said, number), "type": "function_call"}
         items.append({**call, "name": name, "arguments": "".join(parts)})
     return [{**item, "status": "completed"} for item in items]
 
@@ -375,7 +375,7 @@ def _blocks(said: Said) -> list[tuple[Json, str, str, list[str]]]:
     if said.choices and said.choices[0]:
         blocks.append(({"type": "text", "text": ""}, "text_delta", "text", said.choices[0]))
     for number, (name, parts) in enumerate(said.tools):
-        empty = {"type": "tool_use", "id": tool_id(number), "name": name, "input": {}}
+        empty = {"type": "tool_use", "id": tool_id(said, number), "name": name, "input": {}}
         blocks.append((empty, "input_json_delta", "partial_json", parts))
     return blocks
 

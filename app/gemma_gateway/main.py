@@ -395,7 +395,7 @@ def build(parts: Parts, dialects: Sequence[Dialect] = DIALECTS) -> GatewayApp | 
         redirect_slashes=False,  # it would send the client to what it named as our host
     )
     for router in made(ROUTES, parts):
-        app.include_router(router)
+        app.router.routes += router.routes  # as they are: include_router makes each once more
     errors = ErrorBodies(dialects)
     errors.install(app)
     schema.install(app, dialects)

@@ -5,34 +5,85 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from playwright.async_api import Browser, expect
 
 from tests.conftest import absent
+from tests.examples import EXAMPLES, module, node
 from tests.integration.conftest import require
-from tests.process import KEY, ROOT, Gateway
+from tests.process import KEY, Engine, Gateway, Process, free_port
 
-EXAMPLES = sorted(p for p in (ROOT / "examples").iterdir() if p.suffix in {".py", ".sh"})
+QUESTION = 'echo: "sea"'
+CLIENTS = ["Chat.java", "ai_sdk_chat.mjs", "anthropic_chat.py", "chat.sh", "langchain_chat.py",
+           "openai_chat.mjs", "openai_chat.py"]  # fmt: skip
+ELSEWHERE = {"browser.html", "claude_code.sh", "codex.sh", "continue.yaml", "open_webui.sh",
+             "n8n.json"}  # fmt: skip
+NEEDS = {"anthropic_chat.py": "anthropic", "langchain_chat.py": "langchain_openai",
+         "openai_chat.py": "openai"}  # fmt: skip
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
-def test_an_example_prints_the_answer(example: Path, gateway: Gateway) -> None:
-    if example.suffix == ".sh":
-        require("curl")
-    else:
-        try:
-            __import__(example.stem.partition("_")[0])
-        except ImportError as error:
-            absent(str(error))
-    program = "sh" if example.suffix == ".sh" else sys.executable
+def test_each_example_is_run() -> None:
+    found = {p.name for p in EXAMPLES.iterdir() if p.is_file()}
+    assert found - {"README.md", "package.json", "package-lock.json", ".npmrc"} == (
+        set(CLIENTS) | ELSEWHERE
+    )
+
+
+def command(example: str) -> list[str]:
+    """What runs a client."""
+    path = str(EXAMPLES / example)
+    match Path(example).suffix:
+        case ".sh":
+            require("curl")
+            return ["sh", path]
+        case ".java":
+            require("javac")
+            return ["java", path]
+        case ".mjs":
+            module("openai")
+            return [node(), path]
+    if find_spec(NEEDS[example]) is None:
+        absent(NEEDS[example])
+    return [sys.executable, path]
+
+
+@pytest.mark.parametrize("example", CLIENTS)
+def test_a_client_prints_the_answer(example: str, gateway: Gateway) -> None:
     done = subprocess.run(
-        [program, str(example), 'echo: "sea"'],
+        [*command(example), QUESTION],
         env={**os.environ, "GATEWAY_URL": gateway.url, "GATEWAY_API_KEY": KEY},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "sea" in done.stdout
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_a_page_of_another_origin_shows_the_answer(
+    browser: Browser, engine: Engine, tmp_path: Path
+) -> None:
+    port = free_port()
+    serve = ["-m", "http.server", str(port), "--bind", "127.0.0.1", "--directory", str(EXAMPLES)]
+    origin = f"http://127.0.0.1:{port}"
+    settings = {"upstreams": engine.url + "/v1", "cors_origins": origin}
+    with (
+        Process(serve, dict(os.environ), tmp_path / "page.log", port, "/browser.html", 20),
+        Gateway(tmp_path, **settings) as gateway,
+    ):
+        page = await browser.new_page()
+        await page.goto(f"{origin}/browser.html")
+        await page.get_by_label("Gateway").fill(gateway.url)
+        await page.get_by_label("API key").fill(KEY)
+        await page.get_by_label("Question").fill(QUESTION)
+        await page.get_by_role("button").click()
+        await expect(page.locator("output")).to_have_text('"sea"')
+        await page.get_by_label("API key").fill("of nobody's")
+        await page.get_by_role("button").click()
+        await expect(page.locator("output")).to_contain_text("Send a valid API key")
+        await page.close()

@@ -127,9 +127,9 @@ def test_what_is_nested_to_come_back_loses_its_marks() -> None:
      "- ", "> ```x", "<embed x ",
      "\\", "\\udb40", "\\udb40\\udc61", "\\ud83c\\udff4", "\\\\u"],
 )  # fmt: skip
-def test_eight_megabytes_of_hostile_text_take_linear_time(unit: str) -> None:
-    most = 8 * 1024 * 1024 // len(unit)
-    assert is_linear(lambda size: sanitise(unit * size), most // 256)
+def test_megabytes_of_hostile_text_take_linear_time(unit: str) -> None:
+    most = 2 * 1024 * 1024 // len(unit)
+    assert is_linear(lambda size: sanitise(unit * size), most // 64)
     clean = sanitise(unit * most)
     if len(clean) < 1_000_000:
         assert sanitise(clean) == clean
@@ -144,7 +144,7 @@ pieces = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(st.lists(st.lists(pieces, max_size=40).map("".join), min_size=1, max_size=3))
 def test_sanitising_again_changes_nothing(texts: list[str]) -> None:
     clean = clean_all(texts)
