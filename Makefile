@@ -16,8 +16,9 @@ VENV := .venv
 # tracer for the middle are among them.
 MEASURED := tests/unit $(foreach name,configured give_back key_store keys_api ledger limits new_route \
 	store_failure tracing,tests/integration/test_$(name).py)
-# Two processes, each with files of its own. Tests of a real engine need the machine for themselves.
-SIDE_BY_SIDE := --numprocesses 2 --dist loadfile
+# Processes, each with files of its own: most tests wait for something, so a third has room on two cores.
+# Tests of a real engine need the machine for themselves.
+SIDE_BY_SIDE := --numprocesses 3 --dist loadfile
 STAMPS := $(VENV)/.stamps
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check

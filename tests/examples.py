@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import platform
 from importlib.util import find_spec
@@ -12,6 +13,7 @@ from tests.process import ROOT
 
 EXAMPLES = ROOT / "examples"
 MODULES = EXAMPLES / "node_modules"
+PATIENCE = 300  # seconds that a program may take
 MACHINE = {"x86_64": "x64", "aarch64": "arm64"}.get(platform.machine(), "")
 
 
@@ -31,13 +33,52 @@ def module(path: str) -> Path:
     return found
 
 
-def claude() -> str:
-    """Claude Code itself: its package's own script, which isn't run, would put it in place."""
-    return str(module(f"@anthropic-ai/claude-code-linux-{MACHINE}/claude"))
+class Shell:
+    """Runs programs in a folder, with a home of their own that holds nothing.
 
+    Args:
+        url: the gateway's.
+        key: an API key.
+        folder: where they run; the home stands beside it.
+    """
 
-def environment(home: Path, url: str, key: str) -> dict[str, str]:
-    """Variables of a program that finds its own files in ``home`` alone, and the gateway."""
-    path = os.pathsep.join([str(Path(node()).parent), os.environ["PATH"]])
-    kept = {name: os.environ[name] for name in ("LANG", "TMPDIR") if name in os.environ}
-    return {**kept, "PATH": path, "HOME": str(home), "GATEWAY_URL": url, "GATEWAY_API_KEY": key}
+    def __init__(self, url: str, key: str, folder: Path) -> None:
+        self._folder = folder
+        home = folder.with_name(folder.name + "-home")
+        home.mkdir()
+        path = os.pathsep.join([str(Path(node()).parent), os.environ["PATH"]])
+        kept = {name: os.environ[name] for name in ("LANG", "TMPDIR") if name in os.environ}
+        self._env = {**kept, "PATH": path, "HOME": str(home), "CONTINUE_TELEMETRY_ENABLED": "0",
+                     "GATEWAY_URL": url, "GATEWAY_API_KEY": key}  # fmt: skip
+
+    async def run(self, *command: str, **more: str) -> str:
+        """What it prints.
+
+        Args:
+            more: variables beside the gateway's.
+        """
+        process = await asyncio.create_subprocess_exec(
+            *command, cwd=self._folder, env=self._env | more, stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+        )  # fmt: skip
+        try:
+            async with asyncio.timeout(PATIENCE):
+                printed, _ = await process.communicate()
+        except BaseException:
+            process.kill()
+            raise
+        assert process.returncode == 0, printed.decode()
+        return printed.decode()
+
+    async def claude(self, *arguments: str, **more: str) -> str:
+        """Claude Code, by its example. Its package's own script, which isn't run, would put the
+        program in place."""
+        program = module(f"@anthropic-ai/claude-code-linux-{MACHINE}/claude")
+        command = ["sh", str(EXAMPLES / "claude_code.sh"), "--print", *arguments]
+        return await self.run(*command, CLAUDE=str(program), **more)
+
+    async def codex(self, *arguments: str) -> str:
+        """``codex exec``, by its example, free to do what it likes in its folder."""
+        command = ["sh", str(EXAMPLES / "codex.sh"), "exec", *arguments]
+        free = ["--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox"]
+        return await self.run(*command, *free, CODEX=str(module(".bin/codex")))

@@ -17,6 +17,7 @@ from gemma_gateway.engines.local.engine import LocalEngine
 from tests.process import OPERATOR, Gateway
 
 JUDGE = "judge-key-0123456789"  # of a tier that may ask for logprobs of prompts
+AGENT = "agent-key-0123456789"  # of the tier open
 ROOT = Path(__file__).parents[2]
 
 
@@ -61,7 +62,10 @@ def real(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         foreign.write_text(f"raise SystemExit('foreign {name}')\n")
     settings: dict[str, object] = {"model": model_folder, "operator_keys": OPERATOR}
     judge = {"name": "judge", "sha256": sha256(JUDGE.encode()).hexdigest(), "tier": "judge"}
-    settings["keys"] = json.dumps([judge])
+    agent = {"name": "agent", "sha256": sha256(AGENT.encode()).hexdigest(), "tier": "open"}
+    settings["keys"] = json.dumps([judge, agent])
+    # For test_product_agents.py: what an agent sends is long, its answer needn't be.
+    settings |= {"max_model_len": 32_768, "tiers__open__max_tokens_cap": 32}
     settings["tiers__judge__prompt_logprobs_tokens"] = 8192
     settings["tiers__default__grammars"] = True
     settings["tiers__default__prompt_logprobs_tokens"] = 128

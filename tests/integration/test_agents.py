@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from tests.examples import EXAMPLES, claude, environment, module, node
+from tests.examples import EXAMPLES, Shell, module, node
 from tests.loopback import Json, Loopback
 from tests.process import Gateway
 
@@ -97,75 +97,49 @@ def project(tmp_path: Path) -> Path:
     return folder
 
 
-class Shell:
-    """Runs one agent after another in a project, with a home of its own."""
-
-    def __init__(self, gateway: Gateway, project: Path, **more: str) -> None:
-        home = project.parent / "home"
-        home.mkdir()
-        key = (project.parent / "gateway" / "api_key").read_text("utf-8").strip()
-        self._env = {**environment(home, gateway.url, key), **more}
-        self._project = project
-
-    async def run(self, *command: str) -> str:
-        """What it prints."""
-        process = await asyncio.create_subprocess_exec(
-            *command, cwd=self._project, env=self._env, stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-        )  # fmt: skip
-        try:
-            async with asyncio.timeout(180):
-                printed, _ = await process.communicate()
-        except TimeoutError:
-            process.kill()
-            raise
-        assert process.returncode == 0, printed.decode()
-        return printed.decode()
+@pytest.fixture
+def shell(gateway: Gateway, project: Path, tmp_path: Path) -> Shell:
+    key = (tmp_path / "gateway" / "api_key").read_text("utf-8").strip()
+    return Shell(gateway.url, key, project)
 
 
 def call(tool: str, **arguments: object) -> str:
     return f"call: {tool} {json.dumps(arguments)}"
 
 
-async def test_claude_code(gateway: Gateway, model: Agent, project: Path) -> None:
-    shell = Shell(gateway, project, CLAUDE=claude())
-    command = ["sh", str(EXAMPLES / "claude_code.sh"), "--print"]
+async def test_claude_code(shell: Shell, model: Agent, project: Path) -> None:
     read = call("Read", file_path=str(project / "notes.md"))
-    assert f"notes.md: {LAST}" in await shell.run(*command, read)
+    assert f"notes.md: {LAST}" in await shell.claude(read)
     read = call("Read", file_path=str(project / "Tide.vue"))
-    assert f"Tide.vue: {LAST}" in await shell.run(*command, "--continue", read)
-    for result in model.results:
-        for line in FILE.splitlines():
-            assert line in result
+    assert f"Tide.vue: {LAST}" in await shell.claude("--continue", read)
+    assert len(model.results) == 2
+    assert all(line in result for result in model.results for line in FILE.splitlines())
     write = call("Write", file_path=str(project / "log.md"), content=FILE)
-    await shell.run(*command, "--continue", "--permission-mode", "acceptEdits", write)
+    await shell.claude("--continue", "--permission-mode", "acceptEdits", write)
     assert (project / "log.md").read_text("utf-8") == FILE
     assert len(model.state.body["messages"]) >= 10
 
 
-async def test_codex(gateway: Gateway, model: Agent, project: Path) -> None:
-    shell = Shell(gateway, project, CODEX=str(module(".bin/codex")))
-    command = ["sh", str(EXAMPLES / "codex.sh"), "exec"]
-    free = ["--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox",
-            "--config", "tool_output_token_limit=20000"]  # fmt: skip
+async def test_codex(shell: Shell, model: Agent, project: Path) -> None:
+    # It cuts what tools print to a few kB unless told otherwise.
+    whole = ["--config", "tool_output_token_limit=20000"]
     read = call("exec_command", cmd="cat notes.md", max_output_tokens=20_000)
-    assert f"notes.md: {LAST}" in await shell.run(*command, *free, read)
+    assert f"notes.md: {LAST}" in await shell.codex(*whole, read)
     read = call("exec_command", cmd="cat Tide.vue", max_output_tokens=20_000)
-    printed = await shell.run(*command, "resume", *free, "--last", read)
-    assert f"Tide.vue: {LAST}" in printed
-    for result in model.results:
-        for line in FILE.splitlines():
-            assert line in result
+    assert f"Tide.vue: {LAST}" in await shell.codex("resume", *whole, "--last", read)
     assert len(model.results) == 2
+    assert all(line in result for result in model.results for line in FILE.splitlines())
 
 
-async def test_continue(gateway: Gateway, model: Agent, project: Path) -> None:
+async def test_continue(
+    gateway: Gateway, shell: Shell, model: Agent, project: Path, tmp_path: Path
+) -> None:
     text = (EXAMPLES / "continue.yaml").read_text("utf-8")
-    config = project.parent / "continue.yaml"
+    config = tmp_path / "continue.yaml"
     config.write_text(text.replace("http://127.0.0.1:8000", gateway.url), "utf-8")
-    shell = Shell(gateway, project, CONTINUE_TELEMETRY_ENABLED="0")
-    command = [node(), str(module("@continuedev/cli/dist/cn.js")), "--config", str(config)]
+    program = str(module("@continuedev/cli/dist/cn.js"))
     read = call("Read", filepath=str(project / "notes.md"))
-    assert f"notes.md: {LAST}" in await shell.run(*command, "--print", read)
+    printed = await shell.run(node(), program, "--config", str(config), "--print", read)
+    assert f"notes.md: {LAST}" in printed
     (result,) = model.results
     assert all(line in result for line in FILE.splitlines())

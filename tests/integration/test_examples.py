@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -11,8 +12,9 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Browser, expect
 
+from tests import loopback
 from tests.conftest import absent
-from tests.examples import EXAMPLES, module, node
+from tests.examples import EXAMPLES, Shell, module, node
 from tests.integration.conftest import require
 from tests.process import KEY, Engine, Gateway, Process, free_port
 
@@ -23,6 +25,22 @@ ELSEWHERE = {"browser.html", "claude_code.sh", "codex.sh", "continue.yaml", "ope
              "n8n.json"}  # fmt: skip
 NEEDS = {"anthropic_chat.py": "anthropic", "langchain_chat.py": "langchain_openai",
          "openai_chat.py": "openai"}  # fmt: skip
+
+
+OPEN_WEBUI = """
+import json, os, sys, urllib.request
+assert sys.argv[1:] == ["serve", "--host", "127.0.0.1", "--port", "3000"]
+headers = {"authorization": "Bearer " + os.environ["OPENAI_API_KEY"],
+           "content-type": "application/json", "x-openwebui-user-name": "Ada"}
+def ask(path, body=None):
+    url = os.environ["OPENAI_API_BASE_URL"] + path
+    request = urllib.request.Request(url, body and json.dumps(body).encode(), headers)
+    return urllib.request.urlopen(request).read().decode()
+models = ask("/models")
+print(models)
+print(ask("/chat/completions", {"model": json.loads(models)["data"][0]["id"], "stream": True,
+    "messages": [{"role": "user", "content": "echo: the sea"}]}))
+"""
 
 
 def test_each_example_is_run() -> None:
@@ -87,3 +105,31 @@ async def test_a_page_of_another_origin_shows_the_answer(
         await page.get_by_role("button").click()
         await expect(page.locator("output")).to_contain_text("Send a valid API key")
         await page.close()
+
+
+async def test_open_webui_finds_the_models_and_streams(gateway: Gateway, tmp_path: Path) -> None:
+    """With the two calls that it makes, by the variables that it reads: it is 7 GB itself."""
+    program = tmp_path / "open-webui"
+    program.write_text(f"#!{sys.executable}\n{OPEN_WEBUI}", "utf-8")
+    program.chmod(0o755)
+    shell = Shell(gateway.url, KEY, tmp_path)
+    printed = await shell.run("sh", str(EXAMPLES / "open_webui.sh"), OPEN_WEBUI=str(program))
+    assert "gemma-3-270m" in printed
+    assert '"content":" sea"' in printed
+
+
+async def test_n8n_s_workflow_asks_gemma(gateway: Gateway) -> None:
+    """With LangChain, which n8n's nodes stand on, and their parameters: n8n is 2 GB itself."""
+    from langchain_openai import ChatOpenAI
+
+    workflow = json.loads((EXAMPLES / "n8n.json").read_text("utf-8"))
+    nodes = {node["name"]: node for node in workflow["nodes"]}
+    for source, links in workflow["connections"].items():
+        assert source in nodes
+        assert all(link["node"] in nodes for way in links.values() for (link,) in way)
+    (ask,) = [node for node in nodes.values() if node["type"].endswith(".chainLlm")]
+    (model,) = [node for node in nodes.values() if node["type"].endswith(".lmChatOpenAi")]
+    chat = ChatOpenAI(
+        base_url=gateway.url + "/v1", api_key=KEY, model=model["parameters"]["model"]["value"]
+    )
+    assert (await chat.ainvoke(ask["parameters"]["text"])).text == loopback.SENTENCE

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from gemma_gateway.safety.scanner import MEMO_CHARS, MEMO_ENTRIES, Machine, Scanner
@@ -111,9 +109,9 @@ def test_what_is_left_never_ends_with_a_blocked_word() -> None:
 def test_long_texts_are_followed_from_near_their_end_only() -> None:
     scanner = Scanner(machine("hate", "violence"))
     text = "base64" * 200_000
-    start = time.perf_counter()
     assert scanner.push(text + " viol") == text + " "
-    assert time.perf_counter() - start < 1.5
+    found = machine("hate", "violence")
+    assert is_linear(lambda size: Scanner(found).push("base64" * size + " viol"), 12_500)
     assert scan(scanner, "ins ", "hate\u200b" + "\u200b" * 5000) == ["violins ", ""]
     assert scanner.push(".") == ""
 
