@@ -273,29 +273,6 @@ async def test_ctrl_c_in_the_terminal_leaves_the_core_alone(local_engine: LocalE
     assert json.loads(answer)["usage"]["completion_tokens"] == 3
 
 
-async def test_killed_core_is_told_and_comes_back(local_engine: LocalEngine) -> None:
-    stream = await local_engine.send(long_request(CHAT, stream=True))
-    answer = asyncio.create_task(local_engine.send(long_request("/v1/messages", stream=False)))
-    await until(lambda: running() == 2)
-    seen = b""
-    (core,) = [process for process in engine_processes() if "EngineCore" in process.name()]
-    core.kill()
-    with pytest.raises(EngineFailed, match="died"):  # noqa: PT012  what came before counts
-        async for chunk in stream.chunks():
-            seen += chunk
-    assert b"[DONE]" not in seen
-    with pytest.raises(EngineFailed, match="died"):
-        await answer
-    health = local_engine.state()
-    assert (health.ready, health.models) == (False, ())
-    assert "died" in health.detail
-    with pytest.raises(EngineFailed, match="unavailable"):
-        await local_engine.send(request(CHAT, messages=STORY))
-    await until(lambda: local_engine.models() == (MODEL,), every=0.1)
-    again = json.loads(await whole(local_engine, request(CHAT, messages=STORY, max_tokens=3)))
-    assert again["usage"]["completion_tokens"] == 3
-
-
 async def test_absent_model_is_explained(tmp_path: Any, local_engine: LocalEngine) -> None:
     engine = LocalEngine(tmp_path / "nothing-here", "none")
     await engine.start()
