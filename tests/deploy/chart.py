@@ -13,7 +13,8 @@ from tests.conftest import absent
 
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "helm" / "gemma-gateway"
-EXAMPLES = sorted(file.stem for file in (CHART / "examples").glob("*.yaml"))
+DEFAULTS = "defaults"  # no values at all
+EXAMPLES = [DEFAULTS, *sorted(file.stem for file in (CHART / "examples").glob("*.yaml"))]
 Object = dict[str, Any]
 
 
@@ -26,6 +27,8 @@ def need_tools() -> None:
 
 def example(name: str) -> Object:
     """The values of an example."""
+    if name == DEFAULTS:
+        return {}
     return dict(yaml.safe_load((CHART / "examples" / f"{name}.yaml").read_text("utf-8")))
 
 
@@ -40,16 +43,26 @@ def merged(values: Object, changes: Object) -> Object:
     return result
 
 
-def render(values: Object, name: str = "gemma") -> list[Object]:
-    """Every object of a release; raises Helm's own error where it refuses the values."""
+def files(values: Object, name: str = "gemma") -> dict[str, str]:
+    """What each template of a release makes; raises Helm's own error about refused values."""
     import helm_python
 
     with helm_python.Chart.load(str(CHART)) as chart:
-        files = chart.render(values, name=name, namespace="models")
+        made = chart.render(values, name=name, namespace="models")
+    return {file.removeprefix("gemma-gateway/templates/"): text for file, text in made.items()}
+
+
+def render(values: Object, name: str = "gemma") -> list[Object]:
+    """Every object of a release; raises as ``files`` does."""
+    return objects(files(values, name))
+
+
+def objects(files: dict[str, str]) -> list[Object]:
+    """The objects in what templates have made."""
     return [
         document
         for file, text in sorted(files.items())
-        if not file.endswith("NOTES.txt")
+        if file != "NOTES.txt"
         for document in yaml.safe_load_all(text)
         if document
     ]

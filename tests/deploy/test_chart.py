@@ -53,7 +53,7 @@ def settings_of(
 
 def test_every_case_of_the_issue_has_an_example() -> None:
     assert set(chart.EXAMPLES) == {
-        *("air-gapped", "external-engines", "gke-autopilot", "gke-l4"),
+        *(chart.DEFAULTS, "air-gapped", "external-engines", "gke-autopilot", "gke-l4"),
         *("inference-pool", "laptop-kind", "ray-serve", "sentinel", "vertex-ai"),
     }
 
@@ -130,7 +130,7 @@ def test_the_gateway_loads_its_configuration(
     known = {f"GATEWAY_{field.upper()}" for field in Settings.model_fields} | {"GATEWAY_CONFIG"}
     given = {v.partition("__")[0] for v in env(container) if v.startswith("GATEWAY_")}
     assert given <= known
-    assert settings.keys or "GATEWAY_API_KEYS" in env(container)
+    assert settings.keys or {"GATEWAY_API_KEYS", "GATEWAY_OPERATOR_KEYS"} & set(env(container))
     assert "GATEWAY_REDIS_URL" in env(container)
 
 
@@ -140,7 +140,7 @@ def test_upstreams_are_what_the_release_runs(
 ) -> None:
     objects = rendered(name)
     settings, _ = settings_of(objects, tmp_path, monkeypatch)
-    assert bool(settings.upstreams) != chart.example(name).get("inProcess", False)
+    assert bool(settings.upstreams) == bool(chart.example(name).get("engines"))
     sets = {
         s["metadata"]["name"]: s for kind in ("StatefulSet", "LeaderWorkerSet")
         for s in of(objects, kind)
@@ -204,7 +204,10 @@ def test_no_secret_is_in_the_clear(name: str) -> None:
     made = {s["metadata"]["name"] for s in of(objects, "Secret")}
     bundled = chart.example(name).get("redis", {}).get("mode", "bundled") == "bundled"
     given = "existingSecret" in chart.example(name).get("redis", {}).get("bundled", {})
-    assert made == ({f"{NAME}-redis"} if bundled and not given else set())
+    generated = {f"{NAME}-redis"} if bundled and not given else set()
+    if name in (chart.DEFAULTS, "laptop-kind"):  # which name no keys
+        generated |= {f"{NAME}-key"}
+    assert made == generated
     for at, template in pods(objects):
         for container in template["spec"]["containers"]:
             for variable, value in env(container).items():

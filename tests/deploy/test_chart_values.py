@@ -12,6 +12,7 @@ import yaml
 from scripts import chart_readme
 
 from gemma_gateway.settings import SECTIONS
+from gemma_gateway.settings.access import KeyEntry
 from gemma_gateway.storage.address import Address
 from gemma_gateway.storage.cluster import Cluster
 from gemma_gateway.storage.sentinel import Sentinels
@@ -39,7 +40,7 @@ def redis(**external: Any) -> Object:
 
 REFUSED: list[tuple[Object, str]] = [
     # a wrong type, an unknown key: values.schema.json
-    ({"replicaCount": "two"}, "'/replicaCount': got string, want integer"),
+    ({"replicaCount": "two"}, "'/replicaCount': got string, want null or integer"),
     ({"replicas": 2}, "additional properties 'replicas' not allowed"),
     ({"redis": {"mode": "sentinel"}}, "'/redis/mode': value must be one of 'bundled', 'external'"),
     ({"redis": {"external": {"port": 0}}}, "'/redis/external/port': minimum: got 0, want 1"),
@@ -52,7 +53,6 @@ REFUSED: list[tuple[Object, str]] = [
     # pairs that contradict each other: templates/_check.tpl
     ({"inProcess": False}, "nothing answers calls"),
     ({"engines": [VLLM]}, "inProcess serves Gemma in the gateway's own pod and engines"),
-    ({"apiKeys": {"existingSecret": ""}}, "no API keys: every replica would invent its own"),
     ({"config": {"api_keys": "k"}}, "config.api_keys is a secret and config goes into a ConfigMap"),
     ({"config": {"redis_url": "redis://h"}}, "config.redis_url is a secret"),
     ({"config": {"operator_keys": "k"}}, "config.operator_keys is a secret"),
@@ -60,7 +60,8 @@ REFUSED: list[tuple[Object, str]] = [
     ({"config": {"port": 9000}}, "config.port is set by the chart from other values"),
     ({"config": {"drain_seconds": 9}}, "config.drain_seconds is set by the chart"),
     ({"config": {"models": [{"name": "a", "upstreams": "u", "api_key": "k"}]}}, "api_key of a is"),
-    (engines() | {"config": {"models": [{"name": "a"}]}}, "a has no upstreams and inProcess"),
+    ({"inProcess": None, "config": {"models": [{"name": "a"}]}}, "set inProcess to true to serve"),
+    (engines() | {"config": {"models": [{"name": "a"}]}}, "a has no upstreams: list its servers"),
     # the same within sections
     (
         {"config": {"access": {"keys": [{"name": "me", "sha256": "a"}]}}},
@@ -148,7 +149,7 @@ def test_the_schema_and_the_values_name_the_same_things() -> None:
             for part in known["$ref"].removeprefix("#/").split("/"):
                 target = target[part]
             known = target
-        if not isinstance(values, dict) or "properties" not in known:
+        if not isinstance(values, dict) or not values or "properties" not in known:
             return
         # Of a map that is free (config) or optional parts of an image, only some are there.
         if known.get("additionalProperties") is False and at != ".image" and "image" not in at:
@@ -157,6 +158,11 @@ def test_the_schema_and_the_values_name_the_same_things() -> None:
             compare(f"{at}.{key}", value, known["properties"].get(key, {}))
 
     compare("", yaml.safe_load((chart.CHART / "values.yaml").read_text("utf-8")), schema)
+
+
+def test_the_chart_takes_every_field_of_a_key() -> None:
+    schema = json.loads((chart.CHART / "values.schema.json").read_text("utf-8"))
+    assert set(schema["$defs"]["key"]["properties"]) == set(KeyEntry.model_fields)
 
 
 def test_the_chart_knows_every_section_of_the_settings() -> None:
@@ -341,14 +347,6 @@ def read(url: str) -> tuple[list[Address], list[Address]]:
     return servers, servers
 
 
-def test_the_generated_password_is_random_and_only_in_a_secret() -> None:
-    def password() -> str:
-        (secret,) = of(render(BASE), "Secret")
-        return str(secret["data"]["password"])
-
-    assert password() != password()
-
-
 @pytest.mark.parametrize("metric", ["cpu", "inFlight"])
 def test_a_scaled_gateway_has_no_fixed_replicas(metric: str) -> None:
     objects = render(merged(BASE, {"autoscaling": {"enabled": True, "metric": metric}}))
@@ -444,15 +442,9 @@ def test_what_is_taken_from_deploy_is_current() -> None:
     assert [name for name, _, meaning in chart_readme.values() if not meaning] == []
 
 
-def test_the_notes_and_the_package(tmp_path: Any) -> None:
+def test_the_package(tmp_path: Any) -> None:
     import helm_python
 
-    with helm_python.Chart.load(str(chart.CHART)) as loaded:
-        notes = loaded.render(chart.example("gke-l4"), name="gemma", namespace="models")[
-            "gemma-gateway/templates/NOTES.txt"
-        ]
-    assert "helm test gemma -n models" in notes
-    assert "1 engine(s): gemma-3-4b (vllm)" in notes
     copy = tmp_path / "chart"
     shutil.copytree(chart.CHART, copy)
     archive = helm_python.chart.package(str(copy), destination=str(tmp_path))

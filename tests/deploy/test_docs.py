@@ -10,7 +10,12 @@ import pytest
 from tests.process import ROOT
 
 DOCS = ROOT / "docs"
-PAGES = [*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *ROOT.glob("deploy/**/*.md")]
+PAGES = [
+    *ROOT.glob("*.md"),
+    *DOCS.rglob("*.md"),
+    *ROOT.glob("deploy/**/*.md"),
+    *ROOT.glob("helm/**/*.md"),
+]
 
 
 def links(page: Path) -> set[str]:

@@ -5,20 +5,16 @@
 {{- fail "inProcess serves Gemma in the gateway's own pod and engines serves it elsewhere: set one of them" -}}
 {{- end -}}
 {{- $config := include "gg.config" . | fromYaml -}}
-{{- if not (or $v.inProcess $v.engines $config.models) -}}
-{{- fail "nothing answers calls: list at least one entry under engines, or set inProcess to true" -}}
+{{- if not (or (include "gg.inProcess" .) $v.engines $config.models) -}}
+{{- fail "nothing answers calls: list at least one entry under engines, or remove inProcess: false" -}}
 {{- end -}}
 {{- range $model := $config.models -}}
 {{- if $model.api_key -}}
 {{- fail (printf "config.models: api_key of %s is a secret and config goes into a ConfigMap: name a Secret under modelKeys, and its entry in api_key_file" $model.name) -}}
 {{- end -}}
 {{- if not (or $model.upstreams $v.inProcess) -}}
-{{- fail (printf "config.models: %s has no upstreams and inProcess is false" $model.name) -}}
+{{- fail (printf "config.models: %s has no upstreams: list its servers there, or set inProcess to true to serve it in the gateway's own pod" $model.name) -}}
 {{- end -}}
-{{- end -}}
-{{- $keys := or $config.keys (include "gg.apiKeys" .) (include "gg.operatorKeys" .) -}}
-{{- if not $keys -}}
-{{- fail "no API keys: every replica would invent its own; list hashed keys under config.keys (gemma-gateway key new --name me prints one) or set apiKeys.existingSecret" -}}
 {{- end -}}
 {{- range $name := list "api_keys" "operator_keys" "redis_url" "upstream_api_key" -}}
 {{- if hasKey $config $name -}}

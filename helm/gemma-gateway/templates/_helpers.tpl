@@ -38,6 +38,41 @@ helm.sh/chart: {{ printf "%s-%s" (first .).Chart.Name ((first .).Chart.Version |
 {{- if $image.digest }}@{{ $image.digest }}{{ else }}:{{ $tag }}{{ end -}}
 {{- end }}
 
+{{- /* Not empty where Gemma runs in the gateway's own pod. */ -}}
+{{- define "gg.inProcess" -}}
+{{- if kindIs "bool" .Values.inProcess -}}
+{{- if .Values.inProcess }}true{{ end -}}
+{{- else if not (or .Values.engines (include "gg.config" . | fromYaml).models) -}}
+true
+{{- end -}}
+{{- end }}
+
+{{- /* What holds for the gateway's pods where values leave it empty, by where the model runs. In the pod
+itself it is prepared, or downloaded, before the gateway listens; and vLLM starts a thread for each CPU
+that it sees, so that a limit of CPUs would only have them wait for each other. */ -}}
+{{- define "gg.pods" -}}
+{{- if include "gg.inProcess" . -}}
+repository: gemma-gateway-engine
+replicas: 1
+resources: {requests: {cpu: "1", memory: 3Gi}, limits: {memory: 8Gi}}
+startupSeconds: 1800
+{{- else -}}
+repository: gemma-gateway
+replicas: 2
+resources: {requests: {cpu: 500m, memory: 256Mi}, limits: {cpu: "2", memory: 512Mi}}
+startupSeconds: 120
+{{- end -}}
+{{- end }}
+
+{{- define "gg.replicas" -}}
+{{ .Values.replicaCount | default (include "gg.pods" . | fromYaml).replicas | int }}
+{{- end }}
+
+{{- define "gg.gatewayImage" -}}
+{{- $repository := .Values.image.repository | default (include "gg.pods" . | fromYaml).repository -}}
+{{- include "gg.image" (list . (merge (dict "repository" $repository) .Values.image)) -}}
+{{- end }}
+
 {{- define "gg.pullSecrets" -}}
 {{- with .Values.global.imagePullSecrets }}
 imagePullSecrets: {{ toYaml . | nindent 2 }}
@@ -88,7 +123,22 @@ capabilities: {drop: [ALL]}
 {{- end }}
 
 {{- define "gg.operatorKeys" -}}
+{{- if include "gg.generatedKey" . -}}
+{name: {{ include "gg.generatedKey" . }}, key: key}
+{{- else -}}
+{{ include "gg.givenOperatorKeys" . }}
+{{- end -}}
+{{- end }}
+
+{{- define "gg.givenOperatorKeys" -}}
 {{ include "gg.secretKey" (list . .Values.operatorKeys .Values.externalSecrets.operatorKeys "operator-keys") }}
+{{- end }}
+
+{{- /* Name of the Secret with a key of the chart's own making; empty where keys are given. */ -}}
+{{- define "gg.generatedKey" -}}
+{{- if not (or (include "gg.config" . | fromYaml).keys (include "gg.apiKeys" . | trim) (include "gg.givenOperatorKeys" . | trim)) -}}
+{{ include "gg.fullname" . }}-key
+{{- end -}}
 {{- end }}
 
 {{- define "gg.alertWebhooks" -}}
