@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Locator, Page, expect
+from playwright.async_api import Locator, Page, Route, expect
 
 from tests.browser import ask, sign_in
 from tests.conftest import absent
@@ -39,6 +39,21 @@ def as_usual(loopback: Engine) -> None:
 def answer(page: Page) -> Locator:
     """The last answer."""
     return page.get_by_role("article", name="Model").last
+
+
+async def test_what_is_known_of_the_chosen_model_is_told(at: Opener) -> None:
+    async def describe(route: Route) -> None:
+        models = await (await route.fetch()).json()
+        first = models["data"][0] | {"description": "A base model, to try."}
+        models["data"] = [first, first | {"id": "another", "description": None}]
+        await route.fulfill(json=models)
+
+    async with at() as page:
+        await page.route("**/v1/models", describe)
+        await sign_in(page, KEY)
+        await expect(page.locator(".page-head")).to_contain_text("A base model, to try.")
+        await page.get_by_label("Model", exact=True).select_option("another")
+        await expect(page.locator(".page-head p")).to_have_count(0)
 
 
 async def test_an_answer_streams_and_its_figures_are_told(at: Opener, loopback: Engine) -> None:
