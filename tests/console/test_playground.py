@@ -10,11 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Locator, Page, Route, expect
+from playwright.async_api import Locator, Page, expect
 
 from tests.browser import ask, sign_in
 from tests.conftest import absent
-from tests.console.conftest import Opener, post, script, state
+from tests.console.conftest import MODEL, Opener, post, script, state
 from tests.process import KEY, OPERATOR, Engine, Gateway
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -42,17 +42,13 @@ def answer(page: Page) -> Locator:
 
 
 async def test_what_is_known_of_the_chosen_model_is_told(at: Opener) -> None:
-    async def describe(route: Route) -> None:
-        models = await (await route.fetch()).json()
-        first = models["data"][0] | {"description": "A base model, to try."}
-        models["data"] = [first, first | {"id": "another", "description": None}]
-        await route.fulfill(json=models)
-
+    described = {"id": MODEL, "description": "A base model, to try."}
+    models = {"data": [described, {"id": "another", "description": None}]}
     async with at() as page:
-        await page.route("**/v1/models", describe)
+        await page.route("**/v1/models", lambda route: route.fulfill(json=models))
         await sign_in(page, KEY)
         await expect(page.locator(".page-head")).to_contain_text("A base model, to try.")
-        await page.get_by_label("Model", exact=True).select_option("another")
+        await page.get_by_role("combobox", name="Model").select_option("another")
         await expect(page.locator(".page-head p")).to_have_count(0)
 
 
