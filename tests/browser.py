@@ -22,6 +22,7 @@ PAGES = {
     "dashboard": "Dashboard",
     "keys": "Keys & usage",
     "calls": "Calls",
+    "quality": "Answer quality",
     "usage": "My usage",
 }
 # The browser tells the page of every breach of its policy; the page keeps them for us.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from math import inf
 from pathlib import Path
 from typing import Any, TypeVar
@@ -51,6 +52,7 @@ from gemma_gateway.core.reload import Reloadable
 from gemma_gateway.core.stage import Limit, Observer, Stage, Step, Tap
 from gemma_gateway.engines import factory
 from gemma_gateway.engines.fallback import Fallback
+from gemma_gateway.engines.local import weights
 from gemma_gateway.engines.pools import Pools
 from gemma_gateway.limits.aside import Aside
 from gemma_gateway.limits.ledger import Ledger
@@ -172,7 +174,7 @@ class Parts:
         )
         self.quality = Quality(
             settings.quality,
-            settings.limits.samples,
+            {name: tier.quality_sample for name, tier in settings.limits.tiers.items()},
             self.store,
             settings.store.redis_prefix,
             settings.monitoring.records_days * 86_400,
@@ -220,7 +222,14 @@ class Parts:
         self.alerts.watch(self.metrics)
         self.lag = LoopLag(self.metrics.lag.observe)
         self.auth = Auth(self.keys.identify, Aside().admit)
-        self.own = Own(self.routing, self.catalogue, engine, self.ledger, self.places)
+        self.own = Own(
+            self.routing,
+            self.catalogue,
+            engine,
+            self.ledger,
+            self.places,
+            partial(weights.description, settings.engine),
+        )
         names = Names(self.keys, self.key_repository)
         self.overview = Overview(
             self.request_log,

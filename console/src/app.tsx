@@ -5,6 +5,7 @@ import { CallsPage } from "./pages/calls/page";
 import { DashboardPage } from "./pages/dashboard/page";
 import { KeysPage } from "./pages/keys/page";
 import { PlaygroundPage } from "./pages/playground/page";
+import { QualityPage } from "./pages/quality/page";
 import { SignInPage } from "./pages/sign-in";
 import { UsagePage } from "./pages/usage";
 import { Shell } from "./shell";
@@ -16,6 +17,7 @@ const PAGES: Record<typeof page.value, () => JSX.Element> = {
   dashboard: DashboardPage,
   keys: KeysPage,
   calls: CallsPage,
+  quality: QualityPage,
   usage: UsagePage,
 };
 

@@ -62,7 +62,7 @@ def at(browser: Browser, site: Gateway) -> Opener:
     return opener
 
 
-def post(url: str, body: object, key: str = "") -> Any:
+def post(url: str, body: object, key: str = "", request_id: str = "") -> Any:
     """The JSON answer to a POST of JSON.
 
     Raises:
@@ -71,6 +71,8 @@ def post(url: str, body: object, key: str = "") -> Any:
     headers = {"content-type": "application/json"}
     if key:
         headers["authorization"] = f"Bearer {key}"
+    if request_id:
+        headers["x-request-id"] = request_id
     request = urllib.request.Request(url, json.dumps(body).encode(), headers)
     with urllib.request.urlopen(request, timeout=30) as reply:
         return json.loads(reply.read())
@@ -87,7 +89,7 @@ def state(engine: Engine) -> dict[str, Any]:
         return dict(json.loads(reply.read()))
 
 
-def call(gateway: Gateway, key: str = KEY, **fields: object) -> Any:
+def call(gateway: Gateway, key: str = KEY, request_id: str = "", **fields: object) -> Any:
     """One chat call that isn't the console's."""
     body = {"model": MODEL, "messages": [{"role": "user", "content": "echo: one two three"}]}
-    return post(gateway.url + "/v1/chat/completions", body | fields, key)
+    return post(gateway.url + "/v1/chat/completions", body | fields, key, request_id)

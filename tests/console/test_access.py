@@ -6,12 +6,19 @@ import pytest
 from playwright.async_api import Page, expect
 
 from tests.browser import PAGES, PHONE, ask, findings, visit
-from tests.console.conftest import Opener, call, script
+from tests.console.conftest import Opener, call, post, script
 from tests.process import KEY, OPERATOR, Engine, Gateway
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 RICH = "# Title\n\ntext `code` [link](https://example.com)\n\n```python\nx = 1  # one\n```\n"
+
+
+def praise(site: Gateway) -> None:
+    """Feedback with a comment, as the page of answer quality shows it."""
+    call(site, request_id="praised")
+    said = {"response_id": "praised", "thumb": "up", "comment": "just right"}
+    post(site.url + "/v1/feedback", said, KEY)
 
 
 async def filled(page: Page, name: str, loopback: Engine) -> None:
@@ -31,6 +38,9 @@ async def filled(page: Page, name: str, loopback: Engine) -> None:
     elif name == "calls":
         await page.get_by_role("region", name="Calls, table").get_by_role("button").first.click()
         await expect(page.locator(".facts")).to_be_visible()
+    elif name == "quality":
+        await expect(page.get_by_role("figure")).to_have_count(1)
+        await expect(page.get_by_role("region", name="Comments, table")).to_be_visible()
     else:
         await expect(page.get_by_role("region", name="By model, table")).to_be_visible()
 
@@ -40,6 +50,7 @@ async def test_axe_finds_nothing_serious(
     at: Opener, site: Gateway, loopback: Engine, scheme: str
 ) -> None:
     call(site, OPERATOR)
+    praise(site)
     async with at(color_scheme=scheme) as page:
         assert await findings(page) == []
     async with at(OPERATOR, color_scheme=scheme) as page:
@@ -79,6 +90,7 @@ async def test_nothing_is_wider_than_the_screen(
     at: Opener, site: Gateway, loopback: Engine, width: int
 ) -> None:
     call(site, OPERATOR)
+    praise(site)
     script(loopback)
     async with at(OPERATOR, viewport={"width": width, "height": 844}) as page:
         for name in PAGES:
@@ -139,6 +151,14 @@ async def test_the_main_tasks_without_a_mouse(at: Opener, loopback: Engine) -> N
         await tab_to(page, "radio", "1 hour")
         await press(page, "ArrowRight")
         await expect(page.get_by_role("radio", name="6 hours")).to_be_checked()
+
+        await page.reload()
+        await tab_to(page, "link", "Answer quality")
+        await press(page, "Enter")
+        await expect(page.get_by_role("heading", level=1)).to_be_focused()
+        await tab_to(page, "radio", "24 hours")
+        await press(page, "ArrowRight")
+        await expect(page.get_by_role("radio", name="7 days")).to_be_checked()
 
         await page.reload()
         await tab_to(page, "link", "Keys & usage")

@@ -14,7 +14,7 @@ from playwright.async_api import Locator, Page, expect
 
 from tests.browser import ask, sign_in
 from tests.conftest import absent
-from tests.console.conftest import Opener, post, script, state
+from tests.console.conftest import MODEL, Opener, post, script, state
 from tests.process import KEY, OPERATOR, Engine, Gateway
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -39,6 +39,17 @@ def as_usual(loopback: Engine) -> None:
 def answer(page: Page) -> Locator:
     """The last answer."""
     return page.get_by_role("article", name="Model").last
+
+
+async def test_what_is_known_of_the_chosen_model_is_told(at: Opener) -> None:
+    described = {"id": MODEL, "description": "A base model, to try."}
+    models = {"data": [described, {"id": "another", "description": None}]}
+    async with at() as page:
+        await page.route("**/v1/models", lambda route: route.fulfill(json=models))
+        await sign_in(page, KEY)
+        await expect(page.locator(".page-head")).to_contain_text("A base model, to try.")
+        await page.get_by_role("combobox", name="Model").select_option("another")
+        await expect(page.locator(".page-head p")).to_have_count(0)
 
 
 async def test_an_answer_streams_and_its_figures_are_told(at: Opener, loopback: Engine) -> None:

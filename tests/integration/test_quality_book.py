@@ -13,12 +13,14 @@ from gemma_gateway.monitoring.timestamps import iso
 from gemma_gateway.quality import book as book_module
 from gemma_gateway.quality.book import Book, Feedback, Rating
 from gemma_gateway.quality.scores import Scores
-from gemma_gateway.quality.view import QualityView
+from gemma_gateway.quality.view import QualityView, Sampling
 from gemma_gateway.storage.redis import Store
 from tests.integration.conftest import Server
 from tests.stores import answering
 
 ALL = (0.0, math.inf)
+
+SAMPLING = Sampling(tiers={"default": 0.5}, outcomes={"judged": 2})
 
 
 def rating(name: str, moment: float, **scores: Any) -> Rating:
@@ -152,7 +154,7 @@ async def test_the_report_averages_what_there_is(store: Store, prefix: str) -> N
     book.hear(said("b", now + 9, 1.0, "thanks"))
     book.hear(said("c", now + 5, 0.0, "wrong", model="other"))
     book.rate(rating("d", now + 99, relevance=1.0))
-    report = await QualityView(book).report(100, now, now + 50)
+    report = await QualityView(book, lambda: SAMPLING).report(100, now, now + 50)
     assert [row.id for row in report.data] == ["c", "b", "a"]
     summary = report.summary
     assert (summary.evaluated, summary.feedback) == (2, 2)
@@ -170,5 +172,6 @@ async def test_the_report_averages_what_there_is(store: Store, prefix: str) -> N
     assert row.overall_score == pytest.approx((0.0 + 0.8 + 1.0) / 3, abs=1e-4)
     assert row.key_id == "abababab"
     assert report.from_ == iso(now)
-    empty = await QualityView(book).report(100, 5.0, 6.0)
+    assert report.sampling == SAMPLING
+    empty = await QualityView(book, lambda: SAMPLING).report(100, 5.0, 6.0)
     assert (empty.summary.evaluated, empty.summary.overall_score, empty.data) == (0, None, [])

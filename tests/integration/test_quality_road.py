@@ -157,6 +157,9 @@ async def test_a_filtered_answer_is_unsafe_and_refusals_are_not_judged(sampled: 
         count = before['gateway_quality_calls_total{result="no_text"}'] + 1
         await until_counted(session, sampled, "no_text", count)
         after = await metrics(session, sampled)
+        sampling = (await quality(session, sampled))["sampling"]
+    assert sampling["tiers"] == {"default": 1.0, "open": 0.0}
+    assert sampling["outcomes"]["no_text"] == count
     judged = 'gateway_quality_calls_total{result="judged"}'
     assert after[judged] == before[judged]
 

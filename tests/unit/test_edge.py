@@ -11,6 +11,7 @@ from gemma_gateway import __version__
 from gemma_gateway.api import head
 from gemma_gateway.api.head import MAX_TRACE_CHARS
 from gemma_gateway.core.errors import GatewayError
+from gemma_gateway.engines.local import weights
 from gemma_gateway.settings import Settings, Tier
 from tests.calls import DIALECTS, MODEL, PATHS, ask
 from tests.process import AUTH, KEY, OPERATOR, OPERATOR_AUTH
@@ -320,6 +321,7 @@ async def test_a_model_is_described_for_both_protocols() -> None:
     assert one["id"] == one["root"] == one["display_name"] == MODEL
     assert one["max_model_len"] == one["context_length"] == one["max_input_tokens"] == 4096
     assert one["max_tokens"] == Tier().max_tokens_cap
+    assert one["description"] == weights.BUNDLED  # nothing else is set, so it is that
     assert one["created_at"] == "2024-02-21T00:00:00Z"
     assert one["created"] == 1708473600
     assert one["input_modalities"] == one["output_modalities"] == ["text"]

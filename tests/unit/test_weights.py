@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from gemma_gateway.engines.local import convert, weights
+from gemma_gateway.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,6 +34,32 @@ def test_a_folder_is_used_as_it_is(tmp_path: Path) -> None:
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(weights.ModelUnavailable, match=r"no config\.json"):
         weights.prepare(str(tmp_path), tmp_path, print)
+
+
+HERE: Any = {"name": "here", "aliases": ["small"]}
+THERE: Any = {"name": "there", "upstreams": "http://h:1/v1"}
+
+
+@pytest.mark.parametrize(
+    ("given", "name", "bundled"),
+    [
+        ({}, "gemma-3-270m", True),
+        ({}, "an-adapter", False),
+        ({"served_model_name": "mine"}, "mine", True),
+        ({"served_model_name": "mine"}, "gemma-3-270m", False),
+        ({"model": "google/gemma-3-4b-it"}, "google/gemma-3-4b-it", False),
+        ({"model": "/models/gemma-3-270m"}, "gemma-3-270m", False),
+        ({"upstreams": "http://h:1/v1"}, "gemma-3-270m", False),
+        ({"models": [THERE, HERE]}, "here", True),
+        ({"models": [THERE, HERE]}, "there", False),
+        ({"models": [HERE | {"model": "google/gemma-3-4b-it"}]}, "here", False),
+    ],
+)
+def test_the_bundled_model_alone_is_described(
+    given: dict[str, Any], name: str, bundled: bool
+) -> None:
+    said = weights.description(Settings(**given).engine, name)
+    assert said == (weights.BUNDLED if bundled else None)
 
 
 @pytest.mark.parametrize("name", ["gemma", "a/b/c", "http://x/y", "../etc/passwd", "a b/c"])

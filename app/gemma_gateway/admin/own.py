@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from gemma_gateway.core.call import Principal
@@ -20,11 +21,13 @@ class Card(NamedTuple):
         root: the model that stands behind an alias; else its own name.
         context: tokens that a prompt and its answer may have together; None: not told.
         max_tokens: longest answer that this caller may ask for; None: not bounded.
+        description: what people should know of it; None: nothing is known.
     """
 
     root: str
     context: int | None
     max_tokens: int | None
+    description: str | None
 
 
 class Own:
@@ -36,6 +39,7 @@ class Own:
         engine: knows how much they take.
         ledger: knows what was used.
         places: knows what is in flight.
+        describe: says what people should know of a model, or None.
     """
 
     def __init__(
@@ -45,19 +49,22 @@ class Own:
         engine: Engine,
         ledger: Ledger,
         places: Places,
+        describe: Callable[[str], str | None],
     ) -> None:
         self.models, self.unknown = routing.models, routing.unknown
         self._catalogue = catalogue
         self._engine = engine
         self._ledger = ledger
         self._places = places
+        self._describe = describe
 
     def card(self, principal: Principal, name: str) -> Card:
         """One of the caller's ``models``."""
         root = self._catalogue.resolve(name)
         context = self._engine.max_model_len(root)
         bounds = (principal.tier.max_tokens_cap, context)
-        return Card(root, context, min((b for b in bounds if b is not None), default=None))
+        most = min((b for b in bounds if b is not None), default=None)
+        return Card(root, context, most, self._describe(root))
 
     async def usage(self, principal: Principal) -> UsageReport:
         """What this caller has used. Never raises StoreError."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import textwrap
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -14,12 +15,13 @@ from urllib.parse import urlsplit
 from gemma_gateway import __version__
 from gemma_gateway.cli import listen, version, waiting
 from gemma_gateway.core.engine import Engine
+from gemma_gateway.engines.local import weights
 from gemma_gateway.settings import Settings, Tier, config
 from gemma_gateway.settings.settings import PREFIX
 
 START_TIMEOUT = 1800.0  # seconds; a 27B model from a cold disk takes many minutes
-BUNDLED = "a base model of 270 million parameters, to try the gateway with; it gets facts wrong"
 INDENT = " " * 12
+WIDTH = 88  # characters of what stands after it
 SPANS = {60: "a minute", 3600: "an hour", 86_400: "a day"}
 POLICY = {"block": "blocks", "flag": "only notes, and lets pass,", "off": "doesn't look for"}
 TRY = """
@@ -94,12 +96,12 @@ def summary(
         "log": "here" if engine_log is None else f"here; vLLM's in {engine_log}",
         "console": f"{url}/console   API: {url}/docs   Terminal: gemma-gateway chat",
     }
-    if settings.engine.in_process == "":
-        rows["model"] += f"\n{INDENT}{BUNDLED}"
+    if told := weights.description(settings.engine, model):
+        rows["model"] += "".join(f"\n{INDENT}{line}" for line in textwrap.wrap(told, WIDTH))
     lines = [f"  {name:<10}{text}" for name, text in rows.items()]
     head = f"Gemma gateway {__version__} is ready on {url} (Ctrl-C stops it)"
-    told = TRY.format(url=url, model=model, shell_key=shell_key, python_key=python_key)
-    return "\n".join(["", head, "", *lines, told])
+    code = TRY.format(url=url, model=model, shell_key=shell_key, python_key=python_key)
+    return "\n".join(["", head, "", *lines, code])
 
 
 def _model(settings: Settings, model: str, count: int, context: int | None) -> str:

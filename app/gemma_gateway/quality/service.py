@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 from prometheus_client import Histogram
@@ -15,7 +15,7 @@ from gemma_gateway.quality.engine_client import EngineClient
 from gemma_gateway.quality.feedback import FeedbackService
 from gemma_gateway.quality.judge import Judge
 from gemma_gateway.quality.sampler import Sampler
-from gemma_gateway.quality.view import QualityView
+from gemma_gateway.quality.view import QualityView, Sampling
 from gemma_gateway.safety.policy import Policy
 from gemma_gateway.settings import QualitySettings
 from gemma_gateway.storage import Store
@@ -29,7 +29,7 @@ class Quality:
 
     Args:
         settings: how answers are judged.
-        samples: whether any tier's answers are judged.
+        shares: of the calls that are judged, by tier.
         store: where scores and feedback are kept.
         prefix: of their keys there.
         keep_seconds: how long.
@@ -46,7 +46,7 @@ class Quality:
     def __init__(
         self,
         settings: QualitySettings,
-        samples: bool,
+        shares: Mapping[str, float],
         store: Store,
         prefix: str,
         keep_seconds: float,
@@ -58,8 +58,8 @@ class Quality:
     ) -> None:
         self._book = Book(store, prefix, keep_seconds)
         self.feedback = FeedbackService(request_log, self._book, self._satisfied)
-        self.view = QualityView(self._book)
         self.sampler: Sampler | None = None
+        self.view = QualityView(self._book, lambda: self._sampling(shares))
         self._embeddings = Embeddings(settings.quality_embeddings)
         self._models: set[str] = set()
         self._scores = Histogram(
@@ -74,7 +74,7 @@ class Quality:
             "Scores and feedback dropped because the store was unavailable for too long.",
             lambda: self._book.lost,
         )
-        if not samples:
+        if not any(shares.values()):
             return
 
         def busy() -> bool:
@@ -113,6 +113,10 @@ class Quality:
         """Every judged or commented call that is kept, for an export."""
         for row in (await self.view.report(MOST, rows=MOST)).data:
             yield row.model_dump()
+
+    def _sampling(self, shares: Mapping[str, float]) -> Sampling:
+        outcomes = {} if self.sampler is None else dict(self.sampler.counts)
+        return Sampling(tiers=dict(shares), outcomes=outcomes)
 
     def _satisfied(self, model: str, score: float) -> None:
         self._observe(model, "satisfaction", score)

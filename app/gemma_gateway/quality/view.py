@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 
 from pydantic import BaseModel, Field
@@ -45,6 +44,18 @@ class QualityRow(model_of(FinishedCall)):  # type: ignore[misc]  # its base is m
     comment: str = Field(description="The caller's own words, or empty")
 
 
+class Sampling(BaseModel):
+    """Which calls are judged, and whether it works."""
+
+    tiers: dict[str, float] = Field(
+        description="Share of each tier's calls, its setting quality_sample; 0: none"
+    )
+    outcomes: dict[str, int] = Field(
+        description="Sampled calls of the process that answers, since its start, by what became "
+        "of them; empty: no tier samples"
+    )
+
+
 class QualityReport(BaseModel):
     """Summaries and the newest calls."""
 
@@ -52,6 +63,7 @@ class QualityReport(BaseModel):
     to: str | None
     summary: QualitySummary
     models: dict[str, QualitySummary]
+    sampling: Sampling
     data: list[QualityRow] = Field(description=f"Newest first, {MOST_ROWS} at most")
     degraded: bool = Field(
         description="The store is unavailable: only what this process itself has seen"
@@ -63,12 +75,12 @@ class QualityView:
 
     Args:
         book: scores and feedback.
-        clock: seconds since the epoch.
+        sampling: how the sampling is now.
     """
 
-    def __init__(self, book: Book, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, book: Book, sampling: Callable[[], Sampling]) -> None:
         self._book = book
-        self._clock = clock
+        self._sampling = sampling
 
     async def report(
         self,
@@ -104,6 +116,7 @@ class QualityView:
             to=None if latest is None else iso(latest),
             summary=_summary(pairs),
             models={m: _summary([pair for pair in pairs if pair[0].model == m]) for m in models},
+            sampling=self._sampling(),
             data=[_row(*pair) for pair in pairs[:rows]],
             degraded=degraded,
         )

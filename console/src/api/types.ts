@@ -279,6 +279,8 @@ export interface ModelView {
   created_at: string;
   owned_by: string;
   lifecycle: "active";
+  /** What people should know of it; null: unknown */
+  description: string | null;
   /** The model behind an alias, else the id */
   root: string;
   /** Tokens of a prompt and its answer together */
@@ -374,6 +376,7 @@ export interface QualityReport {
   to: string | null;
   summary: QualitySummary;
   models: Record<string, QualitySummary>;
+  sampling: Sampling;
   /** Newest first, 1000 at most */
   data: QualityRow[];
   /** The store is unavailable: only what this process itself has seen */
@@ -447,6 +450,17 @@ export interface RuleView {
   /** When it is out of bounds, in words */
   expression: string;
   state: "off" | "inactive" | "pending" | "firing";
+}
+
+/** Which calls are judged, and whether it works. */
+export interface Sampling {
+  /** Share of each tier's calls, its setting quality_sample; 0: none */
+  tiers: Record<string, number>;
+  /**
+   * Sampled calls of the process that answers, since its start, by what became of them; empty: no
+   * tier samples
+   */
+  outcomes: Record<string, number>;
 }
 
 /** What plots are drawn from. */

@@ -10,6 +10,11 @@ export function count(value: number | null | undefined): string {
   return value === null || value === undefined ? UNKNOWN : whole.format(value);
 }
 
+/** A score from 0 to 1 as 0.87. */
+export function score(value: number | null | undefined): string {
+  return value === null || value === undefined ? UNKNOWN : value.toFixed(2);
+}
+
 /** 12.3K */
 export function compact(value: number | null | undefined): string {
   if (value === null || value === undefined) return UNKNOWN;

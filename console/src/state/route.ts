@@ -3,17 +3,18 @@
 import { computed, signal } from "@preact/signals";
 import { isOperator } from "./session";
 
-export type Page = "playground" | "dashboard" | "keys" | "calls" | "usage";
+export type Page = "playground" | "dashboard" | "keys" | "calls" | "quality" | "usage";
 
 export const TITLES: Record<Page, string> = {
   playground: "Playground",
   dashboard: "Dashboard",
   keys: "Keys & usage",
   calls: "Calls",
+  quality: "Answer quality",
   usage: "My usage",
 };
 
-const FOR_OPERATORS: Page[] = ["playground", "dashboard", "keys", "calls", "usage"];
+const FOR_OPERATORS: Page[] = ["playground", "dashboard", "keys", "calls", "quality", "usage"];
 const FOR_ALL: Page[] = ["playground", "usage"];
 
 const wanted = signal(read());

@@ -30,6 +30,8 @@ interface Props {
   stacked?: boolean;
   /** The values are counts, so the ticks are, too. */
   whole?: boolean;
+  /** The values are means from 0 to 1: all of the scale is shown, and the newest one told. */
+  scores?: boolean;
   /** One value a UTC day. */
   daily?: boolean;
   /** Plots of one group share their cursor. */
@@ -99,9 +101,10 @@ const MOVED = "plot-cursor";
 /** Write values into the legend; by hand, as the pointer moves faster than a page renders. */
 function tell(props: Props, legend: HTMLElement | null, at: number | null | undefined): void {
   const newest = props.times.length - 1;
-  const place = at ?? (props.daily ? newest : Math.max(0, newest - 1)); // this minute isn't over
+  const whole = props.daily ? newest : Math.max(0, newest - 1); // this minute isn't over
   props.lines.forEach((line, index) => {
-    const value = line.values[place];
+    const known = line.values.findLastIndex((value) => value !== null);
+    const value = line.values[at ?? (props.scores ? known : whole)];
     const target = legend?.children[index]?.querySelector("b");
     if (target) target.textContent = value === undefined ? UNKNOWN : props.format(value);
   });
@@ -143,7 +146,7 @@ function options(props: Props, element: HTMLElement): uPlot.Options {
     scales: {
       // Half a step on both sides: the first and the last bar are whole.
       x: { range: ({ data: [times] }, low, high) => [low - gap(times) / 2, high + gap(times) / 2] },
-      y: { range: (_, __, high) => [0, high > 0 ? high * 1.08 : 1] },
+      y: { range: (_, __, high) => [0, (high > 0 && !props.scores ? high : 1) * 1.08] },
     },
     axes: [
       {

@@ -33,6 +33,7 @@ class ModelView(BaseModel):
     created_at: datetime = CREATED
     owned_by: str = "google"
     lifecycle: Literal["active"] = "active"
+    description: str | None = Field(description="What people should know of it; null: unknown")
     root: str = Field(description="The model behind an alias, else the id")
     max_model_len: int | None = Field(description="Tokens of a prompt and its answer together")
     context_length: int | None = Field(description="As max_model_len")
@@ -47,6 +48,7 @@ class ModelView(BaseModel):
         return cls(
             id=name,
             display_name=name,
+            description=card.description,
             root=card.root,
             max_model_len=card.context,
             context_length=card.context,

@@ -7,8 +7,13 @@ from pathlib import Path
 
 from gemma_gateway.engines.local import convert
 from gemma_gateway.engines.local.convert import Progress
+from gemma_gateway.settings import EngineSettings
 
 BUNDLED_NAME = "gemma-3-270m"
+BUNDLED = (
+    "A base model of 270 million parameters, to try the gateway with: it answers in plain English "
+    "and gets facts wrong. For real use serve an instruct model such as google/gemma-3-4b-it."
+)
 HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.jinja", "*.txt"]
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[\w.-]{1,96}")
 
@@ -23,6 +28,14 @@ def served_name(model: str) -> str:
         return BUNDLED_NAME
     folder = Path(model).expanduser()
     return folder.resolve().name if folder.is_dir() else model
+
+
+def description(settings: EngineSettings, name: str) -> str | None:
+    """What people should know of the model that clients call ``name``; None: nothing is known."""
+    bundled = [each.name for each in settings.models if not (each.upstreams or each.model)]
+    if not settings.models and settings.in_process == "":
+        bundled = [settings.served_model_name or served_name("")]
+    return BUNDLED if name in bundled else None
 
 
 def can_be(model: str) -> bool:

@@ -26,7 +26,9 @@ export function PlaygroundPage(): JSX.Element {
   const draft = useSignal("");
   const shown = useSignal(false); // the dialog with the call's source text
   const models = usePoll((signal) => ask<ModelList>("/v1/models", { signal }), 30, []);
-  const names = models.data?.data.map((model) => model.id) ?? [];
+  const served = models.data?.data ?? [];
+  const names = served.map((model) => model.id);
+  const chosen = served.find((model) => model.id === parameters.value.model);
 
   useEffect(() => {
     const now = parameters.peek();
@@ -46,7 +48,7 @@ export function PlaygroundPage(): JSX.Element {
 
   return (
     <div class="playground">
-      <PageHead title="Playground">
+      <PageHead title="Playground" about={chosen?.description ?? ""}>
         <button
           type="button"
           class="button"
