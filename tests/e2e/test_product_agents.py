@@ -18,7 +18,7 @@ def shell(real: Gateway, tmp_path: Path) -> Shell:
     return Shell(real.url, AGENT, folder)
 
 
-# With a part of their tools: all of them are ten thousand tokens more, which a CPU reads for a minute.
+# With a part of their tools: all are ten thousand tokens more, which a CPU reads for a minute.
 
 
 async def test_claude_code(shell: Shell) -> None:
