@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -115,14 +116,19 @@ async def figure(page: Page, label: str) -> str:
 
 
 async def findings(page: Page) -> list[str]:
-    """What axe-core finds that is serious or worse: rule, and where."""
+    """What axe-core finds that is serious or worse, and goes on finding: rule, and where."""
     if not AXE.exists():
         absent("axe-core (make console-dev, which needs npm)")
     await page.evaluate(AXE.read_text("utf-8"))  # past the page's policy, which allows no other
-    report = await page.evaluate("axe.run(document, {resultTypes: ['violations']})")
-    return [
-        f"{rule['id']}: {node['target']} {node['failureSummary']}"
-        for rule in report["violations"]
-        if rule["impact"] in ("serious", "critical")
-        for node in rule["nodes"]
-    ]
+    for _ in range(10):
+        report = await page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+        found = [
+            f"{rule['id']}: {node['target']} {node['failureSummary']}"
+            for rule in report["violations"]
+            if rule["impact"] in ("serious", "critical")
+            for node in rule["nodes"]
+        ]
+        if not found:
+            break
+        await asyncio.sleep(0.5)  # the page may have been about to change
+    return found
