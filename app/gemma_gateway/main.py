@@ -389,11 +389,16 @@ def assemble(settings: Settings, source: Source | None = None) -> Parts:
     return Parts(settings, engine, source)
 
 
-def build(parts: Parts, dialects: Sequence[Dialect] = DIALECTS) -> GatewayApp | Cors:
+def build(
+    parts: Parts,
+    dialects: Sequence[Dialect] = DIALECTS,
+    routes: Factories[APIRouter] = ROUTES,
+) -> GatewayApp | Cors:
     """The ASGI application. Its parts are started by ``Parts.running``, around the server.
 
     Args:
         dialects: of the engine routes.
+        routes: all others.
     """
     app = FastAPI(
         title="Gemma gateway",
@@ -403,7 +408,7 @@ def build(parts: Parts, dialects: Sequence[Dialect] = DIALECTS) -> GatewayApp | 
         redoc_url=None,
         redirect_slashes=False,  # it would send the client to what it named as our host
     )
-    for router in made(ROUTES, parts):
+    for router in made(routes, parts):
         app.router.routes += router.routes  # as they are: include_router makes each once more
     errors = ErrorBodies(dialects)
     errors.install(app)
