@@ -51,10 +51,11 @@ class Shell:
         self._env = {**kept, "PATH": path, "HOME": str(home), "CONTINUE_TELEMETRY_ENABLED": "0",
                      "GATEWAY_URL": url, "GATEWAY_API_KEY": key}  # fmt: skip
 
-    async def run(self, *command: str, **more: str) -> str:
+    async def run(self, *command: str, status: int | None = 0, **more: str) -> str:
         """What it prints.
 
         Args:
+            status: with which it must exit; None: any.
             more: variables beside the gateway's.
         """
         process = await asyncio.create_subprocess_exec(
@@ -67,18 +68,19 @@ class Shell:
         except BaseException:
             process.kill()
             raise
-        assert process.returncode == 0, printed.decode()
+        assert status in (None, process.returncode), printed.decode()
         return printed.decode()
 
-    async def claude(self, *arguments: str, **more: str) -> str:
+    async def claude(self, *arguments: str, status: int | None = 0) -> str:
         """Claude Code, by its example. Its package's own script, which isn't run, would put the
         program in place."""
         program = module(f"@anthropic-ai/claude-code-linux-{MACHINE}/claude")
         command = ["sh", str(EXAMPLES / "claude_code.sh"), "--print", *arguments]
-        return await self.run(*command, CLAUDE=str(program), **more)
+        return await self.run(*command, status=status, CLAUDE=str(program))
 
-    async def codex(self, *arguments: str) -> str:
+    async def codex(self, *arguments: str, status: int | None = 0) -> str:
         """``codex exec``, by its example, free to do what it likes in its folder."""
         command = ["sh", str(EXAMPLES / "codex.sh"), "exec", *arguments]
         free = ["--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox"]
-        return await self.run(*command, *free, CODEX=str(module(".bin/codex")))
+        program = str(module(".bin/codex"))
+        return await self.run(*command, *free, status=status, CODEX=program)
