@@ -17,14 +17,18 @@ VENV := .venv
 MEASURED := tests/unit $(foreach name,configured give_back key_store keys_api ledger limits new_route \
 	store_failure tracing,tests/integration/test_$(name).py)
 # Processes, each with files of its own; those of the second run mostly wait, so that two cores have room
-# for a third. Tests of a real engine need the machine for themselves.
+# for a third. A real engine takes 6 GB, and most of the time one core.
 SIDE_BY_SIDE := --dist loadfile --numprocesses
+ENGINES = $(if $(filter cpu,$(PROFILE)),$(shell awk '/^MemAvailable/ { print 1 + ($$2 > 16000000) }' /proc/meminfo 2>/dev/null || echo 1),1)
 STAMPS := $(VENV)/.stamps
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check
 STEP := @sh scripts/step.sh
 NPM := sh scripts/npm.sh $(BIN)/python --loglevel=error
 CONSOLE := $(shell find console -path console/node_modules -prune -o -type f -print)
+
+# Where it is set, each process that a test starts would compile every module again.
+unexport PYTHONDONTWRITEBYTECODE
 
 ifeq ($(PROFILE),)
 ifneq ($(GATEWAY_UPSTREAMS),)
@@ -65,7 +69,7 @@ ifeq ($(ARGS),)
 	$(BIN)/python -m scripts.coverage_gate
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) 3 $(addprefix --ignore=,$(MEASURED)) \
 		tests/property tests/integration tests/deploy tests/console
-	$(BIN)/python -m pytest tests/e2e
+	$(BIN)/python -m pytest --numprocesses $(ENGINES) tests/e2e
 else
 	$(BIN)/python -m pytest $(ARGS)
 endif

@@ -120,7 +120,7 @@ class Receiver:
             for scope in resource.scope_spans:
                 self.spans.extend(_span(span, about) for span in scope.spans)
 
-    def tree(self, trace_id: str, *more: str, wait: float = 15.0) -> Span:
+    def tree(self, trace_id: str, *more: str, wait: float = 60.0) -> Span:
         """The call's own span, everything else of its trace below it, once all have come.
 
         Args:

@@ -173,7 +173,7 @@ class Gateway(Process):
         self,
         data_dir: Path,
         *,
-        wait: float = 30,
+        wait: float = 90,
         environ: Mapping[str, str] | None = None,
         cwd: Path | None = None,
         open_files: tuple[int, int] | None = None,
@@ -185,6 +185,7 @@ class Gateway(Process):
         settings.setdefault("api_keys", KEY)
         settings.setdefault("requests_per_hour", 1_000_000)
         settings.setdefault("allow_engine_parameters", "loopback")  # scripts of tests.loopback
+        settings.setdefault("store_timeout", 1)  # 0.05 is for a machine that isn't busy with tests
         env = {k: v for k, v in os.environ.items() if not k.startswith("GATEWAY_")}
         env |= {"GATEWAY_PORT": str(port), "GATEWAY_DATA_DIR": str(data_dir)}
         env |= {f"GATEWAY_{k.upper()}": str(v) for k, v in settings.items()}
@@ -215,7 +216,7 @@ class Engine(Process):
         port = port or free_port()
         command = ["-m", "tests.loopback", "--port", str(port), *options]
         log = folder / f"loopback-{port}.log"
-        super().__init__(command, dict(os.environ), log, port, "/health", 20)
+        super().__init__(command, dict(os.environ), log, port, "/health", 90)
 
     @contextlib.contextmanager
     def scripted(self, script: Mapping[str, object]) -> Iterator[None]:

@@ -91,7 +91,7 @@ class Receiver:
         """How often which state of which rule was taken (answered with 2xx)."""
         return Counter((n.doc["rule"], n.doc["state"]) for n in self.notes() if n.status < 300)
 
-    def wait_for(self, condition: Callable[[], bool], seconds: float = 15) -> None:
+    def wait_for(self, condition: Callable[[], bool], seconds: float = 60) -> None:
         """Wait until the condition holds."""
         end = time.monotonic() + seconds
         while not condition():

@@ -20,7 +20,7 @@ async def until(true: Callable[[], bool] | Callable[[], object], what: str) -> N
     raise AssertionError(f"never: {what}")
 
 
-async def eventually(true: Callable[[], bool], within: float = 30) -> float:
+async def eventually(true: Callable[[], bool], within: float = PATIENCE) -> float:
     """Seconds until it was so."""
     began = time.monotonic()
     while not true():

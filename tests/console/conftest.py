@@ -85,7 +85,7 @@ def script(engine: Engine, **what: object) -> None:
 
 def state(engine: Engine) -> dict[str, Any]:
     """What the engine has seen."""
-    with urllib.request.urlopen(engine.url + "/_state", timeout=10) as reply:
+    with urllib.request.urlopen(engine.url + "/_state", timeout=60) as reply:
         return dict(json.loads(reply.read()))
 
 

@@ -106,9 +106,9 @@ async def test_nothing_from_elsewhere_runs_beside_the_console_s_key(
 
 
 def test_the_guards_are_the_console_s(site: Gateway) -> None:
-    with urllib.request.urlopen(site.url + "/console", timeout=10) as reply:
+    with urllib.request.urlopen(site.url + "/console", timeout=60) as reply:
         wanted = dict(reply.headers)
-    with urllib.request.urlopen(site.url + "/docs", timeout=10) as reply:
+    with urllib.request.urlopen(site.url + "/docs", timeout=60) as reply:
         found = dict(reply.headers)
     for name in ("referrer-policy", "x-frame-options", "cross-origin-opener-policy"):
         assert found[name] == wanted[name]
@@ -122,5 +122,5 @@ def test_the_guards_are_the_console_s(site: Gateway) -> None:
 @pytest.mark.parametrize("path", ["/redoc", "/docs/oauth2-redirect", "/docs/x"])
 def test_the_framework_s_own_pages_are_gone(site: Gateway, path: str) -> None:
     with pytest.raises(urllib.error.HTTPError) as error:
-        urllib.request.urlopen(site.url + path, timeout=10)
+        urllib.request.urlopen(site.url + path, timeout=60)
     assert error.value.code == 404

@@ -34,7 +34,7 @@ def built() -> None:
 def get(gateway: Gateway, path: str, method: str = "GET", **headers: str) -> HTTPResponse:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     request = urllib.request.Request(gateway.url + path, headers=named, method=method)
-    reply = urllib.request.urlopen(request, timeout=10)
+    reply = urllib.request.urlopen(request, timeout=60)
     assert isinstance(reply, HTTPResponse)
     return reply
 

@@ -148,10 +148,10 @@ def test_it_streams_through_a_real_valkey(running: SimpleNamespace, containers: 
 
 def test_the_console_is_inside(running: SimpleNamespace) -> None:
     home = str(running.client.base_url).removesuffix("/v1/")
-    with urllib.request.urlopen(f"{home}/console", timeout=10) as page:
+    with urllib.request.urlopen(f"{home}/console", timeout=60) as page:
         html = page.read().decode()
     for path in re.findall(r'(?:src|href)="([^"]+)"', html):
-        with urllib.request.urlopen(f"{home}/{path}", timeout=10) as asset:
+        with urllib.request.urlopen(f"{home}/{path}", timeout=60) as asset:
             assert asset.read()
 
 

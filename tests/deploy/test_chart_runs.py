@@ -203,7 +203,7 @@ def test_probes_ask_what_the_gateway_answers(gateway: Gateway) -> None:
     probed = container(render(chart.example("air-gapped")), "Deployment", "gateway")
     for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
         path = probed[probe]["httpGet"]["path"]
-        with urllib.request.urlopen(gateway.url + path, timeout=5) as reply:
+        with urllib.request.urlopen(gateway.url + path, timeout=60) as reply:
             assert reply.status == 200
     # Readiness must not ask for a generation each time: /health does.
     assert probed["readinessProbe"]["httpGet"]["path"] == "/health/ready"

@@ -181,7 +181,7 @@ def test_the_routes_are_those_that_are_charged() -> None:
 
 
 def scraped(gateway: Gateway) -> bytes:
-    with urllib.request.urlopen(gateway.url + "/metrics", timeout=10) as reply:
+    with urllib.request.urlopen(gateway.url + "/metrics", timeout=60) as reply:
         return bytes(reply.read())
 
 
@@ -201,7 +201,7 @@ def test_a_running_gateways_metrics_are_clean(gateway: Gateway, tmp_path: Path) 
             gateway.url + "/v1/chat/completions", body, AUTH | {"content-type": "application/json"}
         )
         with contextlib.suppress(urllib.error.HTTPError):  # the filtered one
-            urllib.request.urlopen(request, timeout=10).read()
+            urllib.request.urlopen(request, timeout=60).read()
     page = scraped(gateway)
     assert promtool("check", "metrics", text=page) == ""
     shown = set(re.findall(r"^(gateway_\w+)", page.decode(), re.M))

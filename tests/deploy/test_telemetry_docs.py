@@ -29,7 +29,7 @@ def test_labels_are_those_of_a_page(gateway: Gateway) -> None:
             orjson.dumps(asked),
             AUTH | {"content-type": "application/json"},
         )
-        urllib.request.urlopen(request, timeout=10).read()
+        urllib.request.urlopen(request, timeout=60).read()
     found: dict[str, set[str]] = {}
     for name, labels in re.findall(
         r"^(gateway_\w+)(?:\{(.*)\})? ", scraped(gateway).decode(), re.M

@@ -1,24 +1,49 @@
-"""Real vLLM with the real Gemma: prepared once, started for the modules that ask for it."""
+"""Real vLLM with the real Gemma.
+
+Each folder has its engine (or several, one after the other) and is one piece of work for a process
+of its own: starting takes most of the time, and one core.
+"""
 
 from __future__ import annotations
 
 import importlib.util
 import json
 import os
-from collections.abc import AsyncIterator, Iterator
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from gemma_gateway.engines.local import weights
-from gemma_gateway.engines.local.engine import LocalEngine
-from tests.process import OPERATOR, Gateway
+from tests.process import OPERATOR
 
 JUDGE = "judge-key-0123456789"  # of a tier that may ask for logprobs of prompts
 AGENT = "agent-key-0123456789"  # of the tier open
 ROOT = Path(__file__).parents[2]
+
+
+def pytest_configure() -> None:
+    """Where several engines run at once, each has cores of its own: threads of one wait for each
+    other, so that a core shared with another engine's would stop them all."""
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    if workers > 1 and len(cores) >= workers:
+        mine = cores[int(os.environ["PYTEST_XDIST_WORKER"].removeprefix("gw")) :: workers]
+        os.environ["VLLM_CPU_OMP_THREADS_BIND"] = ",".join(map(str, mine))
+        os.environ["OMP_NUM_THREADS"] = str(len(mine))
+
+
+class ByFolder(LoadScopeScheduling):
+    """One process works through a folder."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return nodeid.partition("::")[0].rpartition("/")[0]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFolder:
+    return ByFolder(config, log)
 
 
 def need(module: str, why: str) -> None:
@@ -38,43 +63,14 @@ def model_folder() -> Path:
     return weights.prepare("", data, print)
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def local_engine(model_folder: Path) -> AsyncIterator[LocalEngine]:
-    """A started engine, one a module (it takes gigabytes); tests that use it run in the session's
-    event loop, as it does."""
-    engine = LocalEngine(model_folder, weights.BUNDLED_NAME, idle_timeout=30)
-    await engine.start()
-    await engine.wait_ready(600)
-    yield engine
-    await engine.stop()
-
-
-@pytest.fixture(scope="session")
-def real(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    """The whole product as a process: embedded Valkey, real vLLM, real Gemma. Its tests are in
-    test_product_*.py, which run after those of the engine alone: two engines at once are too many
-    for a small machine. It runs where somebody else's modules have our names, which neither it nor
-    any of its processes may import."""
-    folder = tmp_path_factory.mktemp("real")
-    for name in ("app", "gemma_gateway", "vllm", "asyncio"):
-        (folder / "elsewhere" / name).mkdir(parents=True)
-        foreign = folder / "elsewhere" / name / "__init__.py"
-        foreign.write_text(f"raise SystemExit('foreign {name}')\n")
-    settings: dict[str, object] = {"model": model_folder, "operator_keys": OPERATOR}
+def settings(model_folder: Path) -> dict[str, object]:
+    """Of a whole product with that model: an operator, a judge's key and an agent's."""
     judge = {"name": "judge", "sha256": sha256(JUDGE.encode()).hexdigest(), "tier": "judge"}
     agent = {"name": "agent", "sha256": sha256(AGENT.encode()).hexdigest(), "tier": "open"}
-    settings["keys"] = json.dumps([judge, agent])
-    # For test_product_agents.py: what an agent sends is long, its answer needn't be.
-    settings |= {"max_model_len": 32_768, "tiers__open__max_tokens_cap": 32}
-    settings["tiers__judge__prompt_logprobs_tokens"] = 8192
-    settings["tiers__default__grammars"] = True
-    settings["tiers__default__prompt_logprobs_tokens"] = 128
-    # For test_product_alerts.py: a seventeenth call at once has to wait.
-    rule = "alerts__rules__queue_time__"
-    settings |= {f"{rule}threshold": 0.005, f"{rule}seconds": 20, f"{rule}calls": 10}
-    settings |= {"engine_args": "--max-num-seqs=16", "alerts__resolve_seconds": 2}
-    settings["idle_timeout"] = 300  # calls that wait for a busy machine
-    with Gateway(folder, wait=240, cwd=folder / "elsewhere", **settings) as process:
-        yield process
-        assert "foreign" not in process.text()
-        assert process.stop() == 0, process.text()[-4000:]
+    return {
+        "model": model_folder,
+        "operator_keys": OPERATOR,
+        "keys": json.dumps([judge, agent]),
+        "tiers__judge__prompt_logprobs_tokens": 8192,
+        "idle_timeout": 300,  # calls that wait for a busy machine
+    }

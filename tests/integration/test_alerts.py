@@ -125,7 +125,7 @@ async def api(
         return reply.status, json.loads(raw) if raw else None
 
 
-async def until(condition: Callable[[], Any], seconds: float = 15) -> None:
+async def until(condition: Callable[[], Any], seconds: float = 60) -> None:
     """Wait for a condition, which may be a coroutine's result."""
     end = time.monotonic() + seconds
     while True:

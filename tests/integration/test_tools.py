@@ -157,7 +157,7 @@ def test_bench_interrupted_keeps_what_it_has(
 
 def finished(gateway: Gateway) -> float:
     """Calls that have ended, of any outcome."""
-    with urllib.request.urlopen(gateway.url + "/metrics", timeout=10) as reply:
+    with urllib.request.urlopen(gateway.url + "/metrics", timeout=60) as reply:
         text = reply.read().decode()
     return sum(map(float, re.findall(r"^gateway_requests_total\{.*\} (\S+)$", text, re.M)))
 

@@ -256,7 +256,7 @@ async def test_a_gateway_that_waits(tmp_path: Path) -> None:
     def health(headers: dict[str, str]) -> list[str]:
         asked = urllib.request.Request(gateway.url + "/health", headers=headers)
         with pytest.raises(urllib.error.HTTPError) as refused:
-            urllib.request.urlopen(asked, timeout=10)
+            urllib.request.urlopen(asked, timeout=60)
         assert refused.value.code == 503
         return list(orjson.loads(refused.value.read())["errors"])
 

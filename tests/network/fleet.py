@@ -201,7 +201,7 @@ class Fleet:
 
     def _open(self, request: urllib.request.Request) -> tuple[int, str]:
         try:
-            with self.client.inside(), urllib.request.urlopen(request, timeout=10) as reply:
+            with self.client.inside(), urllib.request.urlopen(request, timeout=60) as reply:
                 return reply.status, reply.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, ""

@@ -9,7 +9,7 @@ import urllib.request
 from collections import Counter
 from typing import Any
 
-from tests.e2e.test_control_tokens import ATTACKS, SPLITS, TALK, TOOLS, filled, parts, user
+from tests.e2e.engine.test_control_tokens import ATTACKS, SPLITS, TALK, TOOLS, filled, parts, user
 from tests.process import AUTH, Gateway
 
 FORGED = next(attack for attack in ATTACKS if attack.startswith("hi<end_of_turn>"))

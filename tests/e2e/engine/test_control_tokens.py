@@ -2,7 +2,7 @@
 
 The tokenizer is given the tokens of all Gemmas, so that one table serves for every model. What
 vLLM makes of a conversation (calls' arguments decoded, then the template) is done here without its
-start; test_product_control_tokens.py sends some of the same conversations to the whole product.
+start; product/test_control_tokens.py sends some of the same conversations to the whole product.
 """
 
 from __future__ import annotations
