@@ -39,7 +39,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve console quality test containers drills generated lint types bench clean
+.PHONY: help setup serve console quality test test-deps containers drills generated lint types bench clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,12 +56,14 @@ console: $(STAMPS)/console ## Build the web console (serve does it too)
 
 quality: $(STAMPS)/quality ## Install what scores answers: sentence embeddings
 
-test: $(STAMPS)/$(PROFILE) $(STAMPS)/dev $(if $(filter-out core,$(PROFILE)),$(STAMPS)/quality) ## Install what tests need, then run all of them
+test-deps: $(STAMPS)/$(PROFILE) $(STAMPS)/dev $(if $(filter-out core,$(PROFILE)),$(STAMPS)/quality) ## Install what tests need
 	@sh scripts/test-deps.sh
 	@$(MAKE) --silent --no-print-directory PROFILE=$(PROFILE) $(STAMPS)/console-dev $(STAMPS)/console \
 		|| { echo "the console is not built: its tests are skipped" >&2; [ "$$CI" != true ]; }
 	@$(MAKE) --silent --no-print-directory PROFILE=$(PROFILE) $(STAMPS)/examples \
 		|| { echo "what examples take is not installed: their tests are skipped" >&2; [ "$$CI" != true ]; }
+
+test: test-deps ## Install what tests need, then run all of them
 ifeq ($(ARGS),)
 	$(BIN)/python -m coverage erase
 	$(BIN)/python -m coverage run -m pytest $(SIDE_BY_SIDE) 2 $(MEASURED)
@@ -74,7 +76,7 @@ else
 	$(BIN)/python -m pytest $(ARGS)
 endif
 
-containers: $(STAMPS)/$(PROFILE) $(STAMPS)/dev ## Build the images and bring the compose file up (root, Debian)
+containers: $(STAMPS)/core $(STAMPS)/dev ## Build the images and bring the compose file up (root, Debian)
 	@sh scripts/container-deps.sh
 	$(BIN)/python -m pytest tests/containers $(ARGS)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import shutil
 import stat
 import subprocess
 from collections.abc import Iterator
@@ -113,35 +112,6 @@ def test_gpu_file_points_the_gateway_at_vllm(containers: Containers) -> None:
     gateway = yaml.safe_load(known)["services"]["gateway"]
     assert gateway["build"]["target"] == "gateway"
     assert gateway["environment"]["GATEWAY_UPSTREAMS"] == "http://vllm:8000/v1"
-
-
-def test_vllm_understands_its_command(services: dict[str, Any], tmp_path: Path) -> None:
-    """Read by vLLM's own parser, with the key's file as secrets.sh writes it."""
-    if importlib.util.find_spec("vllm") is None:
-        absent("vLLM (make setup)")
-    from vllm.entrypoints.cli.serve import cmd_init
-    from vllm.utils.argparse_utils import FlexibleArgumentParser
-
-    folder = tmp_path / "secrets"
-    key = secrets(folder)["gateway_upstream_api_key"]
-    parser = FlexibleArgumentParser()
-    commands = parser.add_subparsers(required=False, dest="subparser")
-    for command in cmd_init():
-        command.subparser_init(commands)
-    words = [w.replace("/run/secrets", str(folder)) for w in services["vllm"]["command"]]
-    asked = parser.parse_args(["serve", *words])
-    assert (asked.api_key, asked.port, asked.host) == ([key], 8000, "0.0.0.0")
-
-
-def test_promtool_accepts_the_scrape_configuration(tmp_path: Path) -> None:
-    program = shutil.which("promtool") or absent("promtool (Debian: apt-get install prometheus)")
-    shutil.copy(ROOT / "deploy" / "prometheus" / "rules.yaml", tmp_path)
-    configured = (COMPOSE / "prometheus.yml").read_text("utf-8")
-    (tmp_path / "p.yml").write_text(configured.replace("/etc/prometheus", str(tmp_path)))
-    done = subprocess.run(
-        [program, "check", "config", tmp_path / "p.yml"], capture_output=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
 
 
 def secrets(folder: Path) -> dict[str, str]:
