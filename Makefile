@@ -16,9 +16,9 @@ VENV := .venv
 # tracer for the middle are among them.
 MEASURED := tests/unit $(foreach name,configured give_back key_store keys_api ledger limits new_route \
 	store_failure tracing,tests/integration/test_$(name).py)
-# Processes, each with files of its own; those of the second run mostly wait, so that two cores have room
-# for a third. A real engine takes 6 GB, and most of the time one core.
-SIDE_BY_SIDE := --dist loadfile --numprocesses
+# Processes, each with files of its own: many tests wait, so that two cores have room for a third one. A
+# real engine takes 6 GB, and most of the time one core.
+SIDE_BY_SIDE := --dist loadfile --numprocesses 3
 ENGINES = $(if $(filter cpu,$(PROFILE)),$(shell awk '/^MemAvailable/ { print 1 + ($$2 > 16000000) }' /proc/meminfo 2>/dev/null || echo 1),1)
 STAMPS := $(VENV)/.stamps
 BIN := $(VENV)/bin
@@ -66,10 +66,10 @@ test-deps: $(STAMPS)/$(PROFILE) $(STAMPS)/dev $(if $(filter-out core,$(PROFILE))
 test: test-deps ## Install what tests need, then run all of them
 ifeq ($(ARGS),)
 	$(BIN)/python -m coverage erase
-	$(BIN)/python -m coverage run -m pytest $(SIDE_BY_SIDE) 2 $(MEASURED)
+	$(BIN)/python -m coverage run -m pytest $(SIDE_BY_SIDE) $(MEASURED)
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m scripts.coverage_gate
-	$(BIN)/python -m pytest $(SIDE_BY_SIDE) 3 $(addprefix --ignore=,$(MEASURED)) \
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(addprefix --ignore=,$(MEASURED)) \
 		tests/property tests/integration tests/deploy tests/console
 	$(BIN)/python -m pytest --numprocesses $(ENGINES) tests/e2e
 else

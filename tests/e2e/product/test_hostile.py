@@ -8,7 +8,7 @@ from tests.fuzz.requests import changed_bodies
 from tests.fuzz.target import fire_all
 from tests.process import Gateway
 
-CASES = int(os.environ.get("FUZZ_CASES", "400"))
+CASES = int(os.environ.get("FUZZ_CASES", "250"))
 
 
 def test_hostile_bodies_in_front_of_vllm(real: Gateway) -> None:
