@@ -474,7 +474,8 @@ def shared_gateway(tmp_path_factory: pytest.TempPathFactory, engine: Engine) -> 
 async def test_the_store_away_is_told_once_by_all_and_its_end_too(
     start: Start, store: Server, receiver: Receiver
 ) -> None:
-    gateways = await ranked(start(), start(), start())
+    lease = {"lease_seconds": 3}  # a leader that looks later than that leads no more
+    gateways = await ranked(start(**lease), start(**lease), start(**lease))
     store.signal(signal.SIGSTOP)
     await until(lambda: receiver.told()[AWAY])
     for gateway in gateways:  # each one says so itself
@@ -485,7 +486,7 @@ async def test_the_store_away_is_told_once_by_all_and_its_end_too(
     assert receiver.told() == {AWAY: 1}
     store.signal(signal.SIGCONT)
     await until(lambda: receiver.told()[BACK])
-    await asyncio.sleep(3)  # the others find it written down
+    await asyncio.sleep(7)  # the others find it written down: after two leases
     assert receiver.told() == {AWAY: 1, BACK: 1}
     for gateway in gateways:
         _, report = await api(gateway)
@@ -558,7 +559,7 @@ async def test_a_store_that_loses_everything(
     start: Start, store: Server, receiver: Receiver
 ) -> None:
     """Restarted without its data: what fired goes on firing, told once; the outage ends."""
-    gateway, _ = await ranked(start(), start())
+    gateway, _ = await ranked(start(lease_seconds=3), start(lease_seconds=3))
     await fail(gateway)
     await until(lambda: receiver.told()[FIRED])
     await asyncio.sleep(0.5)  # until the other one has seen it, too
