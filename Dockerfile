@@ -129,10 +129,10 @@ FROM runtime AS engine
 ENV HF_HOME=/data/huggingface \
     VLLM_NO_USAGE_STATS=1 \
     DO_NOT_TRACK=1
-# vLLM's kernels for CPUs are linked with libnuma.
+# vLLM's kernels for CPUs are linked with libnuma, and faster with tcmalloc.
 # hadolint ignore=DL3008
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends libnuma1 \
+    && apt-get install -y --no-install-recommends libnuma1 libtcmalloc-minimal4 \
     && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/*
 COPY --from=engine-dependencies /opt/venv/ /opt/venv/
 COPY --from=engine-sbom /sbom/ /usr/share/sbom/

@@ -18,7 +18,7 @@ from typing import Any
 
 from benchmarks.inprocess import TOPICS
 from benchmarks.overhead import machine, spread
-from gemma_gateway.engines.local import vllm_app, weights
+from gemma_gateway.engines.local import environment, vllm_app, weights
 
 STREAMS = {1: 64, 16: 32}  # streams at once: tokens of each
 LEAST = 0.8  # times greedy, with the gateway's functions
@@ -69,10 +69,11 @@ def measure(folder: Path, repeats: int) -> Rates:
     """Every kind with both, in turns."""
     os.environ["VLLM_PLUGINS"] = "gemma_gateway"  # starts with vLLM's own functions
     os.environ["VLLM_ALLOW_INSECURE_SERIALIZATION"] = "1"  # a function goes to the worker
-    vllm_app.set_environment(str(folder))
+    environment.set_up(str(folder))
     from vllm import LLM
 
-    llm = LLM(str(folder), max_model_len=vllm_app.CPU_MODEL_LEN, enforce_eager=True)
+    with environment.preloaded():
+        llm = LLM(str(folder), max_model_len=vllm_app.CPU_MODEL_LEN, enforce_eager=True)
     rates: Rates = {}
     for streams in STREAMS:
         rate(llm, streams, GREEDY)  # warm up

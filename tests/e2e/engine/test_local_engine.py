@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import platform
 import signal
 import sys
 import time
@@ -16,6 +18,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from gemma_gateway.core.engine import EngineFailed, EngineRequest
+from gemma_gateway.engines.local import environment
 from gemma_gateway.engines.local.engine import LocalEngine
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -92,6 +95,16 @@ async def test_health_names_the_model_and_memory(local_engine: LocalEngine) -> N
     health = local_engine.state()
     assert (health.ready, health.models, health.detail) == (True, (MODEL,), "")
     assert local_engine.memory()[0] > 500 * 2**20  # the weights alone are 536 MB
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="no /proc here")
+async def test_workers_have_the_libraries_that_vllm_asks_for(local_engine: LocalEngine) -> None:
+    worker = next(filter(works, engine_processes()))
+    loaded = Path(f"/proc/{worker.pid}/maps").read_text("utf-8")
+    wanted = environment.wanted(os.environ)
+    assert [library for library in wanted if library not in loaded] == []
+    assert "libiomp5.so" in loaded or platform.machine() != "x86_64"
+    assert "LD_PRELOAD" not in os.environ
 
 
 async def test_stream_is_vllms_own_and_counted(local_engine: LocalEngine) -> None:

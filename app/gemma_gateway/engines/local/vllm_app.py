@@ -10,7 +10,6 @@ import asyncio
 import json
 import logging
 import multiprocessing
-import os
 import signal
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -21,9 +20,8 @@ from typing import Any
 from gemma_gateway.core.engine import NONE_TOLD, EngineRequest
 from gemma_gateway.engines import families
 from gemma_gateway.engines.families import templates
-from gemma_gateway.engines.local import convert, footprint, weights
+from gemma_gateway.engines.local import environment, footprint, weights
 from gemma_gateway.engines.local.asgi import AsgiApp, AsgiReply
-from gemma_gateway.settings.tier import MOST_STOPS
 
 CPU_MODEL_LEN = 2048  # tokens of context on a CPU, where a start should not take the machine's RAM
 LOOK_EVERY = 0.1  # seconds between two looks at the engine core
@@ -292,7 +290,7 @@ async def _give_up(starting: asyncio.Task[Any]) -> None:
 
 def _prepare(options: VllmOptions) -> Any:
     """Import vLLM and let it parse its flags; no process is started."""
-    set_environment(options.model)
+    environment.set_up(options.model)
     from vllm.utils.argparse_utils import FlexibleArgumentParser
 
     try:
@@ -319,53 +317,20 @@ def _start_engine(args: Any) -> Any:
     try:
         engine_args = AsyncEngineArgs.from_cli_args(args)
         usage = UsageContext.OPENAI_API_SERVER
-        return AsyncLLM.from_vllm_config(
-            engine_args.create_engine_config(usage_context=usage),
-            usage_context=usage,
-            disable_log_stats=engine_args.disable_log_stats,
-        )
+        with environment.preloaded():
+            return AsyncLLM.from_vllm_config(
+                engine_args.create_engine_config(usage_context=usage),
+                usage_context=usage,
+                disable_log_stats=engine_args.disable_log_stats,
+            )
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-
-
-def set_environment(model: str) -> None:
-    """vLLM's own switches, read when it is imported and inherited by its processes; what the
-    operator has set stays."""
-    defaults = {
-        # vLLM's processes import its plugins, ours among them: from where this one has them, and
-        # not from a folder named app in the working directory.
-        "PYTHONSAFEPATH": "1",
-        "VLLM_NO_USAGE_STATS": "1",
-        "DO_NOT_TRACK": "1",
-        "VLLM_WORKER_MULTIPROC_METHOD": "spawn",  # a fork would keep the gateway's sockets open
-        "VLLM_LOGGING_LEVEL": "WARNING",
-        "VLLM_LOGGING_CONFIG_PATH": str(Path(__file__).with_name("vllm_logging.json")),
-        "TQDM_DISABLE": "1",
-        "VLLM_MAX_STOP_STRINGS": str(MOST_STOPS),  # a tier says how many are taken
-    }
-    if (Path(model) / convert.MARKER).is_file():
-        defaults["HF_HUB_OFFLINE"] = "1"  # the bundled model needs nobody
-    if not _has_cuda():
-        defaults["VLLM_CPU_KVCACHE_SPACE"] = "1"  # GiB
-        # Small kernels (logprobs, penalties) would be compiled at their first use: that needs a
-        # C++ compiler and holds every call up for 15 s.
-        defaults["TORCH_COMPILE_DISABLE"] = "1"
-    if os.environ.get("VLLM_CONFIGURE_LOGGING") == "0":
-        del defaults["VLLM_LOGGING_CONFIG_PATH"]  # vLLM refuses the two together
-    for name, value in defaults.items():
-        os.environ.setdefault(name, value)
 
 
 def _quiet_client_errors() -> None:
     """vLLM logs a client's mistakes as errors. To be called after each start, which configures
     vLLM's loggers anew."""
     logging.getLogger("vllm.entrypoints").setLevel(logging.CRITICAL)
-
-
-def _has_cuda() -> bool:
-    from torch.cuda import is_available
-
-    return bool(is_available())
 
 
 def _flags(options: VllmOptions) -> list[str]:
@@ -382,7 +347,7 @@ def _flags(options: VllmOptions) -> list[str]:
         log.info("chat template: %s; --chat-template in GATEWAY_ENGINE_ARGS for another", template)
         flags += ["--chat-template", str(template)]
     max_model_len = options.max_model_len
-    if not _has_cuda():
+    if not environment.has_cuda():
         flags.append("--enforce-eager")  # compiling costs minutes and a C++ compiler
         max_model_len = max_model_len or CPU_MODEL_LEN
     if max_model_len:
