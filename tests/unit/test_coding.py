@@ -39,6 +39,12 @@ def zstd(data: bytes) -> bytes:
     return bytes(coding.zstd.compress(data))
 
 
+def br(data: bytes) -> bytes:
+    if coding.brotli is None:
+        pytest.skip("brotli is not installed (the extra br)")
+    return bytes(coding.brotli.compress(data))
+
+
 # What clients write in the header, and what they send with it.
 ENCODERS: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
     "gzip": ("gzip", gzip.compress),
@@ -48,13 +54,14 @@ ENCODERS: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
     "deflate": ("deflate", zlib.compress),
     "deflate without a wrapper": ("deflate", raw_deflate),
     "zstd": ("zstd", zstd),
+    "br": ("br", br),
     "identity": ("identity", bytes),
     "empty": ("", bytes),
     "two members": ("gzip", lambda data: gzip.compress(data[:9]) + gzip.compress(data[9:])),
     "two frames": ("zstd", lambda data: zstd(data[:9]) + zstd(data[9:])),
 }
 ENCODED = pytest.mark.parametrize("encoder", list(ENCODERS))
-TAKES = pytest.mark.parametrize("name", ["gzip", "deflate", "zstd"])
+TAKES = pytest.mark.parametrize("name", ["gzip", "deflate", "zstd", "br"])
 
 
 @ENCODED
@@ -74,7 +81,7 @@ async def test_a_compressed_body_is_read(encoder: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "field", ["br", "compress", "aes128gcm", "gzip, gzip", "gzip, zstd", "\xff", "gzip;q=1", "*"]
+    "field", ["bz2", "compress", "aes128gcm", "gzip, gzip", "gzip, zstd", "\xff", "gzip;q=1", "*"]
 )
 async def test_what_is_not_known_is_named_with_what_is(field: str) -> None:
     """RFC 9110, 15.5.16."""
@@ -111,7 +118,7 @@ async def test_what_is_broken_is_the_client_s_error(name: str) -> None:
             reply = await road.post(path, body, AUTH | {"content-encoding": name})
             error = reply.json()["error"]
             assert (reply.status, error["gateway_code"]) == (400, "VALIDATION_ERROR")
-            assert words in error["message"]
+            assert words in error["message"] or (name, words) == ("br", "parts")  # it has none
     assert not road.engine.requests
 
 

@@ -143,6 +143,22 @@ def test_secret_files_stand_between_the_environment_and_the_file(
     assert config.unknown_variables() == []
 
 
+def test_what_gives_way_to_the_environment_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    secrets(tmp_path, monkeypatch, gateway_server__data_dir="/data")
+    monkeypatch.setenv("GATEWAY_HOST", "::")
+    monkeypatch.setenv("GATEWAY_TIERS__default__max_messages", "5")
+    text = "server:\n  host: 127.0.0.1\n  data_dir: here\nport: 9000\n"
+    file = write(tmp_path, f"{text}tiers: {{default: {{max_stop: 2}}}}\n")
+    assert sorted(config.given_way(file)) == [
+        f"{file}:2: server.host: gives way to GATEWAY_HOST",
+        f"{file}:3: server.data_dir: gives way to GATEWAY_SERVER__DATA_DIR",
+    ]
+    monkeypatch.chdir("/")
+    assert config.given_way() == []
+
+
 def test_a_misspelt_secret_file_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     secrets(tmp_path, monkeypatch, gateway_api_key="one")
     assert config.unknown_variables() == ["gateway_api_key"]

@@ -54,6 +54,8 @@ def _check(parsed: argparse.Namespace) -> int:
             print(f"warning: {line}", file=sys.stderr)
         for name in config.unknown_variables():
             print(f"warning: {config.unknown(name)}", file=sys.stderr)
+        for line in config.given_way(file):
+            print(f"warning: {line}", file=sys.stderr)
     print(f"{file}: valid")
     return 0
 

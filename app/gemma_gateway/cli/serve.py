@@ -124,6 +124,8 @@ def serve(source: Source) -> int:
         log.configure(settings.telemetry.log_level, output.libraries)
         for name in config.unknown_variables():
             log.logger.warning("%s", config.unknown(name))
+        for line in config.given_way(source.file):
+            log.logger.info("%s", line)
         _open_files(settings.limits.max_in_flight)
         try:
             parts = assemble(settings, source)

@@ -82,6 +82,26 @@ def unknown(name: str) -> str:
     return f"{name} is not a known setting{hint.meant(name.upper(), variables)}"
 
 
+def given_way(file: Path | None = None) -> list[str]:
+    """Settings of the file that count for nothing, because a variable or a secret file has them.
+
+    Args:
+        file: as given to :func:`load`.
+
+    Returns:
+        A line for each.
+    """
+    found, told = _read(file), []
+    for name in Settings.model_fields if found is not None else ():
+        places: list[Place] = [(name,)]
+        places += [(section, name) for section, p in SECTIONS.items() if name in p.model_fields]
+        line = next(filter(None, (_line(place, found) for place in places)), None)
+        variable = next(filter(None, map(_variable, places)), None)
+        if line and variable:
+            told.append(f"{line}: gives way to {variable.removeprefix('environment: ')}")
+    return told
+
+
 def _names_at(place: Place) -> Iterable[str]:
     """The settings that may stand at a place."""
     section = str(place[0]).partition(".")[0]

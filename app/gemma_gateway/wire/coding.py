@@ -1,7 +1,7 @@
 """Content codings of request bodies: which are taken, and how one is undone within a bound.
 
 Sources: RFC 9110, 8.4 (the field, and gzip's other name), RFC 1950 to 1952 (deflate, gzip), RFC
-8878 and 9659 (zstd).
+8878 and 9659 (zstd), RFC 7932 (br).
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ from gemma_gateway.core.errors import Code, GatewayError
 zstd: Any = None
 with suppress(ImportError):  # a Python may be built without it
     zstd = import_module("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
+brotli: Any = None
+with suppress(ImportError):  # the extra br
+    brotli = import_module("brotli")
 
 MAX_PARTS = 64  # gzip's members, zstd's frames: one body may be several in a row
 WINDOW_LOG = 23  # 8 MiB, the largest window of the coding "zstd": RFC 9659, 3
@@ -53,11 +56,31 @@ def _unzstd(data: bytes) -> Decompressor:
     return found
 
 
+class _Unbrotli:
+    """Its data has no parts: what follows the end is an error."""
+
+    unused_data = b""
+
+    def __init__(self, data: bytes) -> None:
+        self._made = brotli.Decompressor()
+
+    @property
+    def eof(self) -> bool:
+        return bool(self._made.is_finished())
+
+    def decompress(self, data: bytes, max_length: int, /) -> bytes:
+        """One buffer (32 kB) more than asked for, at most."""
+        return bytes(self._made.process(data, output_buffer_limit=max_length))
+
+
 CODINGS: dict[str, Callable[[bytes], Decompressor]] = {"gzip": _gunzip, "deflate": _inflate}
 BROKEN: tuple[type[Exception], ...] = (zlib.error,)
 if zstd is not None:
     CODINGS["zstd"] = _unzstd
     BROKEN = (*BROKEN, zstd.ZstdError)
+if brotli is not None:
+    CODINGS["br"] = _Unbrotli
+    BROKEN = (*BROKEN, brotli.error)
 TAKEN = ", ".join(CODINGS)
 
 
