@@ -131,6 +131,8 @@ MODELS = "models: [{name: a, aliases: [b], adapters: [c], upstreams: 'http://h/v
 DOUBTS = {
     "expired": (keys(f"name: old, sha256: {A}, expires: 2020-01-01"),
                 ":2: keys.0.expires: old has expired"),
+    "one name": (keys(f"name: team, sha256: {A}", f"name: team, sha256: {B}"),
+                 ":3: keys.1.name: another key has the name 'team': only ids differ"),
     "model of a key": (keys(f"name: a, sha256: {A}, models: [gemma]"), ":2: keys.0.models: a: no"),
     "price": ("prices:\n  gemma: {input_per_million: 1, output_per_million: 1}\n",
               ":2: prices.gemma: no model of this name"),

@@ -51,7 +51,11 @@ def doubts(settings: Settings) -> Told:
     for name in sorted(unread):
         yield ("redis_url",), f"its query parameter {name!r} does nothing"
     served = _served(settings.engine)
+    named: set[str] = set()
     for n, key in enumerate(settings.access.keys):
+        if key.name in named:
+            yield ("keys", n, "name"), f"another key has the name {key.name!r}: only ids differ"
+        named.add(key.name)
         expires = key.expires
         if expires is not None and expires.tzinfo is None:
             expires = expires.replace(tzinfo=UTC)
