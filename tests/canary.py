@@ -12,6 +12,7 @@ import time
 from typing import Any
 
 from tests.process import AUTH, KEY, OPERATOR, Gateway
+from tests.waiting import PATIENCE
 
 MARK = "xkanariex"  # lower case, one word: it stays itself through folding, headers and names
 CHAT, MESSAGES, RESPONSES = "/v1/chat/completions", "/v1/messages", "/v1/responses"
@@ -156,7 +157,7 @@ def _broken_http(gateway: Gateway) -> None:
         f"{MARK}\r\n\r\n",
         f"GET /{MARK} HTTP/9\r\n\r\n",
     ):
-        with socket.create_connection(("127.0.0.1", gateway.port), 10) as link:
+        with socket.create_connection(("127.0.0.1", gateway.port), PATIENCE) as link:
             link.sendall(head.encode())
             link.recv(4096)
 
@@ -171,7 +172,7 @@ def leaks(gateway: Gateway) -> dict[str, list[str]]:
         b"{}",
         {**AUTH, "content-type": "application/json", "x-request-id": last},
     )
-    end = time.monotonic() + 30
+    end = time.monotonic() + PATIENCE
     while last not in gateway.text():  # the log is written in order, some milliseconds later
         assert time.monotonic() < end, "the access log doesn't come"
         time.sleep(0.02)
@@ -187,7 +188,7 @@ def leaks(gateway: Gateway) -> dict[str, list[str]]:
 
 
 def _get(gateway: Gateway, path: str) -> str:
-    connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=60)
+    connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=PATIENCE)
     connection.request("GET", path, headers={"authorization": f"Bearer {OPERATOR}"})
     answer = connection.getresponse()
     text = answer.read().decode()

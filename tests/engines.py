@@ -27,7 +27,10 @@ def request(
 
 @contextlib.asynccontextmanager
 async def engine_over(*urls: str, **options: Any) -> AsyncIterator[UpstreamEngine]:
-    options = {"health_interval": 0.2, "eject_seconds": 0.5, **options}
+    """An engine over these servers. A check is given up after as long as lies between two of them,
+    and the first one that fails ejects a server at once: where checks must come soon, wait for one
+    that has passed."""
+    options = {"health_interval": 2, "eject_seconds": 0.5, **options}
     engine = UpstreamEngine(urls, **options)
     await engine.start()
     try:

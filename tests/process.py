@@ -185,7 +185,7 @@ class Gateway(Process):
         settings.setdefault("api_keys", KEY)
         settings.setdefault("requests_per_hour", 1_000_000)
         settings.setdefault("allow_engine_parameters", "loopback")  # scripts of tests.loopback
-        settings.setdefault("store_timeout", 1)  # 0.05 is for a machine that isn't busy with tests
+        settings.setdefault("store_timeout", 5)  # 0.05 is for a machine that isn't busy with tests
         env = {k: v for k, v in os.environ.items() if not k.startswith("GATEWAY_")}
         env |= {"GATEWAY_PORT": str(port), "GATEWAY_DATA_DIR": str(data_dir)}
         env |= {f"GATEWAY_{k.upper()}": str(v) for k, v in settings.items()}

@@ -13,19 +13,27 @@ from gemma_gateway.core.errors import GatewayError
 from gemma_gateway.limits.admission import Admission
 from gemma_gateway.limits.limiter import Limiter
 from gemma_gateway.limits.script import SCRIPT
-from gemma_gateway.storage.connection import Script, StoreError
+from gemma_gateway.storage.connection import Prepared, Script, StoreError, prepare
 from gemma_gateway.storage.redis import Store
 from tests.process import Gateway
+from tests.waiting import PATIENCE
 
-TIMEOUT = 0.2  # seconds; a gateway's is 0.05, on a machine that isn't busy with other tests
+TIMEOUT = 0.5  # seconds; a gateway's is 0.05, on a machine that isn't busy with other tests
 TICK = 0.01
 RIGGED = Script(SCRIPT.text.replace("redis.call('TIME')", "{KEYS[2]:sub(4), KEYS[3]:sub(4)}"))
 MICROS = 10**6
 
 
+def rigged(key: str, clock: int, shape: list[int]) -> Prepared:
+    """The window script with a clock of the test's own, in microseconds: it comes as names of keys,
+    behind the hash tag that they share with the log."""
+    second, micro = divmod(clock, MICROS)
+    return prepare(RIGGED, [key, f"{{x}}{second}", f"{{x}}{micro}"], shape)
+
+
 async def answering(store: Store) -> None:
     """Wait until what has time is answered, too: it has a connection of its own."""
-    end = time.monotonic() + 30
+    end = time.monotonic() + PATIENCE
     while True:
         try:
             await store.call("PING")
@@ -38,7 +46,7 @@ async def answering(store: Store) -> None:
 
 async def served(limiter: Limiter, key: Principal) -> Admission:
     """Call until the store decides again; what it decided."""
-    end = time.monotonic() + 30
+    end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         with contextlib.suppress(GatewayError):
             answer = await limiter.admit(key)
@@ -60,7 +68,7 @@ async def timed(limiter: Limiter, key: Principal) -> tuple[Admission, float]:
 
 async def seen(fleet: list[Gateway], words: str) -> None:
     """Wait until all gateways' metrics say so."""
-    end = time.monotonic() + 30
+    end = time.monotonic() + PATIENCE
     async with aiohttp.ClientSession() as session:
         for gateway in fleet:
             while words not in await (await session.get(gateway.url + "/metrics")).text():

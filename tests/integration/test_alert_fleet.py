@@ -7,7 +7,7 @@ import asyncio
 import hashlib
 import itertools
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,17 +30,18 @@ keys:
   - {{name: narrow, sha256: {narrow}, tier: small}}
 alerts:
   interval_seconds: 0.1
-  lease_seconds: 1
+  lease_seconds: 30
   resolve_seconds: 0.3
+  timeout_seconds: 30
   webhooks:
     - {{name: oncall, url: "{url}", secret: {secret}}}
   rules:
-    response_time: {{threshold: 0.3, calls: 4}}
+    response_time: {{threshold: 2, calls: 4}}
     memory: {{threshold: {memory}, calls: 4}}
     success_rate: {{seconds: null, calls: 10}}
-    upstream_errors: {{seconds: 2, calls: 4}}
-    limited: {{seconds: 3, calls: 8}}
-    filtered: {{seconds: 3, calls: 8}}
+    upstream_errors: {{seconds: 6, calls: 4}}
+    limited: {{seconds: 6, calls: 8}}
+    filtered: {{seconds: 6, calls: 8}}
 """
 
 
@@ -76,6 +77,16 @@ class Fleet:
         while (rule in await self.firing()) is not fires or not self.receiver.told()[rule, state]:
             assert time.monotonic() < end, (rule, await self.alerts(), self.receiver.told())
             await asyncio.sleep(0.05)
+
+    async def drive(self, rule: str, fires: bool, call: Callable[[], Awaitable[object]]) -> None:
+        """Call until a rule fires, or doesn't any more: of the calls of the last seconds there are
+        enough then, however slow the machine."""
+        end = time.monotonic() + PATIENCE
+        while (rule in await self.firing()) is not fires:
+            assert time.monotonic() < end, (rule, await self.alerts())
+            await call()
+            await asyncio.sleep(1)  # until it is written, and looked at
+        await self.until(rule, fires)
 
     async def heal(self) -> None:
         """Good calls until nothing fires."""
@@ -115,7 +126,6 @@ def pair(
             "config": config,
             "upstreams": engine.url + "/v1",
             "redis_url": shared.url,
-            "store_timeout": 2,  # the machine is busy; outages are tried elsewhere
             "operator_keys": OPERATOR,
             "eject_after": 1000,
         }
@@ -143,7 +153,10 @@ async def fleet(pair: Fleet) -> AsyncIterator[Fleet]:
 
 async def test_slow_answers(fleet: Fleet) -> None:
     before = fleet.receiver.told()
-    assert await fleet.call(4, wait=0.4) == [200] * 4
+    # At once, since they take long: what makes the machine slow doesn't take so long.
+    body = ask("chat", "echo: hi", loopback={"wait": 2.5})
+    slow = await asyncio.gather(*(post(gateway, "chat", body) for gateway in fleet.gateways * 2))
+    assert [status for status, *_ in slow] == [200] * 4
     await fleet.until("response_time", fires=True)
     await fleet.call(4)
     await fleet.until("response_time", fires=False)
@@ -151,8 +164,8 @@ async def test_slow_answers(fleet: Fleet) -> None:
     told = fleet.receiver.told() - before
     assert told == {("response_time", "firing"): 1, ("response_time", "resolved"): 1}
     note = next(n.doc for n in fleet.receiver.notes() if n.doc["rule"] == "response_time")
-    assert (note["severity"], note["threshold"]) == ("medium", 0.3)
-    assert note["value"] > 0.3
+    assert (note["severity"], note["threshold"]) == ("medium", 2)
+    assert note["value"] > 2
 
 
 async def test_few_tokens_a_second(fleet: Fleet) -> None:
@@ -202,8 +215,10 @@ async def test_refusals_and_bad_requests_are_no_failures(fleet: Fleet) -> None:
 
 
 async def test_a_failing_engine_is_named(fleet: Fleet, engine: Engine) -> None:
-    assert await fleet.call(8, status=500) == [503] * 8
-    await fleet.until("upstream_errors", fires=True)
+    async def fail() -> None:
+        assert await fleet.call(8, status=500) == [503] * 8
+
+    await fleet.drive("upstream_errors", True, fail)
     (found,) = [a for a in (await fleet.alerts())["data"]
                 if a["rule"] == "upstream_errors" and a["state"] == "firing"]  # fmt: skip
     assert found["labels"] == {"upstream": f"127.0.0.1:{engine.port}"}
@@ -214,30 +229,33 @@ async def test_a_failing_engine_is_named(fleet: Fleet, engine: Engine) -> None:
         if line.startswith(errors)
     ]
     assert counted >= 4
-    await fleet.call(20)
-    await fleet.until("upstream_errors", fires=False)
+    await fleet.drive("upstream_errors", False, lambda: fleet.call(40))
 
 
 async def test_a_saturated_limit(fleet: Fleet) -> None:
     narrow = {"Authorization": "Bearer narrow"}
-    statuses = [
-        (await post(gateway, "chat", ask("chat", "echo: hi"), narrow))[0]
-        for gateway in fleet.gateways * 6
-    ]
-    assert statuses == [200] * 2 + [429] * 10
-    await fleet.until("limited", fires=True)
-    await fleet.call(40)
-    await fleet.until("limited", fires=False)
+
+    async def statuses() -> list[int]:
+        return [
+            (await post(gateway, "chat", ask("chat", "echo: hi"), narrow))[0]
+            for gateway in fleet.gateways * 6
+        ]
+
+    assert await statuses() == [200] * 2 + [429] * 10
+    await fleet.drive("limited", True, statuses)
+    await fleet.drive("limited", False, lambda: fleet.call(40))
 
 
 async def test_a_spike_of_filtered_calls(fleet: Fleet) -> None:
-    assert await fleet.call(5, "tell me about violence") == [400] * 5
     streamed = ask("chat", "x", stream=True, loopback={"pieces": ["some", " violence", " here"]})
-    for _ in range(4):  # blocked on the way back: status 200, and counted all the same
-        assert (await post(fleet.gateways[1], "chat", streamed))[0] == 200
-    await fleet.until("filtered", fires=True)
-    await fleet.call(40)
-    await fleet.until("filtered", fires=False)
+
+    async def spike() -> None:
+        assert await fleet.call(5, "tell me about violence") == [400] * 5
+        for _ in range(4):  # blocked on the way back: status 200, and counted all the same
+            assert (await post(fleet.gateways[1], "chat", streamed))[0] == 200
+
+    await fleet.drive("filtered", True, spike)
+    await fleet.drive("filtered", False, lambda: fleet.call(40))
 
 
 async def test_much_memory(fleet: Fleet) -> None:
@@ -251,24 +269,20 @@ async def test_much_memory(fleet: Fleet) -> None:
             await asyncio.sleep(0.1)
         return status
 
-    async def drive(fires: bool) -> None:
+    async def look() -> None:
         """Memory is looked at once a second, by calls that end."""
-        end = time.monotonic() + PATIENCE
-        while ("memory" in await fleet.firing()) is not fires:
-            assert time.monotonic() < end
-            await fleet.call(4)
-            await asyncio.sleep(1.1)
-        await fleet.until("memory", fires)
+        await fleet.call(4)
+        await asyncio.sleep(0.1)
 
     calls = [asyncio.create_task(call()) for _ in range(60)]
-    await drive(fires=True)
+    await fleet.drive("memory", True, look)
     for one in calls:
         assert not one.done()
         one.cancel()
     await asyncio.wait(calls)
     found = [n.doc for n in fleet.receiver.notes() if n.doc["rule"] == "memory"][-1]
     assert found["value"] > MEMORY_MB
-    await drive(fires=False)
+    await fleet.drive("memory", False, look)
 
 
 async def test_nobody_but_operators_sees_alerts(fleet: Fleet) -> None:

@@ -18,7 +18,9 @@ from gemma_gateway.alerts.store import (
     text,
 )
 from gemma_gateway.storage.redis import Store
+from tests.waiting import until
 
+MINUTE = 60_000  # milliseconds
 NUMBERS = itertools.count()
 
 
@@ -34,20 +36,33 @@ def changed(*alerts: Alert, webhook: str = "a") -> Changes:
     )
 
 
+async def pass_time(store: Store, prefix: str, slot: str) -> None:
+    """A minute goes by for what waits in a slot: the test doesn't depend on how fast it is."""
+    await store.call("ZINCRBY", f"{prefix}:{{alerts}}:outbox", -MINUTE, slot)
+
+
 async def test_one_leads_until_its_lease_is_over(store: Store, prefix: str) -> None:
-    alert_stores = [AlertStore(store, prefix, 0.5) for _ in range(5)]
+    alert_stores = [AlertStore(store, prefix, 60) for _ in range(5)]
     looks = await asyncio.gather(*(alert_store.beat() for alert_store in alert_stores))
     assert [look.leads for look in looks] == [True, False, False, False, False]
     assert [look.fresh for look in looks] == [True, False, False, False, False]
     assert len({look.generation for look in looks}) == 1
-    for _ in range(4):  # it keeps the lease as long as it looks
-        await asyncio.sleep(0.2)
-        assert (await alert_stores[0].beat()).leads
+    lease = f"{prefix}:{{alerts}}:lease"
+    for _ in range(4):  # it keeps the lease as long as it looks, and only then
+        await store.call("PEXPIRE", lease, MINUTE // 2)  # half of it is over
         assert not (await alert_stores[1].beat()).leads
-    await asyncio.sleep(0.6)
+        assert 0 < await store.call("PTTL", lease) <= MINUTE // 2
+        assert (await alert_stores[0].beat()).leads
+        assert MINUTE // 2 < await store.call("PTTL", lease) <= MINUTE
+    await store.call("PEXPIRE", lease, 1)
+    await until(lambda: gone(store, lease), "the lease is over")
     looks = await asyncio.gather(*(alert_store.beat() for alert_store in alert_stores[1:]))
     assert sum(look.leads for look in looks) == 1
     assert not (await alert_stores[0].beat()).leads
+
+
+async def gone(store: Store, key: str) -> bool:
+    return bool(await store.call("EXISTS", key) == 0)
 
 
 async def test_who_gives_the_lease_up_is_followed_at_once(store: Store, prefix: str) -> None:
@@ -81,10 +96,10 @@ async def test_what_cannot_be_read_or_is_old_is_left_out(store: Store, prefix: s
 
 
 async def test_who_leads_no_more_can_neither_write_nor_send(store: Store, prefix: str) -> None:
-    old, new = AlertStore(store, prefix, 0.5), AlertStore(store, prefix, 60)
+    old, new = AlertStore(store, prefix, 60), AlertStore(store, prefix, 60)
     assert (await old.beat()).leads
     assert await old.commit(changed(alert()))
-    await asyncio.sleep(0.6)  # as if it had been stopped meanwhile
+    await store.call("DEL", f"{prefix}:{{alerts}}:lease")  # over, as if it had been stopped so long
     assert (await new.beat()).leads
     before = await new.alerts()
     assert not await old.commit(Changes(gone=["memory"], history=[alert("resolved")]))
@@ -112,10 +127,10 @@ async def test_a_claimed_delivery_is_nobody_else_s_until_the_claim_is_over(
     alert_store = AlertStore(store, prefix, 60)
     await alert_store.beat()
     await alert_store.commit(changed(alert()))
-    (claimed,) = await alert_store.claim(0.4, 10)
-    assert await alert_store.claim(0.4, 10) == []
-    await asyncio.sleep(0.5)  # whoever had it has died
-    assert await alert_store.claim(5, 10) == [claimed]
+    (claimed,) = await alert_store.claim(60, 10)
+    assert await alert_store.claim(60, 10) == []
+    await pass_time(store, prefix, claimed.slot)  # whoever had it has died
+    assert await alert_store.claim(60, 10) == [claimed]
     await alert_store.settle(claimed, "done")
     await alert_store.settle(claimed, "done")  # the answer got lost, and it was said again
     await asyncio.sleep(0.1)
@@ -128,9 +143,9 @@ async def test_a_failed_delivery_comes_again_after_its_pause(store: Store, prefi
     await alert_store.commit(changed(alert()))
     (claimed,) = await alert_store.claim(60, 10)
     tried = Delivery(claimed.id, claimed.webhook, claimed.alert, attempts=3)
-    await alert_store.settle(claimed, "retry", text(tried), 300)
+    await alert_store.settle(claimed, "retry", text(tried), MINUTE)
     assert await alert_store.claim(60, 10) == []
-    await asyncio.sleep(0.4)
+    await pass_time(store, prefix, claimed.slot)
     assert await alert_store.claim(60, 10) == [tried]
 
 
@@ -147,7 +162,7 @@ async def test_the_next_state_waits_for_the_attempt_and_takes_its_place(
     await alert_store.commit(changed(over))
     assert await alert_store.claim(60, 10) == []  # the first one is on its way
     await alert_store.settle(
-        first, "retry", text(first), 60_000
+        first, "retry", text(first), MINUTE
     )  # it failed; nobody needs it any more
     (second,) = await alert_store.claim(60, 10)
     assert second.id == f"{fires.id}-resolved"

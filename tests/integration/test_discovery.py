@@ -13,7 +13,7 @@ from gemma_gateway.engines.upstream.discovery import Name
 from tests.engines import MODEL, engine_over, read, request
 from tests.loopback import Loopback
 from tests.process import free_port
-from tests.waiting import eventually
+from tests.waiting import PATIENCE, eventually
 
 NAME = "engines.test"
 
@@ -41,11 +41,13 @@ async def test_each_address_is_an_upstream_and_they_come_and_go(table: list[str]
     async with (
         Loopback(port=port, models=(MODEL,)) as one,
         Loopback(port=port, models=(MODEL, "b"), host="127.0.0.2") as two,
-        engine_over(f"dns+http://{NAME}:{port}/v1") as engine,
+        engine_over(f"dns+http://{NAME}:{port}/v1", health_interval=0.2) as engine,
     ):
         assert [u.url for u in engine.state().servers] == [f"http://127.0.0.1:{port}/v1"]
+        await eventually(lambda: engine.models() == (MODEL,))
         table.append("127.0.0.2")
-        await eventually(lambda: engine.models() == (MODEL, "b"), 20)
+        await eventually(lambda: engine.models() == (MODEL, "b"))
+        await eventually(lambda: not any(u.ejected for u in engine.state().servers))
         for _ in range(8):
             assert (await read(engine, request()))[0] == 200
         assert one.state.calls == two.state.calls == 4
@@ -53,12 +55,12 @@ async def test_each_address_is_an_upstream_and_they_come_and_go(table: list[str]
 
         held = [await engine.send(request(stall=1)) for _ in range(2)]
         table.remove("127.0.0.2")
-        await eventually(lambda: len(engine.state().servers) == 1, 20)
+        await eventually(lambda: len(engine.state().servers) == 1)
         assert engine.models() == (MODEL,)
         assert two.state.running == 1  # a call that it holds goes on
         for reply in held:
             await reply.abort()
-        await eventually(lambda: len(engine.servers.origins) == 1, 20)
+        await eventually(lambda: len(engine.servers.origins) == 1)
         table[:] = []  # no ready pod, or no resolver: better try the known ones
         await asyncio.sleep(0.5)
         assert (await read(engine, request()))[0] == 200
@@ -66,14 +68,14 @@ async def test_each_address_is_an_upstream_and_they_come_and_go(table: list[str]
 
 async def test_a_name_that_does_not_exist_yet(table: list[str]) -> None:
     port = free_port()
-    async with engine_over(f"dns+http://{NAME}:{port}/v1") as engine:
+    async with engine_over(f"dns+http://{NAME}:{port}/v1", health_interval=0.2) as engine:
         assert engine.serves("anything")  # nothing is known
         assert not engine.state().ready
         with pytest.raises(EngineFailed, match="unavailable"):
             await engine.send(request())
         async with Loopback(port=port):
             table.append("127.0.0.1")
-            await engine.wait_ready(3)
+            await engine.wait_ready(PATIENCE)
             assert (await read(engine, request()))[0] == 200
 
 
@@ -82,7 +84,7 @@ async def test_the_systems_own_resolver() -> None:
         Loopback() as server,
         engine_over("dns+" + server.url.replace("127.0.0.1", "localhost")) as engine,
     ):
-        await eventually(lambda: any(not u.ejected for u in engine.state().servers), 20)
+        await eventually(lambda: any(not u.ejected for u in engine.state().servers))
         assert (await read(engine, request()))[0] == 200
 
 

@@ -90,7 +90,6 @@ async def test_what_is_left_is_ended_in_its_dialect(
         upstreams=engine.url + "/v1",
         redis_url=server.url,
         redis_prefix=prefix,
-        store_timeout=5,
         idle_timeout=300,
         **settings,
     ) as gateway:

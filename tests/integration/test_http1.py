@@ -22,6 +22,7 @@ from gemma_gateway.engines.upstream.http1 import (
     Connection,
     Origin,
 )
+from tests.waiting import PATIENCE, until
 
 Writer = Callable[[asyncio.StreamWriter], Awaitable[None]]
 OK = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\n"
@@ -52,7 +53,7 @@ async def origin(
 
     server = await asyncio.start_server(handle, "127.0.0.1", 0, ssl=tls)
     port = server.sockets[0].getsockname()[1]
-    client = Origin(f"{'https' if tls else 'http'}://{host}:{port}/base", {"a": "b"}, 1.0)
+    client = Origin(f"{'https' if tls else 'http'}://{host}:{port}/base", {"a": "b"}, PATIENCE)
     try:
         yield client, heads
     finally:
@@ -154,9 +155,7 @@ async def test_a_second_answer_is_nobodys(cut: int) -> None:
 
 async def gone(client: Origin) -> None:
     """No connection is left."""
-    async with asyncio.timeout(20):
-        while client._open:
-            await asyncio.sleep(0.001)
+    await until(lambda: not client._open, "all connections closed")
 
 
 @pytest.mark.parametrize(
@@ -185,7 +184,7 @@ async def test_stale_is_what_the_server_was_just_closing(
         if taken == 1:
             writer.write(BODIES["length"][0])
         elif how == "is late":
-            await asyncio.sleep(60)
+            await asyncio.sleep(300)
         else:
             writer.transport.abort()
 
@@ -194,8 +193,7 @@ async def test_stale_is_what_the_server_was_just_closing(
         deadline = asyncio.get_running_loop().time() if how == "is late" else inf
         call = asyncio.create_task(client.request("POST", "/path", {}, b"{}", deadline))
         if how == "is late":
-            while taken < 2:
-                await asyncio.sleep(0.001)
+            await until(lambda: taken == 2, "the request was read")
             client.prune()
         with pytest.raises(Broken) as broken:
             await call

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -21,6 +22,8 @@ from tests.calls import MODEL, ask
 from tests.documented import CHECKS
 from tests.integration.conftest import Server, server_binary
 from tests.process import KEY, Engine, Gateway
+from tests.waiting import PATIENCE
+from tests.waiting import until as so
 
 Json = dict[str, Any]
 OPERATOR = "operator-key-0123456789"
@@ -77,7 +80,7 @@ async def make(gateway: Gateway, **fields: Any) -> tuple[str, str]:
 
 async def until(gateways: list[Gateway], secret: str, expected: tuple[int, str]) -> None:
     """Wait until a chat with the secret is refused so on every gateway."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         for gateway in gateways:
             while (reply := await chat(gateway, secret)).status == 200 or reply.error != expected:
                 assert reply.status < 500
@@ -92,7 +95,6 @@ def fleet(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     settings = {
         "upstreams": engine.url + "/v1",
         "redis_url": server.url,
-        "store_timeout": 2,  # the machine is busy; outages have a test of their own
         "operator_keys": OPERATOR,
         "tiers": json.dumps(TIERS),
         "prices": json.dumps(PRICES),
@@ -165,8 +167,17 @@ async def test_rotation_keeps_id_limits_and_usage(fleet: list[Gateway]) -> None:
     reply = await call(fleet[0], "POST", f"/v1/keys/{key_id}/rotate", {})
     for old in (first, second):
         await until(fleet, old, (401, "API_KEY_EXPIRED"))
-    own = await call(fleet[2], "GET", "/v1/keys/self", key=reply.json["key"])
-    assert own.json["usage"]["all_time"]["calls"] == 3
+    last = reply.json["key"]
+
+    async def calls() -> int:
+        own = await call(fleet[2], "GET", "/v1/keys/self", key=last)
+        return int(own.json["usage"]["all_time"]["calls"])
+
+    async def written() -> bool:
+        return await calls() >= 3
+
+    await so(written, "all gateways have written what they counted")
+    assert await calls() == 3
 
 
 async def test_own_limits_are_exact_across_processes(fleet: list[Gateway]) -> None:
@@ -176,7 +187,12 @@ async def test_own_limits_are_exact_across_processes(fleet: list[Gateway]) -> No
     assert Counter(a.status for a in answers) == {200: limit, 429: 2 * limit}
     body = {"windows": [{"limit": limit + 5, "seconds": 600}]}
     assert (await call(fleet[0], "PATCH", f"/v1/keys/{key_id}", body)).status == 200
-    await asyncio.sleep(2.2)  # on every gateway by now
+
+    async def there() -> bool:
+        found = [(await call(g, "GET", "/v1/usage", key=secret)).json["windows"] for g in fleet]
+        return {windows[0]["limit"] for windows in found} == {limit + 5}
+
+    await so(there, "every gateway has the new limit")
     answers = await asyncio.gather(*(chat(fleet[n % 3], secret) for n in range(3 * limit)))
     assert Counter(a.status for a in answers) == {200: 5, 429: 3 * limit - 5}
 
@@ -188,21 +204,32 @@ async def test_a_change_sets_what_it_names(fleet: list[Gateway]) -> None:
     change = {"name": "renamed", "models": [], "expires": None, "scopes": ["operator"]}
     after = (await call(fleet[0], "PATCH", f"/v1/keys/{key_id}", change)).json
     assert after == {**before, **change}
-    await asyncio.sleep(2.2)
-    assert (await chat(fleet[1], secret)).status == 200
+
+    async def served() -> bool:
+        return (await chat(fleet[1], secret)).status == 200
+
+    await so(served, "the model is allowed")
     listed = await call(fleet[1], "GET", "/v1/keys", key=secret)  # an operator now
     assert listed.status == 200
     assert (await call(fleet[0], "PATCH", f"/v1/keys/{key_id}", {"scopes": []})).status == 200
-    await asyncio.sleep(2.2)
-    reply = await call(fleet[1], "GET", "/v1/keys", key=secret)
-    assert reply.error == (403, "OPERATOR_REQUIRED")
+
+    async def refused() -> bool:
+        reply = await call(fleet[1], "GET", "/v1/keys", key=secret)
+        return reply.status != 200 and reply.error == (403, "OPERATOR_REQUIRED")
+
+    await so(refused, "no operator any more")
 
 
 async def test_expiry(fleet: list[Gateway]) -> None:
-    key_id, secret = await make(fleet[0], expires=time.time() + 1.5)
-    assert (await chat(fleet[1], secret)).status == 200
-    await asyncio.sleep(1.6)
-    assert (await chat(fleet[1], secret)).error == (401, "API_KEY_EXPIRED")
+    expires = time.time() + 4  # it is made before, whatever the machine is busy with
+    key_id, secret = await make(fleet[0], expires=expires)
+    sent = time.time()
+    while (reply := await chat(fleet[1], secret)).status == 200:
+        assert sent < expires
+        await asyncio.sleep(0.1)
+        sent = time.time()
+    assert reply.error == (401, "API_KEY_EXPIRED")
+    assert time.time() >= expires
     assert (await chat(fleet[2], secret)).error == (401, "API_KEY_EXPIRED")
     own = next(
         k for k in (await call(fleet[0], "GET", "/v1/keys")).json["data"] if k["id"] == key_id
@@ -217,9 +244,16 @@ async def test_usage_and_cost_by_key(fleet: list[Gateway]) -> None:
     key_id, secret = await make(fleet[0])
     for gateway in fleet:
         assert (await chat(gateway, secret, usage=(10, 3))).status == 200
-    await asyncio.sleep(1.2)  # two flushes of the ledger
-    listed = (await call(fleet[1], "GET", "/v1/keys")).json["data"]
-    usage = next(k["usage"] for k in listed if k["id"] == key_id)
+
+    async def used() -> Json:
+        listed = (await call(fleet[1], "GET", "/v1/keys")).json["data"]
+        return dict(next(k["usage"] for k in listed if k["id"] == key_id))
+
+    async def written() -> bool:
+        return bool((await used())["all_time"]["calls"] >= 3)
+
+    await so(written, "all gateways have written what they counted")
+    usage = await used()
     assert usage["today"] == usage["all_time"]
     assert usage["today"] == {"calls": 3, "total_tokens": 39, "cost": 3 * (10 * 0.5 + 3)}
     report = (await call(fleet[2], "GET", "/v1/monitoring/usage?days=1")).json
@@ -451,10 +485,14 @@ async def test_the_log_tells_who_did_what_and_no_secret(fleet: list[Gateway]) ->
     key_id, first = await make(fleet[0], scopes=["operator"])
     second = (await call(fleet[0], "POST", f"/v1/keys/{key_id}/rotate", {})).json["key"]
     await call(fleet[0], "DELETE", f"/v1/keys/{key_id}", key=second)  # itself
-    await asyncio.sleep(0.1)
-    text = fleet[0].text()
-    lines = [json.loads(line) for line in text.splitlines() if '"gateway.audit"' in line]
-    mine = [line for line in lines if line["key"] == key_id[:8]]
+
+    def audit() -> list[Json]:
+        whole = fleet[0].text().rpartition("\n")[0]
+        lines = [json.loads(line) for line in whole.splitlines() if '"gateway.audit"' in line]
+        return [line for line in lines if line["key"] == key_id[:8]]
+
+    await so(lambda: len(audit()) >= 3, "the log has it all")
+    mine, text = audit(), fleet[0].text()
     assert [line["message"] for line in mine] == ["key created", "key rotated", "key revoked"]
     assert mine[0]["operator"] is True
     assert mine[2]["by"] == key_id[:8]
@@ -476,7 +514,7 @@ async def test_the_metrics_of_keys(fleet: list[Gateway]) -> None:
     }
     assert values["gateway_keys_known"] >= 1
     assert values["gateway_key_lookups_total"] >= 1
-    assert values["gateway_keys_unconfirmed_seconds"] < 5
+    assert values["gateway_keys_unconfirmed_seconds"] < 60
 
 
 def test_the_document_of_these_routes_is_true(fleet: list[Gateway]) -> None:
@@ -485,7 +523,7 @@ def test_the_document_of_these_routes_is_true(fleet: list[Gateway]) -> None:
     command += ["run", f"{fleet[0].url}/openapi.json", "-H", f"Authorization: Bearer {OPERATOR}"]
     command += ["--include-path-regex", "^/v1/keys", "--max-examples", "30", "--seed", "1"]
     command += ["--phases", "coverage,fuzzing,stateful", "--checks", ",".join(CHECKS)]
-    found = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
+    found = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     assert found.returncode == 0, found.stdout[-6000:]
 
 
@@ -498,11 +536,20 @@ async def test_an_outage_of_the_store(own_server: Server, engine: Engine, tmp_pa
         "upstreams": engine.url + "/v1",
         "redis_url": own_server.url,
         "operator_keys": OPERATOR,
+        "store_timeout": 1.5,  # the machine is busy
     }
     with Gateway(tmp_path, **settings) as gateway:
         key_id, known = await make(gateway)
         _, unknown = await make(gateway)
-        await asyncio.sleep(1.2)
+        made = time.monotonic()
+
+        async def followed() -> bool:
+            asked = time.monotonic()
+            text = (await call(gateway, "GET", "/metrics", key="")).raw.decode()
+            (ago,) = re.findall(r"^gateway_keys_unconfirmed_seconds (\S+)$", text, re.M)
+            return asked - float(ago) > made
+
+        await so(followed, "a look at the changes: at the first one, what was known before goes")
         assert (await chat(gateway, known)).status == 200
         own_server.signal(signal.SIGSTOP)
         for _ in range(3):
@@ -524,7 +571,7 @@ async def test_an_outage_of_the_store(own_server: Server, engine: Engine, tmp_pa
             reply = await call(gateway, method, f"/v1/keys{path}", body)
             assert reply.error == (503, "KEY_STORE_UNAVAILABLE")
         own_server.signal(signal.SIGCONT)
-        end = time.monotonic() + 60
+        end = time.monotonic() + PATIENCE
         while (reply := await chat(gateway, unknown)).status != 200:
             assert reply.error == (503, "KEY_STORE_UNAVAILABLE")
             assert time.monotonic() < end
@@ -539,5 +586,6 @@ async def test_keys_outlive_the_gateway(engine: Engine, tmp_path: Path) -> None:
         assert (await chat(gateway, secret)).status == 200
     with Gateway(tmp_path, **settings) as gateway:
         own = await call(gateway, "GET", "/v1/keys/self", key=secret)
+        assert own.status == 200, own.raw
         assert (own.json["id"], own.json["name"]) == (key_id, "stays")
         assert own.json["usage"]["all_time"]["calls"] == 1

@@ -44,7 +44,7 @@ async def test_requests_and_reset_time(store: Store, prefix: str, caller: Caller
     assert report.reset_time is not None
     assert report.reset_time.endswith("Z")
     reset = datetime.fromisoformat(report.reset_time)  # of the tightest window: two hours
-    assert abs(reset - datetime.now(UTC) - timedelta(hours=2)) < timedelta(seconds=5)
+    assert abs(reset - datetime.now(UTC) - timedelta(hours=2)) < timedelta(seconds=60)
     assert [(w.limit, w.seconds, w.remaining) for w in report.windows] == [
         (10, 60, 7),
         (8, 7200, 5),

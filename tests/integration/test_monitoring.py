@@ -28,6 +28,7 @@ from tests.calls import MODEL, PATHS, ask
 from tests.documented import CHECKS
 from tests.integration.conftest import Server
 from tests.process import KEY, OPERATOR, Engine, Gateway
+from tests.waiting import until
 
 Json = dict[str, Any]
 SMALL = "small-key-0123456789"
@@ -104,7 +105,6 @@ def fleet(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     settings = {
         "redis_url": server.url,
         "redis_prefix": f"fleet-{os.getpid()}-{time.time_ns()}",
-        "store_timeout": 2,
         "operator_keys": OPERATOR,
         "prices": json.dumps(PRICES),
         "currency": "EUR",
@@ -174,12 +174,23 @@ async def load(fleet: Fleet) -> None:
             body = {"model": MODEL, "prompt": "hi"}
             async with session.post(url, json=body, headers=headers) as reply:
                 assert reply.status == 200
-        for _ in range(200):  # the departures have come through
-            closed = (await figures(fleet.fast, "series"))["by_outcome"].get("client_closed")
-            if closed == 2:
-                break
-            await asyncio.sleep(0.05)
-    await asyncio.sleep(1)  # both gateways have written
+    await until(lambda: written(fleet), "all calls have come through, and are written")
+
+
+async def written(fleet: Fleet) -> bool:
+    """Whether each gateway finds what both have counted: records, sums, tokens."""
+    for gateway in (fleet.fast, fleet.slow):
+        summary = (await figures(gateway, "performance?last=1000"))["summary"]
+        outcomes = (await figures(gateway, "series"))["by_outcome"]
+        totals = (await figures(gateway, "usage"))["totals"]
+        tokens = ("input_tokens", "output_tokens")
+        if (
+            summary["total"] != recorded(fleet)
+            or sum(outcomes.values()) != sum(fleet.sent.values())
+            or [totals[name] for name in tokens] != [summary[name] for name in tokens]
+        ):
+            return False
+    return True
 
 
 def recorded(fleet: Fleet, **wanted: str) -> int:
@@ -233,8 +244,14 @@ async def test_performance_by_group(fleet: Fleet, group: str) -> None:
         assert good[fast] == ok - good[slow]
         assert good["none"] == 0
         assert found["groups"][fast]["failed"] == fleet.count(outcome="GENERATION_ERROR")
-        by_speed = {n: found["groups"][n]["average_response_time"] for n in (slow, fast)}
-        assert by_speed[slow] > SLOW / 3 > by_speed[fast]
+        rows = (await figures(fleet.slow, "calls?limit=1000"))["data"]
+        for name in (slow, fast):
+            took = [
+                r["response_time"] for r in rows if r["upstream"] == name and r["outcome"] == "ok"
+            ]
+            average = found["groups"][name]["average_response_time"]
+            assert average == pytest.approx(sum(took) / len(took), rel=0.01)
+        assert found["groups"][slow]["average_response_time"] > SLOW / 3
     tokens = sum(s["input_tokens"] for s in found["groups"].values())
     assert tokens == found["summary"]["input_tokens"]
 
@@ -439,7 +456,7 @@ def export(*words: str, key: str = OPERATOR) -> subprocess.CompletedProcess[byte
     env = {k: v for k, v in os.environ.items() if not k.startswith("GATEWAY_")}
     command = [sys.executable, "-m", "gemma_gateway", "export", *words]
     return subprocess.run(
-        command, env=env | {"GATEWAY_API_KEY": key}, capture_output=True, timeout=60, check=False
+        command, env=env | {"GATEWAY_API_KEY": key}, capture_output=True, timeout=600, check=False
     )
 
 
@@ -493,7 +510,7 @@ async def test_the_state(fleet: Fleet) -> None:
     ]
     assert (found["in_flight"], found["in_flight_limit"]) == (0, 1024)
     assert found["memory_mb"] > 30
-    assert 0 <= found["event_loop_lag_seconds"] < 5
+    assert 0 <= found["event_loop_lag_seconds"] < 60
     assert found["records_lost"] == 0
 
 
@@ -551,7 +568,7 @@ def test_answers_are_as_documented(fleet: Fleet) -> None:
     command += ["--include-path-regex", f"^/v1/monitoring/({'|'.join(ROUTES)})$"]
     command += ["--max-examples", "20", "--phases", "coverage,fuzzing", "--seed", "1"]
     command += ["--checks", ",".join(CHECKS)]
-    found = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    found = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     assert found.returncode == 0, found.stdout[-6000:]
     assert f"Selected: {len(ROUTES)}/" in found.stdout
 
@@ -595,24 +612,29 @@ async def test_without_the_store_it_tells_its_own_part(
     assert (usage["degraded"], usage["totals"]["calls"]) == (True, 4)
     status, table = await get(gateway, "usage?format=csv")
     assert (status, table.count(b"\r\n")) == (200, 2)
-    async with asyncio.timeout(60):  # an absence of two seconds is told
-        while (state := await figures(gateway, "state"))["store"]["status"] != "unavailable":
-            await asyncio.sleep(0.1)
-    assert state["status"] == "degraded"
+
+    async def told() -> bool:
+        store = (await figures(gateway, "state"))["store"]
+        return bool(store["status"] == "unavailable")
+
+    await until(told, "an absence of two seconds is told")
+    assert (await figures(gateway, "state"))["status"] == "degraded"
     whole = await figures(gateway, "export")
     assert (whole["degraded"], len(whole["records"])) == (True, 7)
     done = export("--url", gateway.url, "--out", str(tmp_path / "part.json"))
     assert done.returncode == 1
     assert b"incomplete" in done.stderr
     server.start()  # an empty one: what the first one held is lost with it
-    for _ in range(100):
-        calls = await figures(gateway, "calls")
-        if not calls["degraded"]:
-            break
-        await asyncio.sleep(0.05)
-    assert len(calls["data"]) == 4
+
+    async def back() -> bool:
+        return not (await figures(gateway, "calls"))["degraded"]
+
+    await until(back, "the store is back")
+    assert len((await figures(gateway, "calls"))["data"]) == 4
     await asyncio.sleep(SHAPES["1h"].kept)  # what was drawn before may be given again for so long
     assert (await figures(gateway, "series"))["by_outcome"] == {"ok": 4}
-    async with asyncio.timeout(60):  # written with the next flush
-        while (await figures(gateway, "usage"))["totals"]["calls"] != 4:
-            await asyncio.sleep(0.1)
+
+    async def counted() -> bool:
+        return bool((await figures(gateway, "usage"))["totals"]["calls"] == 4)
+
+    await until(counted, "usage is written with the next flush")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import socket
 from pathlib import Path
@@ -15,6 +14,7 @@ from gemma_gateway.quality.embeddings import Embeddings
 from tests.calls import ask, post
 from tests.conftest import absent
 from tests.process import Engine, Gateway
+from tests.waiting import until
 
 IDLE = 200  # connections that say nothing
 
@@ -34,7 +34,7 @@ async def test_what_lies_in_the_working_directory_is_not_imported(
 ) -> None:
     """The embedded store runs, and a call is answered."""
     url = engine.url + "/v1"
-    with Gateway(tmp_path / "data", cwd=foreign, upstreams=url, store_timeout=5) as gateway:
+    with Gateway(tmp_path / "data", cwd=foreign, upstreams=url) as gateway:
         assert (await post(gateway, "chat", ask("chat", "echo: a")))[0] == 200
         async with (
             aiohttp.ClientSession() as session,
@@ -102,15 +102,11 @@ async def test_a_limit_that_is_too_low_is_told_and_so_is_its_end(
         assert line["level"] == "warning"
         idle = connect(gateway)
         try:
-            async with asyncio.timeout(60):
-                while not logged(gateway, "no file descriptor is left"):
-                    await asyncio.sleep(0.1)
+            await until(lambda: logged(gateway, "no file descriptor is left"), "it is told")
         finally:
             for link in idle:
                 link.close()
-        async with asyncio.timeout(60):
-            while not await live(gateway):
-                await asyncio.sleep(0.1)
+        await until(lambda: live(gateway), "connections are taken again")
         async with (
             aiohttp.ClientSession() as session,
             session.get(gateway.url + "/metrics") as reply,

@@ -13,12 +13,15 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 
 from gemma_gateway.access.keys import generate_key
+from gemma_gateway.quality.embeddings import START_SECONDS
 from tests.conftest import absent
 from tests.integration.conftest import Server
 from tests.process import AUTH, KEY, OPERATOR, OPERATOR_AUTH, Engine, Gateway
 from tests.quality.bigram import Bigram
+from tests.waiting import PATIENCE, until
 
 Json = dict[str, Any]
 OTHER = generate_key()
@@ -76,10 +79,11 @@ async def quality(session: aiohttp.ClientSession, gateway: Gateway, query: str =
 
 
 async def rows(
-    session: aiohttp.ClientSession, gateway: Gateway, wanted: set[str], seconds: float = 60
+    session: aiohttp.ClientSession, gateway: Gateway, wanted: set[str]
 ) -> dict[str, Json]:
-    """The judged calls with these request ids, once they are all there."""
-    end = time.monotonic() + seconds
+    """The judged calls with these request ids, once they are all there: the first one waits until
+    PyTorch is imported."""
+    end = time.monotonic() + START_SECONDS + PATIENCE
     while True:
         data = (await quality(session, gateway, "?last=1000"))["data"]
         found = {row["request_id"]: row for row in data if row["safety_score"] is not None}
@@ -100,7 +104,7 @@ async def until_counted(
     session: aiohttp.ClientSession, gateway: Gateway, result: str, number: float
 ) -> None:
     name = f'gateway_quality_calls_total{{result="{result}"}}'
-    end = time.monotonic() + 30
+    end = time.monotonic() + PATIENCE
     while (await metrics(session, gateway))[name] < number:
         assert time.monotonic() < end, await metrics(session, gateway)
         await asyncio.sleep(0.1)
@@ -212,7 +216,7 @@ async def test_scores_come_from_the_engine_past_the_callers_limits(
             assert report["summary"]["evaluated"] == 2
             assert report["models"]["tiny"] == report["summary"]
             assert SECRET not in json.dumps(report)
-            own_server.ask(b"SAVE")
+            await until(lambda: own_server.ask(b"SAVE") == b"+OK\r\n", "the store is on disk")
             assert await asyncio.to_thread(gateway.stop) == 0
             assert SECRET not in gateway.text()
     dump = b"".join(path.read_bytes() for path in tmp_path.glob("*.rdb"))
@@ -220,21 +224,34 @@ async def test_scores_come_from_the_engine_past_the_callers_limits(
     assert SECRET.encode() not in dump
 
 
+class Held(Bigram):
+    """Keeps its first answer back until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go = asyncio.Event()
+
+    async def _answer(self, request: web.Request) -> web.Response:
+        first = not self.seen
+        reply = await super()._answer(request)
+        if first:
+            await self.go.wait()
+        return reply
+
+
 async def test_a_busy_engine_is_spared(tmp_path: Path) -> None:
     async with (
-        Bigram() as server,
+        Held() as server,
         running(tmp_path, upstreams=server.url, tiers=SAMPLED, quality_max_in_flight=0) as gateway,
         http() as session,
     ):
         body = {"messages": [{"role": "user", "content": "How was it?"}]}
-        server.wait = 3
         slow = asyncio.create_task(send(session, gateway.url + CHAT, body))
-        while not server.seen:
-            await asyncio.sleep(0.02)
-        server.wait = 0
+        await until(lambda: bool(server.seen), "the engine is busy")
         assert (await send(session, gateway.url + CHAT, body))[0] == 200
         await until_counted(session, gateway, "engine_busy", 1)
         assert all(path.endswith("/chat/completions") for path, _ in server.seen)
+        server.go.set()
         assert (await slow)[0] == 200
 
 

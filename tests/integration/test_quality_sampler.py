@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -22,6 +21,7 @@ from gemma_gateway.storage.redis import Store
 from gemma_gateway.wire.openai.chat import Chat
 from gemma_gateway.wire.vllm.tokenize import Tokenize
 from tests.quality.bigram import Bigram
+from tests.waiting import PATIENCE, until
 
 ANSWER = b'{"choices": [{"index": 0, "message": {"content": "It rained in the morning."}}]}'
 
@@ -88,13 +88,6 @@ async def hear(found: Sampler, share: float = 1.0, answer: bytes = ANSWER) -> bo
     return True
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < end
-        await asyncio.sleep(0.02)
-
-
 async def test_the_share_of_the_tier_decides(store: Store, prefix: str) -> None:
     numbers = iter([0.1, 0.24, 0.25, 0.9])
     async with Bigram() as server, sampler(server, store, prefix, lambda: next(numbers)) as made:
@@ -110,7 +103,7 @@ async def test_the_share_of_the_tier_decides(store: Store, prefix: str) -> None:
 async def test_scores_are_kept_and_told(store: Store, prefix: str) -> None:
     async with Bigram() as server, sampler(server, store, prefix) as (found, told):
         assert await hear(found)
-        await until(lambda: found.counts["judged"] == 1)
+        await until(lambda: found.counts["judged"] == 1, "the call is judged")
     assert [name for _, name, _ in told] == ["coherence", "safety"]
     assert {model for model, _, _ in told} == {"tiny"}
 
@@ -119,16 +112,16 @@ async def test_a_full_queue_drops_and_no_call_waits(store: Store, prefix: str) -
     async with Bigram() as server, sampler(server, store, prefix) as (found, _):
         server.wait = 600  # the worker hangs on its first question
         await hear(found)
-        await until(lambda: bool(server.seen))
-        async with asyncio.timeout(60):  # a tenth of what the worker waits
+        await until(lambda: bool(server.seen), "the worker asks")
+        async with asyncio.timeout(PATIENCE):  # a tenth of what the worker waits
             for _ in range(QUEUE + 7):
                 assert await hear(found)
         assert found.counts["queue_full"] == 7
-        await asyncio.wait_for(found.stop(), 5)
+        await asyncio.wait_for(found.stop(), PATIENCE)
         server.wait = 0
         await found.start()  # what was waiting is forgotten
         await hear(found)
-        await until(lambda: found.counts["judged"] == 1)
+        await until(lambda: found.counts["judged"] == 1, "the call is judged")
 
 
 @pytest.mark.parametrize("answer", [b"{", b'{"choices": 7}', b'{"choices": [{"message": 7}]}'])
@@ -138,7 +131,7 @@ async def test_what_can_not_be_read_is_counted_and_the_next_is_judged(
     async with Bigram() as server, sampler(server, store, prefix) as (found, _):
         await hear(found, answer=answer)
         await hear(found)
-        await until(lambda: found.counts["judged"] == 1)
+        await until(lambda: found.counts["judged"] == 1, "the call is judged")
     assert found.counts["failed"] + found.counts["no_text"] == 1
     assert "How was it" not in caplog.text
 

@@ -8,7 +8,8 @@ import os
 import signal
 import time
 from collections import Counter
-from contextlib import ExitStack
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
 import aiohttp
@@ -17,6 +18,7 @@ import pytest
 from tests.calls import PATHS, ask, ending, events, post, state
 from tests.integration.conftest import Server
 from tests.process import AUTH, Engine, Gateway
+from tests.waiting import PATIENCE, until
 
 
 async def get(url: str) -> tuple[int, dict[str, object]]:
@@ -26,7 +28,7 @@ async def get(url: str) -> tuple[int, dict[str, object]]:
 
 async def metrics_with(gateway: Gateway, words: str) -> str:
     """The metrics, once they have these words."""
-    end = time.monotonic() + 30
+    end = time.monotonic() + PATIENCE
     async with aiohttp.ClientSession() as session:
         while time.monotonic() < end:
             text = await (await session.get(gateway.url + "/metrics")).text()
@@ -34,6 +36,26 @@ async def metrics_with(gateway: Gateway, words: str) -> str:
                 return text
             await asyncio.sleep(0.1)
     raise AssertionError(words)
+
+
+async def idle(engine: Engine) -> bool:
+    return (await state(engine))["running"] == 0
+
+
+@asynccontextmanager
+async def taken(engine: Engine, number: int) -> AsyncIterator[None]:
+    """What begins in here has come to the engine at the end: so many calls."""
+    before = (await state(engine))["calls"]
+    yield
+
+    async def here() -> bool:
+        return (await state(engine))["calls"] == before + number
+
+    await until(here, f"{number} calls at the engine")
+
+
+async def stopping(gateway: Gateway, words: str = "stopping;") -> None:
+    await until(lambda: words in gateway.text(), "the signal is taken")
 
 
 async def test_four_processes_let_exactly_the_limit_through(
@@ -45,7 +67,6 @@ async def test_four_processes_let_exactly_the_limit_through(
         "redis_url": server.url,
         "redis_prefix": prefix,
         "requests_per_hour": limit,
-        "store_timeout": 2,  # the machine is busy; this is about exactness
     }
     with ExitStack() as stack:
         fleet = [stack.enter_context(Gateway(tmp_path / str(n), **settings)) for n in range(4)]
@@ -67,7 +88,7 @@ async def test_four_processes_let_exactly_the_limit_through(
 async def test_the_store_goes_away_and_comes_back(
     own_server: Server, engine: Engine, tmp_path: Path, mode: str
 ) -> None:
-    settings = {"upstreams": engine.url + "/v1", "redis_url": own_server.url}
+    settings = {"upstreams": engine.url + "/v1", "redis_url": own_server.url, "store_timeout": 2}
     with Gateway(tmp_path, requests_per_hour=8, store_failure=mode, **settings) as gateway:
         body = ask("chat", "echo: hi")
         for _ in range(3):
@@ -82,7 +103,7 @@ async def test_the_store_goes_away_and_comes_back(
         assert gateway.is_ready() is (mode != "deny")  # others may have a store that works
         own_server.signal(signal.SIGCONT)
         await metrics_with(gateway, "gateway_store_available 1.0")
-        async with asyncio.timeout(60):  # a busy machine's store may miss a call's time once more
+        async with asyncio.timeout(PATIENCE):  # a busy machine's store may miss a call's time again
             while (answer := await post(gateway, "chat", body))[0] != 200:
                 await asyncio.sleep(0.1)
         headers = answer[2]
@@ -92,82 +113,91 @@ async def test_the_store_goes_away_and_comes_back(
 async def test_sigterm_finishes_what_is_in_flight(engine: Engine, tmp_path: Path) -> None:
     with Gateway(tmp_path, upstreams=engine.url + "/v1") as gateway:
         slow = {"delay": 0.2, "pieces": ["word "] * 10}
-        streams = [
-            asyncio.create_task(post(gateway, d, ask(d, "x", stream=True, loopback=slow)))
-            for d in PATHS
-        ]
-        whole = asyncio.create_task(post(gateway, "chat", ask("chat", "x", loopback={"wait": 1.5})))
-        await asyncio.sleep(0.7)
-        stopping = asyncio.create_task(asyncio.to_thread(gateway.stop))
-        await asyncio.sleep(0.2)
-        with pytest.raises(aiohttp.ClientError):
-            await post(gateway, "chat", ask("chat", "too late"))
+        async with taken(engine, len(PATHS) + 1):
+            streams = [
+                asyncio.create_task(post(gateway, d, ask(d, "x", stream=True, loopback=slow)))
+                for d in PATHS
+            ]
+            body = ask("chat", "x", loopback={"wait": 2})
+            whole = asyncio.create_task(post(gateway, "chat", body))
+        ending_well = asyncio.create_task(asyncio.to_thread(gateway.stop, PATIENCE))
+        await stopping(gateway)
+
+        async def closed() -> bool:
+            try:
+                status, _, _ = await post(gateway, "chat", ask("chat", "too late"))
+            except aiohttp.ClientError:
+                return True
+            assert status == 503
+            return False
+
+        await until(closed, "nobody listens any more")
         for dialect, call in zip(PATHS, streams, strict=True):
             status, raw, _ = await call
             assert status == 200
             assert ending(dialect, events(raw))[0] in ("stop", "completed", "end_turn")
         assert (await whole)[0] == 200
-        assert await stopping == 0
+        assert await ending_well == 0
 
 
 async def test_sigterm_leaves_time_for_load_balancers(engine: Engine, tmp_path: Path) -> None:
     """Not ready at once, but serving until the grace is over; then an orderly end."""
-    with Gateway(tmp_path, upstreams=engine.url + "/v1", drain_grace_seconds=1.5) as gateway:
+    with Gateway(tmp_path, upstreams=engine.url + "/v1", drain_grace_seconds=4) as gateway:
         started = time.monotonic()
-        stopping = asyncio.create_task(asyncio.to_thread(gateway.stop))
-        await asyncio.sleep(0.3)
+        ending_well = asyncio.create_task(asyncio.to_thread(gateway.stop, PATIENCE))
+        await stopping(gateway, "not ready;")
         assert not await asyncio.to_thread(gateway.is_ready)
         status, _, headers = await post(gateway, "chat", ask("chat", "echo: hi"))
         assert status == 200
         assert headers["connection"] == "close"  # the client's next call finds another process
-        assert await stopping == 0
-        assert time.monotonic() - started > 1.4
+        assert await ending_well == 0
+        assert time.monotonic() - started > 3.9
 
 
 async def test_a_second_sigterm_ends_the_grace(engine: Engine, tmp_path: Path) -> None:
-    with Gateway(tmp_path, upstreams=engine.url + "/v1", drain_grace_seconds=60) as gateway:
+    with Gateway(tmp_path, upstreams=engine.url + "/v1", drain_grace_seconds=300) as gateway:
         os.kill(gateway.pid, signal.SIGTERM)
-        await asyncio.sleep(0.3)
-        started = time.monotonic()
-        assert await asyncio.to_thread(gateway.stop) == 0
-        assert time.monotonic() - started < 50
+        await stopping(gateway, "not ready;")
+        assert await asyncio.to_thread(gateway.stop, PATIENCE) == 0  # long before the grace is over
 
 
 async def test_sigterm_has_a_deadline(engine: Engine, tmp_path: Path) -> None:
     with Gateway(tmp_path, upstreams=engine.url + "/v1", drain_seconds=1) as gateway:
-        endless = ask("chat", "x", stream=True, loopback={"delay": 0.2, "pieces": ["w "] * 500})
-        call = asyncio.create_task(post(gateway, "chat", endless))
-        await asyncio.sleep(0.7)
-        started = time.monotonic()
-        assert await asyncio.to_thread(gateway.stop) == 0
-        assert time.monotonic() - started < 50  # of the 100 that the call would take
+        words = {"delay": 0.2, "pieces": ["w "] * 1000}  # 200 seconds
+        endless = ask("chat", "x", stream=True, max_tokens=1000, loopback=words)
+        async with taken(engine, 1):
+            call = asyncio.create_task(post(gateway, "chat", endless))
+        assert await asyncio.to_thread(gateway.stop, PATIENCE) == 0
         try:
             _, raw, _ = await call
             assert b"[DONE]" not in raw
         except aiohttp.ClientError:
             pass
-        await asyncio.sleep(0.2)
-        assert (await state(engine))["running"] == 0
+        await until(lambda: idle(engine), "the engine is told")
 
 
 async def test_a_call_that_takes_too_long_is_ended(engine: Engine, tmp_path: Path) -> None:
-    with Gateway(tmp_path, upstreams=engine.url + "/v1", request_timeout=1) as gateway:
-        endless = {"delay": 0.1, "pieces": ["w "] * 500}
-        _, raw, _ = await post(gateway, "chat", ask("chat", "x", stream=True, loopback=endless))
+    with Gateway(tmp_path, upstreams=engine.url + "/v1", request_timeout=2) as gateway:
+        endless = {"delay": 0.1, "pieces": ["w "] * 1000}
+        body = ask("chat", "x", stream=True, max_tokens=1000, loopback=endless)
+        _, raw, _ = await post(gateway, "chat", body)
         docs = events(raw)
         assert docs[-1]["error"]["gateway_code"] == "ENGINE_TIMEOUT"
-        status, raw, _ = await post(gateway, "messages", ask("messages", "x", loopback={"wait": 9}))
+        body = ask("messages", "x", loopback={"wait": 300})
+        status, raw, _ = await post(gateway, "messages", body)
         assert status == 504
         assert json.loads(raw)["error"]["type"] == "timeout_error"
-        await asyncio.sleep(0.2)
-        assert (await state(engine))["running"] == 0
+        await until(lambda: idle(engine), "the engine is told")
 
 
 async def test_capacity_is_bounded(engine: Engine, tmp_path: Path) -> None:
     with Gateway(tmp_path, upstreams=engine.url + "/v1", max_in_flight=2) as gateway:
-        slow = ask("chat", "x", loopback={"wait": 1})
-        answers = await asyncio.gather(*(post(gateway, "chat", slow) for _ in range(5)))
-        assert Counter(a[0] for a in answers) == {200: 2, 503: 3}
-        refused = next(a for a in answers if a[0] == 503)
+        slow = ask("chat", "x", loopback={"wait": 3})
+        async with taken(engine, 2):
+            served = [asyncio.create_task(post(gateway, "chat", slow)) for _ in range(2)]
+        answers = await asyncio.gather(*(post(gateway, "chat", slow) for _ in range(3)))
+        assert [a[0] for a in answers] == [503] * 3
+        assert [(await call)[0] for call in served] == [200] * 2
+        refused = answers[0]
         assert json.loads(refused[1])["error"]["gateway_code"] == "ENGINE_OVERLOADED"
         assert refused[2]["retry-after"]

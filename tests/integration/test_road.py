@@ -27,7 +27,9 @@ from tests.calls import (
     streamed,
     whole,
 )
+from tests.exchange import Exchange
 from tests.process import AUTH, KEY, Engine, Gateway
+from tests.waiting import until
 
 
 @DIALECTS
@@ -113,15 +115,22 @@ async def test_a_client_that_leaves_aborts_the_generation(
     gateway: Gateway, engine: Engine, dialect: str, stream: bool
 ) -> None:
     before = await state(engine)
-    script = {"delay": 0.2, "pieces": ["word "] * 100} if stream else {"wait": 30}
-    body = ask(dialect, "x", stream=stream, loopback=script)
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(1):
-            await post(gateway, dialect, body)
-    await asyncio.sleep(0.1)
-    after = await state(engine)
-    assert after["running"] == 0
-    assert after["aborted"] == before["aborted"] + 1
+    script = {"delay": 0.2, "pieces": ["word "] * 100} if stream else {"wait": 300}
+    body = json.dumps(ask(dialect, "x", stream=stream, loopback=script)).encode()
+    client = await Exchange.begin(gateway, "leaves", dialect, body)
+
+    async def works() -> bool:
+        return (await state(engine))["calls"] == before["calls"] + 1
+
+    async def left() -> bool:
+        after = await state(engine)
+        return (after["running"], after["aborted"]) == (0, before["aborted"] + 1)
+
+    await until(works, "the engine has the call")
+    if stream:
+        await client.hear(b"word ")
+    client.writer.close()
+    await until(left, "the engine is told")
 
 
 @DIALECTS
@@ -220,7 +229,6 @@ async def test_usage_counts_requests_and_tokens(gateway: Gateway) -> None:
         async with session.get(gateway.url + "/v1/usage") as reply:
             before = await reply.json()
         await post(gateway, "chat", ask("chat", "x", loopback={"usage": [11, 7]}))
-        await asyncio.sleep(0.1)
         async with session.get(gateway.url + "/v1/usage") as reply:
             after = await reply.json()
     assert after["requests_last_hour"] == before["requests_last_hour"] + 1
@@ -275,9 +283,7 @@ async def test_a_client_that_reads_nothing_keeps_no_call(tmp_path: Path, engine:
             deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             deaf.connect(("127.0.0.1", gateway.port))
             deaf.sendall(head.encode() + raw)
-            async with asyncio.timeout(60):
-                while '"outcome":"ENGINE_TIMEOUT"' not in gateway.text():
-                    await asyncio.sleep(0.1)
+            await until(lambda: '"outcome":"ENGINE_TIMEOUT"' in gateway.text(), "the call is over")
 
 
 async def test_what_no_engine_took_is_not_charged(tmp_path: Path) -> None:
@@ -336,12 +342,13 @@ async def test_anthropic_s_sdk_reads_models_and_ids(gateway: Gateway) -> None:
 
 
 async def test_logs_hold_no_content_and_no_key(gateway: Gateway) -> None:
-    await post(gateway, "chat", ask("chat", "echo: zanzibar xylophone"))
-    await asyncio.sleep(0.2)
+    _, _, headers = await post(gateway, "chat", ask("chat", "echo: zanzibar xylophone"))
+    call = headers["x-request-id"]
+    await until(lambda: call in gateway.text(), "the call is logged")
     text = gateway.text()
     assert "zanzibar" not in text
     assert KEY not in text
-    line = json.loads(text.splitlines()[-1])
+    line = json.loads(next(line for line in text.splitlines() if call in line))
     assert line["route"] == "/v1/chat/completions"
     assert len(line["key"]) == 8
     assert len(line["content_sha256"]) == 16

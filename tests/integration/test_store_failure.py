@@ -28,7 +28,7 @@ from gemma_gateway.storage.redis import Store
 from gemma_gateway.wire.openai.chat import Chat
 from tests.integration.conftest import Server, require, server_binary
 from tests.process import free_port
-from tests.stores import TICK, TIMEOUT, served, timed
+from tests.stores import TIMEOUT, served, timed
 from tests.waiting import eventually
 
 Caller = Callable[..., Principal]
@@ -61,7 +61,7 @@ async def test_no_call_waits_and_it_heals(
     for _ in range(100):  # known to be away: no call costs a time-out
         answer, seconds = await timed(limiter, key)
         assert answer.degraded
-        assert seconds < TICK
+        assert seconds < TIMEOUT / 2
     assert limiter.degraded_calls == 150
     assert fragile.failures >= 150
     await eventually(lambda: not fragile.available)
@@ -161,7 +161,7 @@ async def test_a_store_that_takes_connections_and_never_answers(
         store = Store(f"redis://127.0.0.1:{blackhole.getsockname()[1]}", TIMEOUT)
         start = time.monotonic()
         await store.start()
-        assert time.monotonic() - start < 20
+        assert time.monotonic() - start < 60
         answer, seconds = await timed(Limiter(store, prefix), caller((1, 60)))
         assert answer.allowed
         assert answer.degraded
@@ -177,7 +177,7 @@ async def test_no_store_at_all_is_no_reason_not_to_start(
     store = Store(f"redis://{host}:{free_port()}", TIMEOUT)
     start = time.monotonic()
     await store.start()
-    assert time.monotonic() - start < 20
+    assert time.monotonic() - start < 60
     assert not store.available
     answer, seconds = await timed(Limiter(store, prefix), caller((1, 60)))
     assert answer.degraded
@@ -240,7 +240,7 @@ class Sleeper(asyncio.Protocol):
     """Keeps the event loop busy for longer than the time-out with each thing it reads."""
 
     def data_received(self, data: bytes) -> None:
-        time.sleep(3 * TIMEOUT)
+        time.sleep(0.6)
 
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
@@ -248,7 +248,7 @@ def test_a_busy_event_loop_is_not_an_outage(own_server: Server, loop: str) -> No
     """uvloop runs timers before it reads: what had arrived in time must still count."""
 
     async def busy() -> None:
-        store = Store(own_server.url, TIMEOUT)
+        store = Store(own_server.url, 0.2)
         await store.start()
         ours, other = socket.socketpair()
         transport, _ = await asyncio.get_running_loop().create_connection(Sleeper, sock=ours)
@@ -337,7 +337,7 @@ async def test_usage_is_kept_until_the_store_is_back(
     assert report.degraded
     assert report.all_time.total_tokens == 22  # what this process still holds
     own_server.signal(signal.SIGCONT)
-    end = time.monotonic() + 30
+    end = time.monotonic() + 60
     while True:
         report = await ledger.usage(key)
         if not report.degraded and report.all_time.total_tokens >= 15 + 22:
@@ -390,7 +390,7 @@ async def test_embedded_counts_survive(
             first = embedded.pid
             assert first is not None
             os.kill(first, signal.SIGKILL)
-            await eventually(lambda old=first: embedded.pid not in {None, old}, 20)  # type: ignore[misc]
+            await eventually(lambda old=first: embedded.pid not in {None, old})  # type: ignore[misc]
             await asyncio.sleep(0.3)
         else:
             await embedded.stop()
@@ -452,7 +452,7 @@ async def test_embedded_ends_with_a_killed_gateway(tmp_path: Path) -> None:
             return True
         return state == "Z"  # ended, and whoever adopts orphans here hasn't looked yet
 
-    await eventually(gone, 5)
+    await eventually(gone)
 
 
 async def test_embedded_says_why_it_does_not_start(tmp_path: Path) -> None:

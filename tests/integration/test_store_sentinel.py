@@ -22,13 +22,12 @@ from tests.integration.redis_groups import (
     LONGEST,
     MASTER,
     SENTINEL_PASSWORD,
-    TIMEOUT,
     Authority,
     Sentinels,
     eventually,
 )
 from tests.process import Engine, Gateway
-from tests.stores import answering, seen, timed
+from tests.stores import TIMEOUT, answering, seen, timed
 from tests.waiting import eventually as so
 
 Caller = Callable[..., Principal]
@@ -87,7 +86,7 @@ async def test_a_dead_master_is_replaced(
         local += answer.degraded
         slowest = max(slowest, seconds)
         ledger.record(key.key_id, Usage(1, 1), "gemma")
-        assert time.monotonic() - start < 30, fragile.last_error
+        assert time.monotonic() - start < 60, fragile.last_error
         await asyncio.sleep(0.01)
     assert slowest < LONGEST
     assert fragile.outages <= 1  # Sentinel takes one to three seconds; under two is none
@@ -113,7 +112,7 @@ async def test_a_planned_failover_is_followed(
     group.sentinels[0].ask("SENTINEL", "FAILOVER", MASTER)
     start = time.monotonic()
     while (await limiter.admit(key)).degraded or fragile.losses == 0:
-        assert time.monotonic() - start < 30, fragile.last_error
+        assert time.monotonic() - start < 60, fragile.last_error
         await asyncio.sleep(0.01)
     assert await asyncio.to_thread(group.settle) is not old
     assert not (await limiter.admit(key)).degraded

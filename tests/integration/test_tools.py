@@ -22,6 +22,7 @@ from PIL import Image
 from tests.integration.conftest import Server
 from tests.integration.redis_groups import eventually
 from tests.process import KEY, OPERATOR, Engine, Gateway, free_port
+from tests.waiting import PATIENCE
 
 Json = dict[str, Any]
 PASSWORD = "open-sesame-4711"
@@ -144,7 +145,7 @@ def test_bench_interrupted_keeps_what_it_has(
         before = finished(gateway)
         eventually(lambda: finished(gateway) >= before + 10, "no calls")
         child.send_signal(signal.SIGINT)
-        told, _ = child.communicate(timeout=60)
+        told, _ = child.communicate(timeout=PATIENCE)
     finally:
         child.kill()
     assert child.returncode == 130, told
@@ -166,8 +167,8 @@ def finished(gateway: Gateway) -> float:
     ("words", "stalled"), [(["--concurrency", "1"], 1), (["--rate", "20"], 12)]
 )
 def test_a_stalled_engine_in_both_loops(tmp_path: Path, words: list[str], stalled: int) -> None:
-    """An engine frozen for a second delays one call of a closed loop with one caller, and all that
-    come meanwhile of an open loop."""
+    """An engine frozen for two seconds delays one call of a closed loop with one caller, and all
+    that come meanwhile of an open loop."""
     with Engine(tmp_path) as engine:
         words = ["--url", engine.url, *words, "--duration", "4", "--no-stream", "--out", "result"]
         child = subprocess.Popen(
@@ -180,9 +181,9 @@ def test_a_stalled_engine_in_both_loops(tmp_path: Path, words: list[str], stalle
                 assert child.poll() is None
                 time.sleep(0.05)
             os.kill(engine.pid, signal.SIGSTOP)
-            time.sleep(1)
+            time.sleep(2)
             os.kill(engine.pid, signal.SIGCONT)
-            assert child.wait(60) == 0
+            assert child.wait(PATIENCE) == 0
         finally:
             child.kill()
     (level,) = json.loads((tmp_path / "result" / "result.json").read_text())["levels"]
@@ -190,7 +191,7 @@ def test_a_stalled_engine_in_both_loops(tmp_path: Path, words: list[str], stalle
     assert level["errors"] == {}
     assert times["max"] > 0.8
     if stalled == 1:
-        assert times["p95"] < 0.5
+        assert times["p95"] < times["max"] / 2
     else:
         assert level["ok"] >= 40
         assert times["p90"] > 0.2  # an eighth of the calls or more waited for that long
@@ -198,7 +199,7 @@ def test_a_stalled_engine_in_both_loops(tmp_path: Path, words: list[str], stalle
 
 def state(engine: Engine) -> bytes:
     """What the engine has seen."""
-    with socket.create_connection(("127.0.0.1", engine.port), 5) as link:
+    with socket.create_connection(("127.0.0.1", engine.port), PATIENCE) as link:
         link.sendall(b"GET /_state HTTP/1.0\r\n\r\n")
         raw = b""
         while piece := link.recv(65536):
@@ -249,7 +250,7 @@ def test_top_lives_on_a_terminal(measured: tuple[Gateway, Path]) -> None:
     os.close(theirs)
     shown = b""
     try:
-        end = time.monotonic() + 30
+        end = time.monotonic() + PATIENCE
         while shown.count(b"\x1b[H") < 4:
             assert time.monotonic() < end
             shown += os.read(ours, 65536)
@@ -259,7 +260,7 @@ def test_top_lives_on_a_terminal(measured: tuple[Gateway, Path]) -> None:
                 shown += os.read(ours, 65536)
             except OSError:  # the other end is closed
                 break
-        assert child.wait(10) == 130
+        assert child.wait(PATIENCE) == 130
     finally:
         child.kill()
         os.close(ours)
@@ -316,6 +317,7 @@ def test_a_sound_set_up(tmp_path: Path, engine: Engine, own_server: Server) -> N
         GATEWAY_REDIS_URL=own_server.url,
         GATEWAY_UPSTREAMS=engine.url + "/v1",
         GATEWAY_OPERATOR_KEYS=STRONG,
+        GATEWAY_STORE_TIMEOUT="5",  # else a busy machine's store may be told to be slow
     )
     console = [f for f in found if f["check"] == "console"]  # it may not be built
     assert [f for f in found if f["status"] != "ok" and f not in console] == []
@@ -566,7 +568,7 @@ def loopback(key: str) -> Iterator[str]:
     command = ["-m", "tests.loopback", "--port", str(port), "--api-key", key]
     child = subprocess.Popen([sys.executable, *command])
     try:
-        end = time.monotonic() + 20
+        end = time.monotonic() + PATIENCE
         while True:
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", port)) == 0:

@@ -306,7 +306,7 @@ async def test_a_filtered_answer(traced: Gateway, receiver: Receiver, dialect: s
     delivery = root[OPERATIONS.get(dialect, "chat")]["delivery"]
     assert delivery.attributes["error.type"] == "RESPONSE_FILTERED"
     assert delivery.attributes["gateway.stream.held_characters"] == 3
-    assert 0.03 < delivery.attributes["gateway.stream.held_seconds"] < 5
+    assert 0.03 < delivery.attributes["gateway.stream.held_seconds"] < 60
     assert root.status != ERROR
     assert b"vio" not in receiver.raw
 
@@ -397,10 +397,10 @@ async def test_a_receiver_that_fails_costs_no_call(
             calls = [post(it, "chat", ask("chat", "x")) for _ in range(100)]
             results = await asyncio.gather(*calls)
             assert {status for status, _, _ in results} == {200}
-            assert time.monotonic() - began < 15
+            assert time.monotonic() - began < 60
             began = time.monotonic()
             assert it.stop() == 0, it.text()[-2000:]
-            assert time.monotonic() - began < 15
+            assert time.monotonic() - began < 60
             assert "Traceback" not in it.text()
 
 

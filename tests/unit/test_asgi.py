@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 import pytest
@@ -13,6 +13,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 
 from gemma_gateway.core.engine import EngineFailed, EngineRequest
 from gemma_gateway.engines.local.asgi import PENDING_CHUNKS, AsgiReply
+from tests.waiting import PATIENCE, eventually
 
 
 @dataclass
@@ -39,6 +40,7 @@ class Server:
     def __init__(self) -> None:
         self.generation = Counted()
         self.written = 0
+        self.entered = asyncio.Event()  # the route that is deaf
         self.cancelled = asyncio.Event()
         self.app = FastAPI()
         self.app.post("/stream")(self.stream)
@@ -77,6 +79,7 @@ class Server:
 
     async def deaf(self) -> JSONResponse:
         """Does not listen for a disconnect while it works."""
+        self.entered.set()
         try:
             await asyncio.sleep(60)
         except asyncio.CancelledError:
@@ -89,7 +92,7 @@ class Server:
         return JSONResponse({"headers": headers, "body": (await request.body()).decode()})
 
     def reply(
-        self, path: str, *, first: float = 5.0, idle: float = 5.0, **spec: object
+        self, path: str, *, first: float = PATIENCE, idle: float = PATIENCE, **spec: object
     ) -> AsgiReply:
         request = EngineRequest("id-1", path, json.dumps(spec).encode())
         return AsgiReply(self.app, request, self.generation, first, idle)
@@ -102,12 +105,6 @@ async def server() -> Server:
 
 async def read(reply: AsgiReply) -> bytes:
     return b"".join([chunk async for chunk in reply.chunks()])
-
-
-async def soon(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(2):
-        while not condition():
-            await asyncio.sleep(0.002)
 
 
 async def test_stream_passes_byte_for_byte(server: Server) -> None:
@@ -146,7 +143,7 @@ async def test_unknown_route_is_an_answer(server: Server) -> None:
 async def test_slow_reader_holds_the_application_back(server: Server) -> None:
     reply = server.reply("/stream", count=1000)
     await reply.begin()
-    await soon(lambda: server.written >= PENDING_CHUNKS)
+    await eventually(lambda: server.written >= PENDING_CHUNKS)
     await asyncio.sleep(0.05)
     assert server.written <= PENDING_CHUNKS + 1
     assert (await read(reply)).count(b"\n\n") == 1001
@@ -158,9 +155,9 @@ async def test_leaving_the_loop_aborts(server: Server) -> None:
     chunks = reply.chunks()
     assert await anext(chunks) == b"data: 0\n\n"
     await chunks.aclose()  # type: ignore[attr-defined]
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         await server.cancelled.wait()
-    await soon(lambda: server.generation.aborted == [2])
+    await eventually(lambda: server.generation.aborted == [2])
 
 
 async def test_cancelled_reader_aborts(server: Server) -> None:
@@ -169,7 +166,7 @@ async def test_cancelled_reader_aborts(server: Server) -> None:
     task = asyncio.create_task(read(reply))
     await asyncio.sleep(0.02)
     task.cancel()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         await server.cancelled.wait()
 
 
@@ -179,7 +176,8 @@ async def test_abort_is_idempotent_and_ends_the_reader(server: Server) -> None:
     task = asyncio.create_task(read(reply))
     await asyncio.sleep(0.02)
     await asyncio.gather(reply.abort(), reply.abort())
-    assert server.cancelled.is_set()
+    async with asyncio.timeout(PATIENCE):
+        await server.cancelled.wait()
     with pytest.raises(EngineFailed, match="aborted"):
         await task
     assert len(server.generation.aborted) == 1
@@ -188,11 +186,12 @@ async def test_abort_is_idempotent_and_ends_the_reader(server: Server) -> None:
 async def test_cancelled_begin_aborts_even_a_deaf_application(server: Server) -> None:
     reply = server.reply("/deaf")
     task = asyncio.create_task(reply.begin())
-    await asyncio.sleep(0.02)
+    async with asyncio.timeout(PATIENCE):
+        await server.entered.wait()
     task.cancel()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         await server.cancelled.wait()
-    await soon(lambda: server.generation.aborted == [0])
+    await eventually(lambda: server.generation.aborted == [0])
 
 
 async def test_failing_application_is_never_a_clean_end(server: Server, caplog: object) -> None:
@@ -227,25 +226,25 @@ async def test_silent_stream_times_out(server: Server) -> None:
     with pytest.raises(EngineFailed, match="timeout"):
         await read(reply)
     assert asyncio.get_running_loop().time() - began > 0.15
-    await soon(server.cancelled.is_set)
-    await soon(lambda: server.generation.aborted == [2])
+    await eventually(server.cancelled.is_set)
+    await eventually(lambda: server.generation.aborted == [2])
 
 
 async def test_slow_but_steady_stream_does_not_time_out(server: Server) -> None:
-    reply = server.reply("/stream", idle=0.2, count=5, pause=0.1)
+    reply = server.reply("/stream", idle=1.5, count=10, pause=0.2)
     await reply.begin()
     assert (await read(reply)).endswith(b"[DONE]\n\n")
 
 
 async def test_whole_answer_that_generates_is_not_silent(server: Server) -> None:
-    reply = server.reply("/whole", idle=0.2, count=6, pause=0.1)
+    reply = server.reply("/whole", idle=1.5, count=10, pause=0.2)
     await reply.begin()
     assert reply.status == 200
 
 
 async def test_whole_answer_that_stands_still_times_out(server: Server) -> None:
     with pytest.raises(EngineFailed, match="timeout"):
-        await server.reply("/whole", first=0.2, count=6, pause=0.1, step=0).begin()
+        await server.reply("/whole", first=0.2, count=6, pause=10, step=0).begin()
 
 
 @pytest.mark.parametrize(
@@ -266,13 +265,13 @@ async def test_the_first_token_may_take_longer_than_the_others(
     assert not call.done()
     server.generation.tokens = 1
     with pytest.raises(EngineFailed, match=r"timeout: silent for 0\.1 s"):
-        await asyncio.wait_for(call, 20)
+        await asyncio.wait_for(call, PATIENCE)
 
 
 async def test_reader_that_pauses_is_not_the_engines_silence(server: Server) -> None:
-    reply = server.reply("/stream", idle=0.1, count=3)
+    reply = server.reply("/stream", idle=1, count=3)
     await reply.begin()
     chunks = reply.chunks()
     await anext(chunks)
-    await asyncio.sleep(0.3)
+    await asyncio.sleep(1.5)
     assert [chunk async for chunk in chunks][-1] == b"data: [DONE]\n\n"

@@ -29,7 +29,7 @@ WAIT, DELAY = 0.15, 0.03  # seconds: before the head, and before each event afte
 PIECES = ["a ", "b ", "c ", "d ", "e ", "f "]
 # In a stream: the role, the texts, the finish reason, the usage, [DONE].
 EVENTS = 1 + len(PIECES) + 3
-SLACK = 1.0  # seconds; the machine may be busy
+SLACK = 20.0  # seconds; the machine may be busy
 HELLO = [{"role": "user", "content": "Hello"}]
 
 

@@ -18,6 +18,7 @@ from starlette.types import Receive, Scope, Send
 from gemma_gateway.api import http
 from gemma_gateway.api.errors import ErrorBodies
 from gemma_gateway.main import DIALECTS
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 BODY = b'{"a": "GET /smuggled HTTP/1.1"}'
@@ -88,7 +89,7 @@ async def talk(port: int, *parts: bytes, pause: float = 0) -> list[Answer]:
     for part in parts:
         writer.write(part)
         await asyncio.sleep(pause)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         raw = await reader.read()
     writer.close()
     return answers(raw)
@@ -367,7 +368,7 @@ async def test_an_answer_before_too_long_a_body_says_that_the_connection_ends(po
     for size, ends in ((http.LINGER_BYTES, False), (http.LINGER_BYTES + 1, True)):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"POST /early HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % size)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             raw = await reader.readuntil(b"\r\n\r\n")
         writer.close()
         assert (b"connection: close" in raw) is ends
@@ -399,7 +400,7 @@ async def test_an_answer_without_content_is_its_head(port: int) -> None:
     asked_twice = b"HEAD /a HTTP/1.1\r\nhost: x\r\n\r\n"
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(asked_twice)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         first = await reader.readuntil(b"\r\n\r\n")
         writer.write(asked_twice.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n"))
         last = await reader.read()

@@ -14,6 +14,7 @@ from gemma_gateway.api.intake import Intake
 from gemma_gateway.core.call import Call
 from gemma_gateway.core.errors import Code, GatewayError
 from gemma_gateway.wire.openai.chat import Chat
+from tests.waiting import PATIENCE
 
 TIMEOUT = 600.0  # seconds; of the whole call
 
@@ -55,7 +56,7 @@ async def test_time_is_up_for_a_body_that_doesn_t_come(
     one = connection(Sender(*parts), bodies)
     deadlines.add(one)
     with pytest.raises(GatewayError) as error:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             await one.body()
     assert error.value.code is Code.REQUEST_TIMEOUT
     assert error.value.headers["connection"] == "close"

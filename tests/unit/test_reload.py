@@ -19,7 +19,7 @@ from gemma_gateway.engines.scripted import ScriptedEngine
 from gemma_gateway.main import Parts
 from gemma_gateway.settings import Settings
 from gemma_gateway.settings.source import Source
-from tests.waiting import until
+from tests.waiting import PATIENCE, until
 
 SERVER = "http://127.0.0.1:9/v1"
 SECRET = "secret-of-a-server-0123456789"
@@ -72,7 +72,7 @@ def catalogue() -> Catalogue:
 
 @asynccontextmanager
 async def watching(
-    file: Path, *reloadables: Catalogue, pause: float = 0.005, patience: float = 30
+    file: Path, *reloadables: Catalogue, pause: float = 0.005, patience: float = PATIENCE
 ) -> AsyncIterator[Reload]:
     """A running Reload of a file; a long pause leaves only what is asked for."""
     source = Source(partial(configuration.load, file), file)

@@ -20,6 +20,7 @@ from gemma_gateway.telemetry.log import AccessLog, JsonFormatter, current_trace
 from gemma_gateway.telemetry.loop_lag import INTERVAL, LoopLag
 from gemma_gateway.telemetry.metrics import MOST_MODELS, Metrics
 from gemma_gateway.wire.openai.chat import Chat
+from tests.waiting import until
 
 REFUSED = End(401, "INVALID_API_KEY", 0.1, "other", Usage())
 
@@ -91,13 +92,13 @@ async def test_lag_is_what_the_loop_was_late() -> None:
     lag = LoopLag(seen.append)
     assert lag.seconds == 0
     await lag.start()
-    await asyncio.sleep(2.5 * INTERVAL)
+    await until(lambda: len(seen) >= 2, "two looks")
     time.sleep(INTERVAL + 0.25)
-    await asyncio.sleep(2.5 * INTERVAL)
-    await lag.stop()
-    assert lag.seconds == max(seen) >= 0.2
     count = len(seen)
-    assert count >= 3
+    await until(lambda: len(seen) > count, "the look that was late")
+    assert lag.seconds == max(seen) >= 0.2
+    await lag.stop()
+    count = len(seen)
     await asyncio.sleep(2 * INTERVAL)
     assert len(seen) == count
 
@@ -112,7 +113,7 @@ async def test_an_access_line_has_counts_and_no_content() -> None:
     call.answer.first_token = call.started + 0.25
     usage = Usage(prompt_tokens=3, completion_tokens=5, estimated=True)
     log.settle(call, End(200, "ok", 0.5, "gemma", usage))
-    await asyncio.sleep(0.1)
+    await until(out.getvalue, "the line")
     line = json.loads(out.getvalue())
     assert line["request_id"] == "req-1"
     assert line["input_tokens"] == 3
