@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import math
 import random
 import tempfile
@@ -22,15 +23,20 @@ from gemma_gateway.core.usage import Usage
 from gemma_gateway.limits.ledger import Ledger
 from gemma_gateway.limits.limiter import Limiter
 from gemma_gateway.monitoring.records import RequestLog
+from gemma_gateway.quality.book import Book, Feedback, Rating
+from gemma_gateway.quality.likelihood import TOO_SHORT
+from gemma_gateway.quality.scores import Scores
 from gemma_gateway.storage.redis import Store
 from tests.browser import PHONE, ask, chromium, console, visit
-from tests.console.conftest import MODEL, post, script, settings
+from tests.console.conftest import MODEL, TIERS, post, script, settings
 from tests.integration.conftest import Server, server_binary
 from tests.process import OPERATOR, Engine, Gateway
 
 OUT = Path(__file__).parents[2] / "docs" / "img"
 PREFIX = "gemma"
 HOUR, DAY = 3600, 86_400  # seconds
+SAMPLE = 0.02  # share of the calls whose answers are judged
+WORDS = {1.0: ["Just what I needed", "Short and right"], 0.0: ["Too long", "It left out the date"]}
 KEYS = {"search-team": 5, "support-bot": 3, "nightly-batch": 2, "intern-demo": 1}  # shares
 ANSWER = """The sea is salty because **rivers carry minerals** out of the rocks, and water leaves \
 the sea only as vapour.
@@ -81,22 +87,44 @@ def record(moment: float, key_id: str, chance: random.Random) -> Record:
     )
 
 
+def scores(chance: random.Random) -> Scores:
+    """What a judge might have found."""
+    short = chance.random() < 0.1
+    return Scores(
+        relevance=min(1.0, chance.gauss(0.71, 0.09)),
+        coherence=None if short else min(1.0, chance.gauss(0.84, 0.06)),
+        safety=float(chance.random() > 0.01),
+        accuracy=None if short else min(1.0, chance.gauss(0.78, 0.08)),
+        accuracy_by="" if short else "consistency",
+        reasons=dict.fromkeys(("coherence", "accuracy"), TOO_SHORT) if short else {},
+    )
+
+
 async def history(url: str, ids: dict[str, str]) -> None:
     """A day of records, and a month of usage."""
     chance = random.Random(7)
     store = Store(url, 5)
     await store.start()
-    request_log = RequestLog(store, PREFIX)
+    request_log, book = RequestLog(store, PREFIX), Book(store, PREFIX)
     now = time.time()
     moment = now - DAY
     while moment < now:
         wave = 1.2 + math.sin(2 * math.pi * moment / DAY) + 0.35 * math.sin(moment / 900)
         moment += chance.expovariate(max(0.2, wave) / 9)
         key = chance.choices(list(KEYS), list(KEYS.values()))[0]
-        request_log.add(record(min(moment, now), ids[key], chance))
+        call = record(min(moment, now), ids[key], chance)
+        request_log.add(call)
+        if call.outcome == "ok" and chance.random() < SAMPLE:
+            book.rate(Rating(**call.columns(), scores=scores(chance)))
+        if call.outcome == "ok" and chance.random() < SAMPLE / 20:
+            score = chance.choices(list(WORDS), [9, 2])[0]
+            words = chance.choice(["", *WORDS[score]])
+            book.hear(Feedback(**call.columns(), score=score, comment=words))
         if chance.random() < 0.01:
             await request_log.flush()
+            await book.flush()
     await request_log.flush()
+    await book.flush()
     for days in range(29, -1, -1):
         ledger = Ledger(store, Limiter(store, PREFIX), PREFIX, lambda then=now - days * DAY: then)
         for key, share in KEYS.items():
@@ -130,7 +158,7 @@ async def pictures(browser: Browser, gateway: Gateway, engine: Engine) -> None:
     async with console(browser, gateway, OPERATOR, color_scheme="light") as page:
         await talk(page, engine)
         await shoot(page, "playground")
-        for name in ("dashboard", "keys", "calls", "usage"):
+        for name in ("dashboard", "keys", "calls", "quality", "usage"):
             await visit(page, name)
             await shoot(page, name)
     async with console(browser, gateway, OPERATOR, color_scheme="dark") as page:
@@ -150,9 +178,14 @@ async def main() -> None:
         store = Server(server_binary("valkey"), folder)
         store.start()
         try:
+            tiers = json.dumps({"default": TIERS["default"] | {"quality_sample": SAMPLE}})
             with (
                 Engine(folder / "engine") as engine,
-                Gateway(folder / "data", redis_url=store.url, **settings(engine)) as gateway,
+                Gateway(
+                    folder / "data",
+                    redis_url=store.url,
+                    **settings(engine) | {"tiers": tiers},
+                ) as gateway,
             ):
                 made = {
                     key: post(gateway.url + "/v1/keys", {"name": key}, OPERATOR) for key in KEYS
