@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from gemma_gateway.validation.fields import INTERNALS
 from tests.process import ROOT
 
 DOCS = ROOT / "docs"
@@ -41,3 +42,10 @@ def test_paths_in_the_recipes_exist() -> None:
     roots = (ROOT, ROOT / "app" / "gemma_gateway")
     assert len(paths) > 20
     assert not [path for path in paths if not any((root / path).exists() for root in roots)]
+
+
+def test_what_is_refused_is_listed() -> None:
+    text = (DOCS / "api.md").read_text("utf-8")
+    section = text.split("## What engines take and this gateway refuses")[1].split("\n## ")[0]
+    rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+    assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == INTERNALS
