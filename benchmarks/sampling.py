@@ -132,6 +132,7 @@ def main() -> int:
     text = document(rates, options.repeats)
     print(text)
     if options.out:
+        options.out.mkdir(parents=True, exist_ok=True)
         (options.out / "benchmark-sampling.md").write_text(text)
     worst = min(
         statistics.median(
