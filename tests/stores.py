@@ -31,6 +31,13 @@ def rigged(key: str, clock: int, shape: list[int]) -> Prepared:
     return prepare(RIGGED, [key, f"{{x}}{second}", f"{{x}}{micro}"], shape)
 
 
+async def median_cost(store: Store) -> float:
+    """Microseconds of a script call since CONFIG RESETSTAT, by the server's own clock: a median,
+    which no pause of the machine touches."""
+    stats = (await store.call("INFO", "latencystats")).decode()
+    return float(stats.split("latency_percentiles_usec_evalsha:p50=")[1].split(",")[0])
+
+
 async def answering(store: Store) -> None:
     """Wait until what has time is answered, too: it has a connection of its own."""
     end = time.monotonic() + PATIENCE

@@ -9,7 +9,9 @@ from collections.abc import Callable
 PATIENCE = 60  # seconds until a state has to be there
 
 
-async def until(true: Callable[[], bool] | Callable[[], object], what: str) -> None:
+async def until(
+    true: Callable[[], bool] | Callable[[], object], what: str = "what the test waits for"
+) -> None:
     """Wait for a state. ``true`` may be a coroutine function."""
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:

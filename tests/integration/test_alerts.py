@@ -25,12 +25,12 @@ from gemma_gateway.core.record import Record
 from gemma_gateway.monitoring.records import RequestLog
 from gemma_gateway.settings.alerts import AlertSettings
 from gemma_gateway.storage.redis import Store
-from tests import waiting
 from tests.calls import ask, metrics, post
 from tests.integration.conftest import Server, server_binary
 from tests.loopback import Loopback
 from tests.process import AUTH, OPERATOR, OPERATOR_AUTH, Engine, Gateway, free_port
 from tests.receiver import Receiver
+from tests.waiting import until
 
 SECRET = "shared-with-the-receiver"
 ALERTS = "/v1/monitoring/alerts"
@@ -128,11 +128,6 @@ async def api(
     ):
         raw = await reply.read()
         return reply.status, json.loads(raw) if raw else None
-
-
-async def until(condition: Callable[[], Any]) -> None:
-    """Wait for a condition, which may be a coroutine's result."""
-    await waiting.until(condition, "what the test waits for")
 
 
 async def leads(gateway: Gateway) -> bool:

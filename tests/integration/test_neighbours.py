@@ -19,7 +19,7 @@ from gemma_gateway.access.throttle import BURST
 from gemma_gateway.limits.aside import BURST as ASIDE_BURST
 from tests.calls import PATHS, ask, post, state
 from tests.process import AUTH, OPERATOR, OPERATOR_AUTH, Engine, Gateway
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, until
 
 CONFIG = """
 upstreams: [{url}]
@@ -50,12 +50,6 @@ def near(tmp_path_factory: pytest.TempPathFactory, engine: Engine) -> Iterator[G
 async def session() -> AsyncIterator[aiohttp.ClientSession]:
     async with aiohttp.ClientSession() as made:
         yield made
-
-
-async def until(true: Any) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not await true():
-            await asyncio.sleep(0.1)
 
 
 async def metric(session: aiohttp.ClientSession, gateway: Gateway, name: str) -> float:
