@@ -91,6 +91,16 @@ async def test_each_event_comes_when_it_is_written() -> None:
             await reply.abort()
 
 
+async def test_an_answer_that_was_read_is_over_though_its_connection_goes_on() -> None:
+    async with Loopback() as server, engine_over(server.url) as engine:
+        first = await engine.send(request())
+        assert b"".join([part async for part in first.chunks()]).endswith(b"data: [DONE]\n\n")
+        second = await engine.send(request())
+        assert await anext(first.chunks(), None) is None
+        assert (await _rest(second)).endswith(b"data: [DONE]\n\n")
+        assert server.state.running == 0
+
+
 async def test_what_the_upstream_sees() -> None:
     async with Loopback(api_key="secret") as server:
         async with engine_over(server.url, api_key="secret") as engine:

@@ -16,25 +16,34 @@ from tests.waiting import PATIENCE, until
 
 REQUEST = b"GET /%d HTTP/1.1\r\nhost: x\r\n\r\n"
 asked: list[str] = []  # the paths
+gates: dict[str, asyncio.Event] = {}  # what the answer to a path waits for
 
 
 async def slow(scope: Scope, receive: Receive, send: Send) -> None:
     """Answers after as many milliseconds as the path says."""
     asked.append(scope["path"])
+    if (gate := gates.get(scope["path"])) is not None:
+        await gate.wait()
     await asyncio.sleep(int(scope["path"][1:]) / 1000)
     await PlainTextResponse("hello")(scope, receive, send)
 
 
 @pytest.fixture
-async def port() -> AsyncIterator[int]:
+async def server() -> AsyncIterator[uvicorn.Server]:
     config = uvicorn.Config(slow, port=0, http=http.BoundedHttp, lifespan="off", log_config=None)
     server = uvicorn.Server(config)
     running = asyncio.create_task(server._serve())
     while not server.started:
         await asyncio.sleep(0.01)
-    yield server.servers[0].sockets[0].getsockname()[1]
+    yield server
     server.should_exit = True
     await running
+
+
+@pytest.fixture
+def port(server: uvicorn.Server) -> int:
+    found: int = server.servers[0].sockets[0].getsockname()[1]
+    return found
 
 
 @contextmanager
@@ -99,6 +108,94 @@ async def test_a_slow_answer_is_not_a_slow_head(port: int) -> None:
             async with asyncio.timeout(PATIENCE):
                 assert b"200 OK" in await reader.readuntil(b"hello")
         writer.close()
+
+
+class Kept:
+    """A connection that is kept for a minute after each answer, seen from both ends."""
+
+    def __init__(
+        self, server: uvicorn.Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        (protocol,) = server.server_state.connections
+        assert isinstance(protocol, http.BoundedHttp)
+        self.protocol, self._reader, self._writer = protocol, reader, writer
+        protocol.timeout_keep_alive = 60
+
+    @property
+    def timer(self) -> asyncio.TimerHandle | None:
+        return self.protocol.timeout_keep_alive_task
+
+    def pass_time(self, seconds: float) -> None:
+        """As if the last answer had been so much earlier, and the timer were due now."""
+        self.protocol._idle_since -= seconds
+        assert self.timer is not None
+        self.timer.cancel()
+        self.protocol.timeout_keep_alive_handler()
+
+    def write(self, milliseconds: int = 1) -> None:
+        self._writer.write(REQUEST % milliseconds)
+
+    async def answer(self) -> None:
+        async with asyncio.timeout(PATIENCE):
+            assert b"200 OK" in await self._reader.readuntil(b"hello")
+        await until(lambda: not self.protocol._due, "the server's end of it")
+
+    async def closed(self) -> None:
+        async with asyncio.timeout(PATIENCE):
+            assert await self._reader.read() == b""
+
+
+@pytest.fixture
+async def kept(server: uvicorn.Server, port: int) -> AsyncIterator[Kept]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    await until(lambda: server.server_state.connections, "the connection")
+    yield Kept(server, reader, writer)
+    writer.close()
+
+
+async def test_one_timer_looks_after_a_connection_that_is_used_again(kept: Kept) -> None:
+    kept.write()
+    await kept.answer()
+    timer = kept.timer
+    kept.write()
+    await kept.answer()
+    assert timer is not None
+    assert kept.timer is timer
+    kept.pass_time(30)
+    assert kept.timer is not timer, "half a minute is left of it"
+    kept.write()
+    await kept.answer()
+
+
+async def test_a_connection_that_nobody_uses_is_closed(kept: Kept) -> None:
+    kept.write()
+    await kept.answer()
+    kept.pass_time(60)
+    await kept.closed()
+
+
+async def test_an_idle_connection_is_closed_by_the_clock(kept: Kept) -> None:
+    kept.protocol.timeout_keep_alive = 0  # type: ignore[assignment]
+    kept.write()
+    await kept.answer()
+    await kept.closed()
+
+
+async def test_a_connection_with_an_answer_due_is_not_idle(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = asyncio.Event()
+    monkeypatch.setitem(gates, "/2", gate)
+    kept.write()
+    await kept.answer()
+    asked.clear()
+    kept.write(2)
+    await until(lambda: asked, "its head is here")
+    kept.pass_time(60)
+    assert kept.timer is None
+    gate.set()
+    await kept.answer()
+    assert kept.timer is not None
 
 
 async def test_a_process_that_leaves_ends_its_connections(

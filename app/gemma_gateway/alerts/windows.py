@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby
 from typing import NamedTuple, Protocol
 
 from gemma_gateway.alerts.rule_types import RULE_TYPES
 from gemma_gateway.core.record import Record
 from gemma_gateway.settings.alerts import STATES, Rule
+
+Amount = Callable[[Record], float | None]
 
 MOST_SERVERS = 100  # engine servers with a value of their own; names come from the configuration
 STEPS = 60  # parts that a window of seconds is forgotten in
@@ -31,11 +34,18 @@ class Reading(NamedTuple):
 
 
 class _Window(Protocol):
-    def add(self, time: float, amount: float | None) -> None: ...
+    def add(self, records: Sequence[Record], amount: Amount) -> None: ...
 
     def sums(self, now: float) -> tuple[int, int, float]:
         """Calls, those of them with an amount, and the sum of the amounts."""
         ...
+
+
+def _by_upstream(records: Iterable[Record]) -> Iterable[tuple[str, list[Record]]]:
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        groups.setdefault(record.upstream, []).append(record)
+    return groups.items()
 
 
 class _LastCalls:
@@ -44,8 +54,9 @@ class _LastCalls:
     def __init__(self, calls: int) -> None:
         self._amounts: deque[float | None] = deque(maxlen=calls)
 
-    def add(self, time: float, amount: float | None) -> None:
-        self._amounts.append(amount)
+    def add(self, records: Sequence[Record], amount: Amount) -> None:
+        most = self._amounts.maxlen or 0
+        self._amounts.extend(map(amount, records[-most:]))
 
     def sums(self, now: float) -> tuple[int, int, float]:
         known = [amount for amount in self._amounts if amount is not None]
@@ -60,10 +71,12 @@ class _LastSeconds:
         self._step = seconds / STEPS
         self._sums: dict[int, tuple[int, int, float]] = {}
 
-    def add(self, time: float, amount: float | None) -> None:
-        step = int(time / self._step)
-        calls, known, total = self._sums.get(step, (0, 0, 0.0))
-        self._sums[step] = (calls + 1, known + (amount is not None), total + (amount or 0.0))
+    def add(self, records: Sequence[Record], amount: Amount) -> None:
+        for step, some in groupby(records, lambda record: int(record.time / self._step)):
+            amounts = list(map(amount, some))
+            told = [one for one in amounts if one is not None]
+            calls, known, total = self._sums.get(step, (0, 0, 0.0))
+            self._sums[step] = (calls + len(amounts), known + len(told), total + sum(told))
 
     def sums(self, now: float) -> tuple[int, int, float]:
         first = int((now - self._seconds) / self._step)
@@ -92,12 +105,16 @@ class RuleWindows:
     def add(self, records: Iterable[Record]) -> None:
         """Take calls in, oldest first."""
         records = list(records)
+        counted: dict[Callable[[Record], bool], list[Record]] = {}  # most rules count the same ones
         for name, rule in self._rules.items():
             kind = RULE_TYPES[rule.kind]
-            for record in filter(kind.counts, records):
-                window = self._window(name, rule, record.upstream if kind.by_upstream else "")
+            found = counted.get(kind.counts)
+            if found is None:
+                found = counted[kind.counts] = list(filter(kind.counts, records))
+            for upstream, some in _by_upstream(found) if kind.by_upstream else [("", found)]:
+                window = self._window(name, rule, upstream) if some else None
                 if window is not None:
-                    window.add(record.time, kind.amount(record))
+                    window.add(some, kind.amount)
 
     def read(self, now: float) -> Iterator[Reading]:
         """All values.

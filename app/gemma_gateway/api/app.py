@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -55,15 +55,14 @@ class GatewayApp:
         while self._requests:
             self._requests.pop().cancel()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
+            return self.app(scope, receive, send)
         scope["client"] = self.peers.client(scope)
-        endpoint = self.endpoints.get(scope["path"])
-        if endpoint is not None:
-            await endpoint(scope, receive, send)
-            return
+        endpoint = self.endpoints.get(scope["path"]) or self._fastapi
+        return endpoint(scope, receive, send)
+
+    async def _fastapi(self, scope: Scope, receive: Receive, send: Send) -> None:
         path, fields = scope["path"], head.fields(scope["headers"])
         call_id = head.request_id(fields)
         scope.setdefault("state", {})["request_id"] = call_id

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from gemma_gateway.core.errors import Code
 
-TICK = 0.05  # seconds; a departure before it is noticed at it
+TICK = 0.05  # seconds; a departure is noticed after two of them at the latest
 # How clients say how long they wait for an answer to begin, and how many seconds one of it is: the
 # SDKs that Stainless generates (OpenAI's and Anthropic's), and Envoy for the clients behind it.
 WAITS = {
@@ -104,6 +104,8 @@ class Deadlines:
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
         self.now = now = loop.time()
         for connection, since in list(self._open.items()):
+            if now - since < TICK:
+                continue
             connection.listen()
             if now - since > connection.patience:
                 self.discard(connection)

@@ -26,6 +26,7 @@ EVENTS = (
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),  # nginx would gather the stream
 )
+TOLD, TRACED = frozenset(WAITS), frozenset(head.TRACE_FIELDS)
 FAULT = "fault"  # in a scope's state: the error for which the server gave up a request's body
 
 
@@ -33,8 +34,10 @@ def response_headers(call: Call, *more: tuple[bytes, bytes]) -> list[tuple[bytes
     """Raw response headers: the request id, the call's own and ``more``, and what was changed in
     the request."""
     call_id = call.id.encode()
-    headers = [*more, *[(name, call_id) for name in call.dialect.id_headers]]
-    headers += [(name.encode(), value.encode()) for name, value in call.answer.headers.items()]
+    headers = [(name.encode(), value.encode()) for name, value in call.answer.headers.items()]
+    for name in call.dialect.id_headers:
+        headers.append((name, call_id))  # noqa: PERF401 - there is mostly one: a list costs more
+    headers += more
     if call.request.changes:
         headers.append((changes.HEADER.encode(), changes.listed(call.request.changes).encode()))
     return headers
@@ -169,20 +172,23 @@ class Connection:
 
     async def answer(self, call: Call, status: int, body: bytes) -> None:
         """See ``Client.answer``."""
-        await self.quiet()
+        if self._life is not None:
+            await self.quiet()
+        self.silent_since = inf
         if call.answer.begun:
             raise GatewayError(Code.GENERATION_ERROR)
-        headers = response_headers(call, JSON)
-        headers.append((b"content-length", b"%d" % len(body)))
+        headers = response_headers(call, JSON, (b"content-length", b"%d" % len(body)))
         self.close()
-        await self._start(status, headers)
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        call.answer.begun = True
+        self.patience, self.late = self._timeout, Code.ENGINE_TIMEOUT
         await self._send({"type": "http.response.body", "body": body})
 
     async def begin(self, call: Call) -> None:
         """See ``Client.begin``."""
         await self.quiet()
         if not call.answer.begun:
-            await self._start(200, response_headers(call, *EVENTS))
+            await self._start()
         self.silent_since = self._deadlines.now
 
     async def write(self, data: bytes) -> None:
@@ -199,9 +205,10 @@ class Connection:
         self.close()
         await self._send({"type": "http.response.body", "body": b""})
 
-    async def _start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
-        """Send the head. Nobody waits for the answer to begin any longer."""
-        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+    async def _start(self) -> None:
+        """Send the head of a stream. Nobody waits for the answer to begin any longer."""
+        headers = response_headers(self._call, *EVENTS)
+        await self._send({"type": "http.response.start", "status": 200, "headers": headers})
         self._call.answer.begun = True
         self.patience, self.late = self._timeout, Code.ENGINE_TIMEOUT
 
@@ -213,7 +220,7 @@ class Connection:
     async def _ping(self) -> None:
         try:
             if not self._call.answer.begun:
-                await self._start(200, response_headers(self._call, *EVENTS))
+                await self._start()
             ping = self._call.dialect.ping
             await self._send({"type": "http.response.body", "body": ping, "more_body": True})
             self.silent_since = self._deadlines.now
@@ -337,16 +344,16 @@ class EngineEndpoint:
         if method != "POST":
             raise GatewayError(Code.METHOD_NOT_ALLOWED, headers={"allow": "POST"})
         content_type = fields.get(b"content-type", b"")
-        if b"json" not in content_type.partition(b";")[0].lower():
+        if content_type != JSON[1] and b"json" not in content_type.partition(b";")[0].lower():
             raise GatewayError(
                 Code.VALIDATION_ERROR, "Send JSON with 'content-type: application/json'."
             )
         if b"content-encoding" in fields:
             call.request.coding = coding.read(fields[b"content-encoding"])
-        if self._tracer is None:
+        if self._tracer is None and not TRACED.isdisjoint(fields):
             call.request.headers = head.trace_context(fields)
         call.credentials = head.credentials(fields)
-        return inf if WAITS.keys().isdisjoint(fields) else client_patience(fields)
+        return inf if TOLD.isdisjoint(fields) else client_patience(fields)
 
     async def _fail(self, call: Call, connection: Connection, error: GatewayError) -> None:
         await connection.quiet()

@@ -59,6 +59,7 @@ class BoundedHttp(HttpToolsProtocol):
     _refusal: bytes | None = None  # what to say after the last answer that is due; then it ends
     _deaf = False  # all was said; what still comes is dropped
     _rest = LINGER_BYTES  # bytes that may still come without being of use
+    _idle_since = 0.0  # loop time of the last answer's end
     _deadline: asyncio.TimerHandle | None = None  # for a head in pieces, or for the rest
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -71,6 +72,7 @@ class BoundedHttp(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """It is over, also for the answer that is being made while others wait behind it."""
         self._in_time()
+        self._unset_keepalive_if_required()
         if self._running is not None:
             self._running.disconnected = True
             self._running.message_event.set()
@@ -82,8 +84,6 @@ class BoundedHttp(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse; what is still no whole head afterwards may only be so long, and take so long."""
-        if self.timeout_keep_alive_task is not None:
-            self._unset_keepalive_if_required()
         if not (self._inside or self._due) or self._deaf or self._refusal is not None:
             self._rest -= len(data)
             if self._rest < 0:
@@ -128,8 +128,6 @@ class BoundedHttp(HttpToolsProtocol):
         path = raw_path.decode("ascii")
         if self._deadline is not None:
             self._in_time()
-        if self.timeout_keep_alive_task is not None:
-            self._unset_keepalive_if_required()
         self._inside, self._extra = False, 0
         scope = self.scope
         scope["method"], scope["http_version"] = method.decode("ascii"), version
@@ -215,10 +213,27 @@ class BoundedHttp(HttpToolsProtocol):
         self.tasks.add(task)
 
     def _keep(self) -> None:
-        self._unset_keepalive_if_required()
+        self._idle_since = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self._look_again(self.timeout_keep_alive)
+
+    def _look_again(self, seconds: float) -> None:
+        """One timer looks after a connection that is used again and again: a new one for each
+        answer would cost more than all that is said of it."""
         self.timeout_keep_alive_task = self.loop.call_later(
-            self.timeout_keep_alive, self.timeout_keep_alive_handler
+            seconds, self.timeout_keep_alive_handler
         )
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close the connection, if it was idle for that long."""
+        self.timeout_keep_alive_task = None
+        if self._due or self._extra or not self._inside:
+            return  # ``_keep`` comes after that
+        left = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        if left > 0:
+            self._look_again(left)
+        else:
+            super().timeout_keep_alive_handler()
 
     def shutdown(self) -> None:
         """The server stops: what is due is still sent."""

@@ -198,6 +198,7 @@ def _server(settings: Settings, parts: Parts) -> Server:
     return Server(
         uvicorn.Config(
             app,
+            interface="asgi3",
             lifespan="off",  # the parts live longer than the server: see _run
             log_config=None,
             access_log=False,

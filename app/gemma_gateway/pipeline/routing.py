@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
 
 from gemma_gateway.core.call import Call, Principal
 from gemma_gateway.core.catalogue import Catalogue
@@ -15,6 +16,11 @@ from gemma_gateway.telemetry.log import logger
 _NAME = re.compile(r"[A-Za-z0-9/._][A-Za-z0-9/._:@+-]{0,255}")
 MOST_NAMES = 5  # in an error's text
 SERVED = "x-served-model"  # response header: which model answered
+
+
+@lru_cache(256)  # of as many names there are few
+def _is_name(text: str) -> bool:
+    return _NAME.fullmatch(text) is not None
 
 
 class Routing:
@@ -76,7 +82,7 @@ class Routing:
         if principal.models and not self._catalogue.admits(principal.models, wanted):
             raise self.unknown(wanted, principal, Code.MODEL_NOT_ALLOWED)
         # A server that lists no models is asked for any name, but for one that can't be a name.
-        if not self._engine.serves(name) or (self._catalogue.empty and not _NAME.fullmatch(name)):
+        if not self._engine.serves(name) or (self._catalogue.empty and not _is_name(name)):
             raise self.unknown(wanted, principal)
         return name
 

@@ -134,7 +134,9 @@ class _Tokens:
         """A quick look at a body's JSON: whether it is worth a longer one."""
         for first, seconds in self._starts.items():
             at = data.find(first)  # a single byte is found far sooner than two
-            if at >= 0 and not seconds:
+            if at < 0:
+                continue
+            if not seconds:
                 return True
             for _ in range(_FEW):
                 if at < 0:

@@ -8,6 +8,7 @@ from gemma_gateway.core.call import Change
 from gemma_gateway.core.dialect import Message, TextPart
 from gemma_gateway.core.errors import Code, GatewayError
 from gemma_gateway.safety.filter import Filter, refusal
+from gemma_gateway.safety.sanitise import may_act
 from gemma_gateway.safety.sanitise import sanitise as clean
 from gemma_gateway.safety.terms import Match
 from gemma_gateway.wire.place import place
@@ -38,6 +39,11 @@ def sanitise(messages: list[Message], *, strip: bool) -> list[Change]:
     how = "stripped" if strip else "flagged"
     changes: list[Change] = []
     for message in messages:
+        for part in message.texts:
+            if part.spoken and may_act(part.text):
+                break
+        else:
+            continue
         for parts in _channels([part for part in message.texts if part.spoken]):
             texts = [part.text for part in parts]
             cleaned = clean(texts)

@@ -63,7 +63,7 @@ def sanitise(texts: list[str]) -> list[str]:
     that puts together new active content is followed up at most ``PASSES`` times, then the texts
     lose every ``<``, ``:`` and backslash, and their code its protection.
     """
-    if not any(map(_suspicious, texts)):
+    if not any(map(may_act, texts)):
         return texts
     for _ in range(PASSES):
         clean = texts
@@ -79,7 +79,8 @@ def sanitise(texts: list[str]) -> list[str]:
     return _without(texts, _hidden("".join(texts)))
 
 
-def _suspicious(text: str) -> bool:
+def may_act(text: str) -> bool:
+    """A quick look: whether a text may hold any of it."""
     return "<" in text or ":" in text or "\\" in text or not text.isascii()
 
 

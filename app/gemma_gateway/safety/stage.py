@@ -53,11 +53,12 @@ class Judge:
         Raises:
             Filtered: CONTENT_FILTERED with the place of the text.
         """
-        if self.idle(call):
+        assert call.principal is not None  # the first stage knows
+        judge = self._judges.get(call.principal.tier.policy)
+        if judge is None:
             return
-        assert call.principal is not None
         try:
-            flagged = incoming.check(self._judges[call.principal.tier.policy], messages)
+            flagged = incoming.check(judge, messages)
         except incoming.Filtered as filtered:
             call.decisions.append(Decision("input", filtered.match.category, "block"))
             raise
@@ -82,5 +83,6 @@ class BreakControlTokens:
         request = call.request
         places: list[str] = []
         request.data, request.control_tokens = self._controls.write(request.body, places)
-        request.changes += [Change(where, "escaped") for where in places]
+        if places:
+            request.changes += [Change(where, "escaped") for where in places]
         request.messages = []  # nobody needs them any more, and there may be many

@@ -10,15 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 
-from prometheus_client import (
-    REGISTRY,
-    CollectorRegistry,
-    Counter,
-    Histogram,
-    generate_latest,
-)
+from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
+
+from gemma_gateway.telemetry.counts import Counter, Counters, Histogram, Histograms
 
 LATENCY = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 RATE = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
@@ -108,106 +104,106 @@ class Metrics:
         self.registry = registry = CollectorRegistry()
         self._meters: dict[tuple[str, str, str], CallMeters] = {}
         self._models: set[str] = {"other"}
-        self._children: dict[tuple[Counter, tuple[str, ...]], Counter] = {}
-        self.requests = Counter(
+        self.requests = Counters(
             "gateway_requests",
             "Finished calls by outcome: ok, client_closed or an error code.",
             (*CALL_LABELS, "outcome"),
             registry=registry,
         )
-        self.faults = Counter(
+        self.faults = Counters(
             "gateway_faults",
             "Finished calls without a whole answer: caller, policy, engine or gateway.",
             ("model", "fault"),
             registry=registry,
         )
-        self.duration = Histogram(
+        self.duration = Histograms(
             "gateway_request_duration_seconds",
             "From the request's head to the last byte of the answer.",
             CALL_LABELS,
             buckets=LATENCY,
             registry=registry,
         )
-        self.first_token = Histogram(
+        self.first_token = Histograms(
             "gateway_time_to_first_token_seconds",
             "From the request's head to the first text of a streamed answer.",
             CALL_LABELS,
             buckets=LATENCY,
             registry=registry,
         )
-        self.per_token = Histogram(
+        self.per_token = Histograms(
             "gateway_time_per_output_token_seconds",
             "From a stream's first text to its last, over the tokens after the first one.",
             CALL_LABELS,
             buckets=PER_TOKEN,
             registry=registry,
         )
-        self.queue = Histogram(
+        self.queue = Histograms(
             "gateway_queue_time_seconds",
             "Wait inside the engine before the prompt was worked on, where the engine reports it.",
             CALL_LABELS,
             buckets=LATENCY,
             registry=registry,
         )
-        self.held_seconds = Histogram(
+        self.held_seconds = Histograms(
             "gateway_stream_held_seconds",
             "Longest time that text of a stream waited in the output guard; 0: it never did.",
             ("model",),
             buckets=HELD_SECONDS,
             registry=registry,
         )
-        self.held_characters = Histogram(
+        self.held_characters = Histograms(
             "gateway_stream_held_characters",
             "Most characters of a stream that waited in the output guard at once.",
             ("model",),
             buckets=HELD_CHARACTERS,
             registry=registry,
         )
-        self.lag = Histogram(
+        self.lag = Histograms(
             "gateway_event_loop_lag_seconds",
             "How late a timer of the event loop fired, ten times a second.",
+            (),
             buckets=LAG,
             registry=registry,
-        )
-        self.rate = Histogram(
+        ).labels()
+        self.rate = Histograms(
             "gateway_output_tokens_per_second",
             "Output tokens of a call over its duration.",
             CALL_LABELS,
             buckets=RATE,
             registry=registry,
         )
-        self.tokens = Counter(
+        self.tokens = Counters(
             "gateway_tokens",
             "Tokens as the engine counts them.",
             ("model", "type"),
             registry=registry,
         )
-        self.filtered = Counter(
+        self.filtered = Counters(
             "gateway_filter_matches",
             "Term policy matches.",
             ("direction", "category", "action"),
             registry=registry,
         )
-        self.control_tokens = Counter(
+        self.control_tokens = Counters(
             "gateway_control_tokens",
             "Texts of control tokens in requests that were made plain text.",
             ("route",),
             registry=registry,
         )
-        self.changes = Counter(
+        self.changes = Counters(
             "gateway_request_changes",
             "Changes that the gateway made in requests: stripped, truncated, clamped, dropped, "
             "escaped, or flagged.",
             ("how",),
             registry=registry,
         )
-        self.limited = Counter(
+        self.limited = Counters(
             "gateway_rate_limit_decisions",
             "Decisions of the rate limiter; degraded: taken without the store.",
             ("decision", "degraded"),
             registry=registry,
         )
-        self.fallbacks = Counter(
+        self.fallbacks = Counters(
             "gateway_fallbacks",
             "Calls that went on to another model: unavailable, overloaded, queue_timeout or "
             "context_length.",
@@ -231,26 +227,19 @@ class Metrics:
 
     def filter_child(self, direction: str, category: str, action: str) -> Counter:
         """Child of the filter counter; ``category`` is a name from the policy file."""
-        return self._child(self.filtered, direction, category, action)
+        return self.filtered.labels(direction, category, action)
 
     def changed(self, how: str) -> None:
         """Count a change of a request, by its kind."""
-        self._child(self.changes, how).inc()
+        self.changes.labels(how).inc()
 
     def limits_decided(self, decision: str, degraded: bool) -> None:
         """Count a decision of the limiter, ``allowed`` or ``denied``."""
-        self._child(self.limited, decision, "true" if degraded else "false").inc()
+        self.limited.labels(decision, "true" if degraded else "false").inc()
 
     def fell_back(self, model: str, fallback: str, reason: str) -> None:
         """Count a call that went on to another model; both are of the settings."""
-        self._child(self.fallbacks, model, fallback, reason).inc()
-
-    def _child(self, metric: Counter, *labels: str) -> Counter:
-        key = (metric, labels)
-        found = self._children.get(key)
-        if found is None:
-            found = self._children[key] = metric.labels(*labels)
-        return found
+        self.fallbacks.labels(model, fallback, reason).inc()
 
     def watch(self, name: str, text: str, read: Callable[[], float]) -> None:
         """A gauge, or a counter if its name ends in ``_total``, that is read when scraped."""

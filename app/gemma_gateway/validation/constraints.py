@@ -45,6 +45,7 @@ STRUCTURED = frozenset(
         *("disable_any_whitespace", "disable_additional_properties", "whitespace_pattern"),
     }
 )
+_BINDING = frozenset({"structured_outputs", "response_format", "text", "output_config", "tools"})
 _FREE_CHOICES = (None, "auto", "none")
 
 
@@ -58,6 +59,8 @@ def check_constraints(body: Json, tier: Tier) -> None:
     Raises:
         GatewayError: VALIDATION_ERROR with the path of the field.
     """
+    if _BINDING.isdisjoint(body):
+        return
     if (value := body.get("structured_outputs")) is not None:
         _structured(value, tier)
     if (value := body.get("response_format")) is not None:

@@ -56,6 +56,8 @@ def _leave_out_nothing(body: Json) -> None:
     anybody looks for texts: what is found there has to stay."""
     for key in STOPS:
         stop = body.get(key)
+        if stop is None:
+            continue
         if stop in ("", []):
             del body[key]
         elif stop.__class__ is list and "" in stop:

@@ -192,8 +192,7 @@ def _bound_tokens(dialect: Dialect, body: Json, tier: Tier, changes: list[Change
     bound = cap if tier.max_tokens_default is None else tier.max_tokens_default
     sent = []
     for key in (*_MAX_TOKENS, *dialect.max_tokens):
-        wanted = body.get(key)
-        if wanted is not None:
+        if key in body and (wanted := body[key]) is not None:
             wanted = body[key] = _length(dialect, body, key, wanted)
             if key in dialect.max_tokens:
                 sent.append(key)

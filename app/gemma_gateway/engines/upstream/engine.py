@@ -122,10 +122,10 @@ class UpstreamEngine:
             EngineFailed: ``unavailable`` when no upstream could be reached, ``timeout`` when one
                 was silent for too long.
         """
-        pool, tried, given = self.pool, list[Upstream](), 0
-        spare: Upstream | None = (
-            None  # it was closing the connection, and has most likely seen nothing
-        )
+        pool, given = self.pool, 0
+        tried: list[Upstream] = []
+        # It was closing the connection, and has most likely seen nothing.
+        spare: Upstream | None = None
         fresh = False
         refused: UpstreamReply | None = None
         detail = "every upstream is ejected, or none serves the model"
@@ -175,7 +175,8 @@ class UpstreamEngine:
         started = time.monotonic()
         request.tally.server = upstream.name
         headers = {"content-type": "application/json", "x-request-id": request.id}
-        headers.update(request.headers)
+        if request.headers:
+            headers.update(request.headers)
         if self._credentials:
             headers["authorization"] = self._credentials.header
         # A whole answer is silent until its end.
@@ -186,7 +187,7 @@ class UpstreamEngine:
                 upstream.path(request.path),
                 headers,
                 request.body,
-                asyncio.get_running_loop().time() + patience,
+                started + patience,  # the loop has the same clock
                 fresh=fresh,
             )
         except BaseException as error:

@@ -8,6 +8,7 @@ protocol itself is parsed by httptools (llhttp, Node's parser); sockets and TLS 
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -27,6 +28,7 @@ KEEP_ALIVE_SECONDS = 4.0
 STALE_SECONDS = 0.05
 MAX_BUFFERED = 256 * 1024  # bytes that wait for the reader before the socket is left alone
 NO_BODY = frozenset({204, 304})
+PATH = re.compile("[!-~]*")  # nothing that could end the request line
 
 
 class ConnectFailed(ConnectionError):
@@ -102,7 +104,7 @@ class Connection(asyncio.Protocol):
         while not self._headed:
             if self._error:
                 raise self._error()
-            await self._wait()
+            await self._news()
         self.deadline = inf
 
     async def read(self) -> bytes:
@@ -117,7 +119,7 @@ class Connection(asyncio.Protocol):
                 return b""
             if self._error:
                 raise self._error()
-            await self._wait()
+            await self._news()
         data = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
         self._parts.clear()
         self._buffered = 0
@@ -135,16 +137,14 @@ class Connection(asyncio.Protocol):
         """Close, because no answer began in time."""
         self._fail("no answer in time", late=True)
 
-    async def _wait(self) -> None:
+    def _news(self) -> asyncio.Future[None]:
         self._waiter = self._loop.create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
+        return self._waiter
 
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
 
     def _release(self) -> None:
         if self._busy:
@@ -271,7 +271,7 @@ class Origin:
             ConnectFailed: nothing was sent.
             Broken: the connection failed before the answer.
         """
-        if not path.isascii() or any(c <= " " for c in path):
+        if not PATH.fullmatch(path):
             raise ValueError("path")
         length = f"content-length: {len(body)}\r\n" if body or method != "GET" else ""
         head = (
@@ -343,7 +343,7 @@ class Origin:
 
 
 def _lines(headers: Mapping[str, str]) -> str:
-    text = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    text = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
     if text.count("\n") != len(headers) or text.count("\r") != len(headers):
         raise ValueError("a header holds a line break")
     return text

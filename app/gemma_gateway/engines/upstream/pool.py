@@ -279,7 +279,12 @@ class Pool:
 
     def max_model_len(self, model: str) -> int | None:
         """Tokens that any of its servers has room for; None where none tells."""
-        return min((u.lengths[model] for u in self.upstreams if model in u.lengths), default=None)
+        shortest: int | None = None
+        for upstream in self.upstreams:
+            length = upstream.lengths.get(model)
+            if length is not None and (shortest is None or length < shortest):
+                shortest = length
+        return shortest
 
     def states(self) -> tuple[ServerState, ...]:
         now = self._clock()

@@ -27,6 +27,7 @@ class UpstreamReply:
         "_connection",
         "_live",
         "_pool",
+        "_read",
         "_upstream",
         "content_type",
         "ended",
@@ -59,38 +60,48 @@ class UpstreamReply:
         self.since = time.monotonic()  # since when, if so
         self.expired = ""  # which time-out closed it
         self.ended = False
+        self._read = False  # to its end
         self._pool = pool
         self._live = live
         live.add(self)
         self._upstream = upstream
         self._connection = connection
 
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """Body bytes as they are read, once.
+    def chunks(self) -> AsyncIterator[bytes]:
+        """Body bytes as they are read, once. The iterator is the reply itself: a generator would
+        cost a short call more than all that is read.
 
         Raises:
             EngineFailed: ``timeout`` after too long a silence or ``request_timeout`` in all;
                 ``died`` when the body was cut short, or after ``abort``.
         """
-        read, now = self._connection.read, time.monotonic
+        return self
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._read:
+            raise StopAsyncIteration
+        self.since = time.monotonic()
+        self.waiting = True
         try:
-            while True:
-                self.since = now()
-                self.waiting = True
-                data = await read()
-                self.waiting = False
-                if not data:
-                    self._end(complete=True)
-                    return
-                yield data
+            data = await self._connection.read()
         except ConnectionError as error:
             aborted = self.ended
             self._end(complete=False)
             if self.expired:
                 raise EngineFailed("timeout", self.expired) from None
             raise EngineFailed("died", "aborted" if aborted else str(error)) from None
-        finally:
+        except BaseException:
             self.close()  # the reader left before the end
+            raise
+        self.waiting = False
+        if not data:
+            self._read = True
+            self._end(complete=True)
+            raise StopAsyncIteration
+        return data
 
     def speaks(self) -> None:
         """See ``EngineReply``."""

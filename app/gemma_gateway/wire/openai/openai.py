@@ -69,7 +69,7 @@ def leaves(
     stack: list[tuple[Any, Where, tuple[Hashable, ...]]] = [(root, where, ())]
     while stack:
         node, at, path = stack.pop()
-        pairs = node.items() if isinstance(node, dict) else enumerate(node)
+        pairs = node.items() if node.__class__ is dict else enumerate(node)
         children = []
         for key, value in pairs:
             if value is None or key in skip:
@@ -77,8 +77,8 @@ def leaves(
             if value.__class__ is str:
                 here = (at, key)
                 found.append(TextPart(node, key, here, channel((*path, key)) if channel else here))
-            elif value and isinstance(value, dict | list):
-                place = value.get("index", key) if isinstance(value, dict) else key
+            elif value and (value.__class__ is dict or value.__class__ is list):
+                place = value.get("index", key) if value.__class__ is dict else key
                 place = place if isinstance(place, int | str) else key
                 children.append((value, (at, key), (*path, place)))
         if children:
@@ -92,10 +92,10 @@ def read_usage(doc: Any) -> Usage | None:
     if not isinstance(usage, dict):
         return None
     return Usage(
-        prompt_tokens=_count(usage, "prompt_tokens"),
-        completion_tokens=_count(usage, "completion_tokens"),
-        cached_tokens=_count(usage.get("prompt_tokens_details"), "cached_tokens"),
-        reasoning_tokens=_count(usage.get("completion_tokens_details"), "reasoning_tokens"),
+        prompt_tokens=_count(usage.get("prompt_tokens")),
+        completion_tokens=_count(usage.get("completion_tokens")),
+        cached_tokens=_detail(usage.get("prompt_tokens_details"), "cached_tokens"),
+        reasoning_tokens=_detail(usage.get("completion_tokens_details"), "reasoning_tokens"),
     )
 
 
@@ -104,9 +104,12 @@ def short_name(value: Any) -> str:
     return value[:MAX_NAME_CHARS] if isinstance(value, str) else ""
 
 
-def _count(holder: Any, key: str) -> int:
-    value = holder.get(key) if isinstance(holder, dict) else None
-    return value if isinstance(value, int) and value > 0 else 0
+def _count(value: Any) -> int:
+    return value if value.__class__ is int and value > 0 else 0
+
+
+def _detail(holder: Any, key: str) -> int:
+    return _count(holder.get(key)) if holder.__class__ is dict else 0
 
 
 def ask_usage(body: Json) -> bool:
