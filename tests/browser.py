@@ -115,6 +115,19 @@ async def figure(page: Page, label: str) -> str:
     return await figure_at(page, label).inner_text()
 
 
+async def told_of_answer(page: Page) -> tuple[int, float, float]:
+    """What stands below the last answer: output tokens, tokens a second, and seconds in all."""
+    line = page.locator(".turn-figures").last
+
+    async def told(label: str) -> str:
+        return await line.locator("div", has_text=label).locator("dd").inner_text()
+
+    tokens = (await told("Tokens in, out")).split(", ")[1]
+    rate = (await told("Tokens per second")).replace(",", "")
+    number, unit = (await told("Total")).split()
+    return int(tokens), float(rate), float(number) / (1000 if unit == "ms" else 1)
+
+
 async def findings(page: Page) -> list[str]:
     """What axe-core finds that is serious or worse, and goes on finding: rule, and where."""
     if not AXE.exists():

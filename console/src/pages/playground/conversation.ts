@@ -9,7 +9,7 @@ import { noticeRefusal, self } from "../../state/session";
 export interface Figures {
   firstToken: number | null;
   total: number;
-  /** Between the first token and the last; null for fewer than two. */
+  /** Over the whole call, as in its record: tokens may come all at once. */
   tokensPerSecond: number | null;
   inputTokens: number | null;
   outputTokens: number | null;
@@ -160,13 +160,11 @@ async function follow(asked: ChatRequest, reply: Turn, signal: AbortSignal): Pro
 class Stopwatch {
   private readonly started = performance.now();
   private first: number | null = null;
-  private last = 0;
   private input: number | null = null;
   private output: number | null = null;
 
   token(): void {
-    this.last = performance.now();
-    this.first ??= this.last;
+    this.first ??= performance.now();
   }
 
   count(input: number, output: number): void {
@@ -175,12 +173,11 @@ class Stopwatch {
   }
 
   figures(): Figures {
-    const between = this.first === null ? 0 : (this.last - this.first) / 1000;
-    const measured = this.output !== null && this.output > 1 && between > 0;
+    const total = (performance.now() - this.started) / 1000;
     return {
       firstToken: this.first === null ? null : (this.first - this.started) / 1000,
-      total: (performance.now() - this.started) / 1000,
-      tokensPerSecond: measured ? ((this.output ?? 0) - 1) / between : null,
+      total,
+      tokensPerSecond: this.output !== null && total > 0 ? this.output / total : null,
       inputTokens: this.input,
       outputTokens: this.output,
     };
