@@ -218,10 +218,12 @@ def test_several_greedy_answers_are_sampled_from_one_token(route: str) -> None:
     assert (body["temperature"], body.get("top_k")) == (0.5, None)
 
 
-def test_the_key_of_a_bias_is_named() -> None:
-    error = refused("chat", logit_bias={"5": 1, "abc": 1})
+def test_the_keys_of_a_bias_are_named() -> None:
+    error = refused("chat", logit_bias={"5": 1, "abc": 1, "-1": 2})
     assert error.param == "logit_bias.abc"
-    assert "'abc'" in error.message
+    assert error.message.endswith("none: 'abc', '-1'.")
+    many = refused("chat", logit_bias={f"k{number}": 1 for number in range(9)})
+    assert many.message.endswith("'k3', 'k4'.")
 
 
 @pytest.mark.parametrize("content", ["Sure: ", "Sure:\n", [{"type": "text", "text": "Sure: "}]])

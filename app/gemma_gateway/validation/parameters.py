@@ -10,6 +10,7 @@ from gemma_gateway.core.errors import Code, GatewayError
 from gemma_gateway.wire.numbers import integral, token_ids
 
 MAX_STRING_CHARS = 256  # a stop string or bad word
+MOST_NAMED = 5  # in an error's text
 _STREAM_OPTIONS = frozenset({"include_usage", "continuous_usage_stats", "include_obfuscation"})
 
 # Returns the value as engines get it; None: as if the field had not been sent.
@@ -85,10 +86,12 @@ def token_list(key: str, value: Any) -> list[int]:
 def logit_bias(key: str, value: Any) -> Any:
     if value.__class__ is not dict or len(value) > 1024:
         raise invalid(f"{key} must be an object with at most 1024 entries.", key)
+    wrong = [token for token in value if not token.isdecimal() or len(token) > 10]
+    if wrong:
+        named = ", ".join(repr(token[:32]) for token in wrong[:MOST_NAMED])
+        words = f"{key} must map token ids to numbers, and has keys that are none: {named}."
+        raise invalid(words, f"{key}.{wrong[0]}")
     for token, bias in value.items():
-        if not token.isdecimal() or len(token) > 10:
-            words = f"{key} must map token ids to numbers; {token[:32]!r} is no token id."
-            raise invalid(words, f"{key}.{token}")
         number(-100, 100)(f"{key}.{token}", bias)
     return value
 
