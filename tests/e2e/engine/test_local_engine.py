@@ -239,7 +239,7 @@ async def test_leaving_a_stream_aborts_it(local_engine: LocalEngine, path: str) 
             break
     await reply.abort()
     await until(lambda: running() == 0)
-    assert 0 < (reply.generated() or 0) < 900  # of 1000
+    assert 0 < (reply.generated() or 0) < 50
 
 
 @pytest.mark.parametrize("path", LONG)

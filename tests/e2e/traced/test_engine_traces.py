@@ -52,7 +52,8 @@ async def test_the_engines_span_stands_below_the_call_to_it(
     assert ours["gen_ai.response.finish_reasons"] == ["length"]
     assert "server.address" not in ours
     queued = theirs["gen_ai.latency.time_in_queue"]
-    assert ours["gateway.queue_time"] == pytest.approx(queued, abs=0.1)  # of the same clock
+    assert 0 <= ours["gateway.queue_time"] < 1
+    assert abs(ours["gateway.queue_time"] - queued) < 0.1
     assert b"the sea" not in receiver.raw
 
 
