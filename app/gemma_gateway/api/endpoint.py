@@ -180,8 +180,7 @@ class Connection:
         headers = response_headers(call, JSON, (b"content-length", b"%d" % len(body)))
         self.close()
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
-        call.answer.begun = True
-        self.patience, self.late = self._timeout, Code.ENGINE_TIMEOUT
+        self._begun()
         await self._send({"type": "http.response.body", "body": body})
 
     async def begin(self, call: Call) -> None:
@@ -206,9 +205,13 @@ class Connection:
         await self._send({"type": "http.response.body", "body": b""})
 
     async def _start(self) -> None:
-        """Send the head of a stream. Nobody waits for the answer to begin any longer."""
+        """Send the head of a stream."""
         headers = response_headers(self._call, *EVENTS)
         await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+        self._begun()
+
+    def _begun(self) -> None:
+        """The head was sent: nobody waits for the answer to begin any longer."""
         self._call.answer.begun = True
         self.patience, self.late = self._timeout, Code.ENGINE_TIMEOUT
 
