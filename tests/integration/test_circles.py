@@ -16,7 +16,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from gemma_gateway.api.endpoint import Connection
+from gemma_gateway.api.connection import Connection
 from gemma_gateway.api.http import BoundedHttp
 from gemma_gateway.cli import serve
 from gemma_gateway.core.call import Call

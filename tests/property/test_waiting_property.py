@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.types import Message
 
+from gemma_gateway.api.connection import Connection
 from gemma_gateway.api.deadlines import Deadlines
-from gemma_gateway.api.endpoint import Connection
 from gemma_gateway.api.intake import Intake
 from gemma_gateway.core.call import Call, Principal
 from gemma_gateway.core.dialect import Dialect

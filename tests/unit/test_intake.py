@@ -8,8 +8,8 @@ import pytest
 from starlette.types import Message
 
 from gemma_gateway.api import intake
+from gemma_gateway.api.connection import Connection
 from gemma_gateway.api.deadlines import Deadlines
-from gemma_gateway.api.endpoint import Connection
 from gemma_gateway.api.intake import Intake
 from gemma_gateway.core.call import Call
 from gemma_gateway.core.errors import Code, GatewayError

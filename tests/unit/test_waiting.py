@@ -12,8 +12,8 @@ import pytest
 from starlette.types import Message
 
 from gemma_gateway.api import deadlines
+from gemma_gateway.api.connection import Connection
 from gemma_gateway.api.deadlines import Deadlines, client_patience
-from gemma_gateway.api.endpoint import Connection
 from gemma_gateway.api.intake import Intake
 from gemma_gateway.core.call import Call
 from gemma_gateway.core.engine import EngineFailed, EngineRequest

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
 
 from gemma_gateway.api import head
-from gemma_gateway.api.endpoint import too_large, too_late
+from gemma_gateway.api.connection import too_large, too_late
 from gemma_gateway.core.errors import Code, GatewayError
 from gemma_gateway.settings.yamlfile import faults, field
 from gemma_gateway.wire import coding, strict_json

@@ -12,8 +12,8 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from gemma_gateway.api import framing, refusal
+from gemma_gateway.api.connection import FAULT
 from gemma_gateway.api.cors import Cors
-from gemma_gateway.api.endpoint import FAULT
 from gemma_gateway.api.errors import ErrorBodies
 from gemma_gateway.api.outlet import Outlet
 from gemma_gateway.core.errors import Code, GatewayError
