@@ -15,13 +15,8 @@ from pathlib import Path
 import pytest
 
 from gemma_gateway.engines.upstream import http1
-from gemma_gateway.engines.upstream.http1 import (
-    MAX_BUFFERED,
-    Broken,
-    ConnectFailed,
-    Connection,
-    Origin,
-)
+from gemma_gateway.engines.upstream.http1 import MAX_BUFFERED, Broken, Connection
+from gemma_gateway.engines.upstream.origin import KEEP_ALIVE_SECONDS, ConnectFailed, Origin
 from tests.waiting import PATIENCE, until
 
 Writer = Callable[[asyncio.StreamWriter], Awaitable[None]]
@@ -204,11 +199,11 @@ async def test_stale_is_what_the_server_was_just_closing(
 
 async def test_a_connection_is_closed_before_its_server_may_close_it() -> None:
     """uvicorn, in front of vLLM, keeps an idle connection for 5 s."""
-    assert 0 < http1.KEEP_ALIVE_SECONDS < 5
+    assert 0 < KEEP_ALIVE_SECONDS < 5
     async with origin(BODIES["length"][0]) as (client, _):
         await get(client)
         (idle,) = client._idle
-        idle.idle_since -= http1.KEEP_ALIVE_SECONDS
+        idle.idle_since -= KEEP_ALIVE_SECONDS
         client.prune()
         assert client._idle == []
 
@@ -245,7 +240,7 @@ async def test_connections_are_kept_and_pruned(monkeypatch: pytest.MonkeyPatch) 
         assert len(ports) == 1
         await asyncio.gather(*(get(client) for _ in range(3)))
         assert len(ports) == 3
-        monkeypatch.setattr(http1, "KEEP_ALIVE_SECONDS", 0.0)
+        monkeypatch.setattr(f"{Origin.__module__}.KEEP_ALIVE_SECONDS", 0.0)
         client.prune()
         await get(client)
         assert len(ports) == 4

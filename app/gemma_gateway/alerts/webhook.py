@@ -22,7 +22,8 @@ from gemma_gateway import __version__
 from gemma_gateway.alerts.alert import Alert
 from gemma_gateway.alerts.store import Delivery
 from gemma_gateway.alerts.view import AlertView, moment, title
-from gemma_gateway.engines.upstream.http1 import Broken, ConnectFailed, Connection, Origin
+from gemma_gateway.engines.upstream.http1 import Broken, Connection
+from gemma_gateway.engines.upstream.origin import ConnectFailed, Origin
 from gemma_gateway.settings.alerts import SEVERITIES, Severity, Webhook
 
 LONGEST_PAUSE = 300.0  # seconds between two attempts
@@ -170,7 +171,7 @@ class _Receiver:
         """Send it; the connection once the answer's head has come.
 
         Raises:
-            ConnectFailed, Broken: see ``engines.upstream.http1``.
+            ConnectFailed, Broken: see ``engines.upstream.origin``.
         """
         now = time.time()
         body = self._body(delivery, now)

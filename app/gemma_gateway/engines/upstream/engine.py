@@ -18,7 +18,8 @@ from gemma_gateway.core.engine import (
 from gemma_gateway.core.trouble import NO_NAME, STATUS
 from gemma_gateway.engines.upstream import discovery
 from gemma_gateway.engines.upstream.google import GoogleToken
-from gemma_gateway.engines.upstream.http1 import Broken, ConnectFailed
+from gemma_gateway.engines.upstream.http1 import Broken
+from gemma_gateway.engines.upstream.origin import ConnectFailed
 from gemma_gateway.engines.upstream.pool import Pool, Upstream
 from gemma_gateway.engines.upstream.reply import NO_CAPACITY, UpstreamReply
 from gemma_gateway.engines.upstream.servers import Servers

@@ -13,7 +13,8 @@ import orjson
 from gemma_gateway.core.trouble import KEY_REFUSED, NO_MODEL, NOT_COMPATIBLE, STATUS
 from gemma_gateway.engines.upstream import discovery
 from gemma_gateway.engines.upstream.google import GoogleToken
-from gemma_gateway.engines.upstream.http1 import Broken, Origin
+from gemma_gateway.engines.upstream.http1 import Broken
+from gemma_gateway.engines.upstream.origin import Origin
 from gemma_gateway.engines.upstream.pool import NOT_TOLD, Pool, Upstream
 from gemma_gateway.engines.upstream.reply import UpstreamReply
 
