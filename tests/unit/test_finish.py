@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from gemma_gateway.core.dialect import Dialect
 from gemma_gateway.core.usage import Usage
 from gemma_gateway.engines.local.footprint import Footprint
-from gemma_gateway.engines.local.vllm_app import Work
+from gemma_gateway.engines.local.work import Work
 from gemma_gateway.safety.output import OutputGuard
 from gemma_gateway.safety.policy import Policy
 from gemma_gateway.wire.anthropic.count_tokens import CountTokens
@@ -143,6 +144,17 @@ class _State:
 
     def __init__(self, queued: float, scheduled: float) -> None:
         self.stats: Any = type("Stats", (), {"queued_ts": queued, "scheduled_ts": scheduled})()
+
+
+def test_counts_add_up_over_choices_and_prompts() -> None:
+    def state(prompt: int, generated: int, parent: object = None) -> SimpleNamespace:
+        written = SimpleNamespace(num_output_tokens=lambda: generated)
+        return SimpleNamespace(parent_req=parent, prompt_len=prompt, detokenizer=written)
+
+    parent = object()
+    work = Work(engine=None, states=[state(7, 3, parent), state(7, 4, parent), state(5, 2)])
+    assert work.counts() == (12, 9)
+    assert Work(engine=None).counts() == (0, 0)
 
 
 def test_queue_time_is_the_longest_of_a_calls_requests() -> None:

@@ -10,16 +10,11 @@ from pathlib import Path
 from gemma_gateway.core.engine import NONE_TOLD, EngineFailed, EngineRequest, EngineState, Watcher
 from gemma_gateway.engines.local.asgi import AsgiReply
 from gemma_gateway.engines.local.footprint import Footprint
-from gemma_gateway.engines.local.vllm_app import (
-    COMPLETIONS,
-    CURRENT,
-    VllmApp,
-    VllmOptions,
-    Work,
-    explain,
-)
+from gemma_gateway.engines.local.vllm_app import VllmApp, VllmOptions, explain
+from gemma_gateway.engines.local.work import CURRENT, Work
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds between failed starts, doubling
+COMPLETIONS = "/v1/completions"  # takes prompts as they are
 LOCAL = "local"  # what records call this engine
 DIED = "the engine core died and is being started again"
 

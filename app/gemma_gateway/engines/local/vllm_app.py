@@ -11,8 +11,7 @@ import json
 import logging
 import multiprocessing
 import signal
-from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
@@ -20,15 +19,14 @@ from typing import Any
 from gemma_gateway.core.engine import NONE_TOLD, EngineRequest
 from gemma_gateway.engines import families
 from gemma_gateway.engines.families import templates
-from gemma_gateway.engines.local import environment, footprint, weights
+from gemma_gateway.engines.local import adjustments, environment, footprint, weights
 from gemma_gateway.engines.local.asgi import AsgiApp, AsgiReply
+from gemma_gateway.engines.local.work import Work, count_requests
 
 CPU_MODEL_LEN = 2048  # tokens of context on a CPU, where a start should not take the machine's RAM
 LOOK_EVERY = 0.1  # seconds between two looks at the engine core
 WARM_UP_SECONDS = 120.0  # longest silence of the first generation
-GUIDANCE = {"lenient": True, "coerce_one_of": True}  # llguidance's options for JSON schemas
 SHUTDOWN_SECONDS = 5.0  # from SIGTERM to SIGKILL for the engine core
-COMPLETIONS = "/v1/completions"  # takes prompts as they are
 
 log = logging.getLogger(__name__)
 
@@ -48,51 +46,6 @@ class VllmOptions:
     served_model_name: str
     max_model_len: int = 0
     engine_args: tuple[str, ...] = ()
-
-
-@dataclass(slots=True, eq=False)
-class Work:
-    """The engine's requests behind one call (several for n > 1 or a list of prompts).
-
-    It holds vLLM's own request states, so counts stay readable after vLLM has dropped them.
-    """
-
-    engine: Any  # vllm.v1.engine.async_llm.AsyncLLM
-    chat: bool = True  # its prompts come from the chat template
-    states: list[Any] = field(default_factory=list)  # vllm.v1.engine.output_processor.RequestState
-    given_up: bool = False
-
-    def counts(self) -> tuple[int, int]:
-        prompts = {id(state.parent_req or state): state.prompt_len for state in self.states}
-        generated = sum(
-            state.detokenizer.num_output_tokens() for state in self.states if state.detokenizer
-        )
-        return sum(prompts.values()), generated
-
-    def queue_time(self) -> float | None:
-        """Longest wait of its requests for their first turn, seconds; None before that, and where
-        the engine keeps no statistics. Source: ``vllm.v1.metrics.stats.RequestStateStats``."""
-        waits = [
-            stats.scheduled_ts - stats.queued_ts
-            for state in self.states
-            if (stats := state.stats) is not None and stats.queued_ts and stats.scheduled_ts
-        ]
-        return max(0.0, *waits) if waits else None
-
-    def dead(self) -> bool:
-        return bool(self.engine.errored)
-
-    async def abort(self) -> None:
-        self.given_up = True
-        running = self.engine.output_processor.request_states
-        names = [state.request_id for state in self.states if state.request_id in running]
-        if names and not self.dead():
-            await self.engine.abort(names, internal=True)
-
-
-# The call that the running task works for: vLLM's tasks inherit it, so that a request that enters
-# the engine finds its call whatever ids the protocols above have given it.
-CURRENT: ContextVar[Work | None] = ContextVar("engine_work", default=None)
 
 
 class VllmApp:
@@ -123,16 +76,16 @@ class VllmApp:
             from vllm.entrypoints.launchers.api_server.app_state import init_app_state
             from vllm.entrypoints.launchers.app import build_app
 
-            _quiet_client_errors()
-            _count_requests(engine)
-            _take_schemas_as_written(engine)
+            adjustments.quiet_client_errors()
+            count_requests(engine)
+            adjustments.take_schemas_as_written(engine)
             if args.chat_template == str(templates.BASE) and engine.tokenizer is not None:
-                _end_at_blank_lines(engine)
+                adjustments.end_at_blank_lines(engine)
             await engine.reset_mm_cache()
             tasks = await engine.get_supported_tasks()
             app = build_app(args, tasks, engine.model_config)
             await init_app_state(engine, app.state, args, tasks)
-            _continue_answers(app.state.anthropic_serving_messages)
+            adjustments.continue_answers(app.state.anthropic_serving_messages)
             await _warm_up(app, engine, options.served_model_name)
         except BaseException:
             await asyncio.to_thread(engine.shutdown, SHUTDOWN_SECONDS)
@@ -167,86 +120,6 @@ class VllmApp:
     async def shutdown(self) -> None:
         """End the engine core, whatever its state."""
         await asyncio.to_thread(self.engine.shutdown, SHUTDOWN_SECONDS)
-
-
-def _count_requests(engine: Any) -> None:
-    """Note each request that enters the engine in its call's ``Work``."""
-    processor = engine.output_processor
-    add_request = processor.add_request
-
-    def add(request: Any, *args: Any, **kwargs: Any) -> None:
-        work = CURRENT.get()
-        if work is not None and work.given_up:
-            raise asyncio.CancelledError  # the caller left while the prompt was being tokenised
-        add_request(request, *args, **kwargs)
-        if work is not None:
-            work.states.append(processor.request_states[request.request_id])
-
-    processor.add_request = add
-
-
-def _take_schemas_as_written(engine: Any) -> None:
-    """Let llguidance pass over the words of a JSON schema that it can't enforce (``uniqueItems``,
-    ``format: password``), and take ``oneOf`` for ``anyOf``, as other libraries do: ordinary schemas
-    hold them. Its options stand in the schema itself."""
-    generate = engine.generate
-
-    def generating(prompt: Any, sampling_params: Any, *args: Any, **kwargs: Any) -> Any:
-        bound = getattr(sampling_params, "structured_outputs", None)
-        if bound is not None and bound.json is not None:
-            bound.json = _with_options(bound.json)
-        return generate(prompt, sampling_params, *args, **kwargs)
-
-    engine.generate = generating
-
-
-def _end_at_blank_lines(engine: Any) -> None:
-    """Let a blank line end a base model's answer to a conversation, as ``base.jinja`` has it: it
-    would go on with another question. By token, as a turn ends: nothing is held back in streams,
-    and every protocol tells it as an ordinary end."""
-    vocabulary = engine.tokenizer.get_vocab()
-    ends = [vocabulary[text] for n in range(2, 64) if (text := "\n" * n) in vocabulary]
-    generate = engine.generate
-
-    def generating(prompt: Any, sampling_params: Any, *args: Any, **kwargs: Any) -> Any:
-        work = CURRENT.get()
-        bound = getattr(sampling_params, "structured_outputs", None)  # ends by itself
-        if work is not None and work.chat and bound is None:
-            sampling_params.update_from_generation_config({"eos_token_id": ends})
-        return generate(prompt, sampling_params, *args, **kwargs)
-
-    engine.generate = generating
-
-
-def _continue_answers(messages: Any) -> None:
-    """Let /v1/messages go on with an answer that a last message of the assistant's begins, as
-    Anthropic's does; vLLM's route begins a new one after it, and takes no field that says
-    otherwise.
-
-    Args:
-        messages: vLLM's ``AnthropicServingMessages``; None: the model generates nothing.
-    """
-    if messages is None:
-        return
-    convert = messages.to_chat_completion_request
-
-    def converted(*args: Any, **kwargs: Any) -> Any:
-        request = convert(*args, **kwargs)
-        last = request.messages[-1] if request.messages else {}
-        if last.get("role") == "assistant" and last.get("content") and not last.get("tool_calls"):
-            request.continue_final_message, request.add_generation_prompt = True, False
-        return request
-
-    messages.to_chat_completion_request = converted
-
-
-def _with_options(schema: Any) -> Any:
-    """A schema with llguidance's options; unchanged where it is none (vLLM says so)."""
-    try:
-        found = json.loads(schema) if isinstance(schema, str) else schema
-    except ValueError:
-        return schema
-    return {**found, "x-guidance": GUIDANCE} if isinstance(found, dict) else schema
 
 
 def _control_tokens(engine: Any) -> frozenset[str]:
@@ -325,12 +198,6 @@ def _start_engine(args: Any) -> Any:
             )
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-
-
-def _quiet_client_errors() -> None:
-    """vLLM logs a client's mistakes as errors. To be called after each start, which configures
-    vLLM's loggers anew."""
-    logging.getLogger("vllm.entrypoints").setLevel(logging.CRITICAL)
 
 
 def _flags(options: VllmOptions) -> list[str]:
