@@ -9,7 +9,6 @@ import pytest
 from gemma_gateway.core.dialect import Dialect
 from gemma_gateway.core.errors import Code, GatewayError
 from gemma_gateway.settings import Tier
-from gemma_gateway.settings.tier import BUILT_IN
 from gemma_gateway.validation.prompt_logprobs import check_prompt_logprobs
 from gemma_gateway.wire.anthropic.messages import Messages
 from gemma_gateway.wire.openai.chat import Chat
@@ -46,7 +45,6 @@ def test_each_way_to_ask_needs_the_operators_word(
 ) -> None:
     assert refusal(dialect, body, Tier()) == field
     check_prompt_logprobs(dialect, body, OPEN)
-    check_prompt_logprobs(dialect, body, Tier(**BUILT_IN["open"]))
 
 
 @pytest.mark.parametrize(

@@ -137,6 +137,5 @@ BUILT_IN: dict[str, dict[str, Any]] = {
         "max_message_chars": None,
         "sanitise": "off",
         "policy": "flag",
-        "prompt_logprobs_tokens": 128,  # 0.5 GB of the engine's memory, whoever asks
     },
 }

@@ -44,8 +44,7 @@ def check_prompt_logprobs(dialect: Dialect, body: Json, tier: Tier) -> int:
     size *= max(body.get("n") or 1, body.get("best_of") or 1)
     if size > most:
         raise invalid(
-            f"{field}: the prompt as JSON, times n, may have {most} bytes, and has {size} "
-            "(prompt_logprobs_tokens of this key's tier).",
+            f"{field}: the prompt as JSON, times n, may have {most} bytes, and has {size}.",
             field,
         )
     return size

@@ -8,7 +8,6 @@ import anthropic
 import openai
 import pytest
 
-from tests.e2e.conftest import AGENT
 from tests.process import KEY, Gateway
 
 MODEL = "gemma-3-270m"
@@ -86,20 +85,6 @@ def test_completions(client: openai.OpenAI) -> None:
         model=MODEL, prompt="The sea is", max_tokens=8, temperature=0, stream=True
     )
     assert "".join(c.choices[0].text for c in stream if c.choices) == whole.choices[0].text
-
-
-def test_a_prompt_is_scored(client: openai.OpenAI) -> None:
-    """With a key as ``make serve`` makes it."""
-    scored = client.with_options(api_key=AGENT).completions.create(
-        model=MODEL, prompt="The sea is", max_tokens=0, echo=True, logprobs=1
-    )
-    choice = scored.choices[0]
-    assert choice.text.removeprefix("<bos>") == "The sea is"
-    assert choice.logprobs is not None
-    first, *others = choice.logprobs.token_logprobs or []
-    assert first is None
-    assert len(others) >= 3
-    assert all(value is not None and value < 0 for value in others)
 
 
 def test_responses(client: openai.OpenAI) -> None:
