@@ -139,13 +139,6 @@ def test_cached_and_reasoning_tokens() -> None:
 # ---- what the engine in process knows
 
 
-class _State:
-    """What vLLM's request state holds, see ``RequestState`` and ``RequestStateStats``."""
-
-    def __init__(self, queued: float, scheduled: float) -> None:
-        self.stats: Any = type("Stats", (), {"queued_ts": queued, "scheduled_ts": scheduled})()
-
-
 def test_counts_add_up_over_choices_and_prompts() -> None:
     def state(prompt: int, generated: int, parent: object = None) -> SimpleNamespace:
         written = SimpleNamespace(num_output_tokens=lambda: generated)
@@ -155,6 +148,13 @@ def test_counts_add_up_over_choices_and_prompts() -> None:
     work = Work(engine=None, states=[state(7, 3, parent), state(7, 4, parent), state(5, 2)])
     assert work.counts() == (12, 9)
     assert Work(engine=None).counts() == (0, 0)
+
+
+class _State:
+    """What vLLM's request state holds, see ``RequestState`` and ``RequestStateStats``."""
+
+    def __init__(self, queued: float, scheduled: float) -> None:
+        self.stats: Any = type("Stats", (), {"queued_ts": queued, "scheduled_ts": scheduled})()
 
 
 def test_queue_time_is_the_longest_of_a_calls_requests() -> None:
