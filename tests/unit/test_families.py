@@ -19,7 +19,7 @@ def folder(path: Path, **config: str) -> Path:
 @pytest.mark.parametrize(
     ("name", "model_type", "parser"),
     [
-        ("gemma-3-4b-it", "gemma3", "pythonic"),
+        ("gemma-3-4b-it", "gemma3", "gemma"),
         ("gemma-4-e2b", "gemma4", "gemma4"),
         ("functiongemma-270m-it", "gemma3_text", "functiongemma"),
     ],

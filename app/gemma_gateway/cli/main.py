@@ -15,6 +15,7 @@ from gemma_gateway.cli import (
     evaluate,
     export,
     key,
+    parse_calls,
     run,
     top,
     version,
@@ -96,6 +97,7 @@ COMMANDS: tuple[Callable[[Commands], None], ...] = (
     bench.add,
     evaluate.add,
     export.add,
+    parse_calls.add,
     version.add,
     completion.add,
 )

@@ -1,7 +1,8 @@
 """Gemma 3; also stands for every Gemma that has no file of its own here.
 
-Gemma 3 has no tool tokens: vLLM's documentation pairs it with ``pythonic`` (calls as a Python
-list), which is also what gemma3.jinja asks for.
+Gemma 3 has no tool tokens. Asked for a Python list of calls, as gemma3.jinja does, it also writes
+fences, JSON or a call after prose. vLLM's ``pythonic``, which its documentation pairs with Gemma 3,
+finds the list alone.
 """
 
 from __future__ import annotations
@@ -14,4 +15,6 @@ CHAT_TEMPLATE = Path(__file__).with_name("gemma3.jinja")
 END_OF_TURN = "<end_of_turn>"
 SAMPLING = {"do_sample": True, "top_k": 64, "top_p": 0.95}  # the family's own defaults
 
-FAMILY = Family(model_types=("gemma",), tool_parser="pythonic", chat_template=CHAT_TEMPLATE)
+TOOL_PARSER = "gemma"  # engines/local/tool_parser.py
+
+FAMILY = Family(model_types=("gemma",), tool_parser=TOOL_PARSER, chat_template=CHAT_TEMPLATE)

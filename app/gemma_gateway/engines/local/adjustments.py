@@ -6,9 +6,28 @@ import json
 import logging
 from typing import Any
 
+from gemma_gateway.engines.families import gemma3
 from gemma_gateway.engines.local.work import CURRENT
 
 GUIDANCE = {"lenient": True, "coerce_one_of": True}  # llguidance's options for JSON schemas
+
+
+def add_parsers(args: Any) -> None:
+    """Make the gateway's own tool parser known, and those of the operator's plugins, which only
+    vLLM's launcher would load.
+
+    Args:
+        args: vLLM's parsed flags.
+    """
+    from vllm.reasoning import ReasoningParserManager
+    from vllm.tool_parsers import ToolParserManager
+
+    module = "gemma_gateway.engines.local.tool_parser"
+    ToolParserManager.register_lazy_module(gemma3.TOOL_PARSER, module, "GemmaToolParser")
+    if args.tool_parser_plugin:
+        ToolParserManager.import_tool_parser(args.tool_parser_plugin)
+    if args.reasoning_parser_plugin:
+        ReasoningParserManager.import_reasoning_parser(args.reasoning_parser_plugin)
 
 
 def quiet_client_errors() -> None:

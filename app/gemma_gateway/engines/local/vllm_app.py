@@ -171,9 +171,11 @@ def _prepare(options: VllmOptions) -> Any:
     except ImportError:
         from vllm.entrypoints.launchers.cli_args import make_arg_parser  # vLLM 0.32
     try:
-        return make_arg_parser(FlexibleArgumentParser()).parse_args(_flags(options))
+        args = make_arg_parser(FlexibleArgumentParser()).parse_args(_flags(options))
     except SystemExit as stop:  # argparse has said why on standard error
         raise ValueError(f"vLLM refused its flags: {' '.join(options.engine_args)}") from stop
+    adjustments.add_parsers(args)
+    return args
 
 
 def _start_engine(args: Any) -> Any:
