@@ -131,7 +131,9 @@ class Reload:
         settings, applies = await self._prepare(models, new.settings.prompts.prompts_file)
         for apply in applies:
             apply()
-        self._running = Snapshot(settings, new.digests)
+        keys = {model.api_key_file for model in models}  # of models that stay, whatever is written
+        kept = {file: digest for file, digest in old.digests.items() if file in keys}
+        self._running = Snapshot(settings, kept | new.digests)
         self.models_digest = _models_digest(settings)
         if change and live:
             log.logger.info("models reloaded: %s", change)

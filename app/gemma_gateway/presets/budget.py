@@ -12,9 +12,9 @@ from contextvars import ContextVar
 from typing import Any
 
 MOST_CHARS = 128 * 1024  # of all messages of a preset together
-MOST_STEPS = 40_000  # parts of templates that are run: in a loop, each counts each time
+MOST_STEPS = 60_000  # parts of templates that are run: in a loop, each counts each time
 MOST_WORK = 1_000_000  # characters that filters and operators look at or make; ITEM for each item
-ITEM = 8
+ITEM = 16
 MOST_CHECKS = 2_000  # keywords of a schema that are looked at, each item and each time
 
 

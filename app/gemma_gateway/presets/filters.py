@@ -16,8 +16,8 @@ from jinja2 import Undefined, filters, tests
 from gemma_gateway.presets import budget
 
 MOST_INDENT = 64
-CALL = 4  # steps that a filter takes, beside its work
-EACH = 64  # work of a filter that calls something for each item
+CALL = 6  # steps that a filter takes, beside its work
+EACH = 100  # work of a filter that calls something for each item
 # Integers past this are no numbers of anybody's prompt; Python's grow until memory is full.
 MOST_NUMBER = 2**63
 
