@@ -9,6 +9,7 @@ import pytest
 
 from gemma_gateway.cli.main import main
 from gemma_gateway.core.errors import Code, GatewayError
+from gemma_gateway.presets.filters import FILTERS, TESTS
 from gemma_gateway.presets.library import Library
 from gemma_gateway.presets.preset import Rendered
 from gemma_gateway.safety.policy import Policy
@@ -418,3 +419,16 @@ def test_config_check_takes_a_presets_file(file: Path, capsys: pytest.CaptureFix
     file.write_text(preset(id="A"))
     assert main(["config", "check", str(file)]) == 2
     assert f"{file}:2: prompts.0.id: " in capsys.readouterr().err
+
+
+def test_the_documented_file_is_one(file: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "prompts.md").read_text("utf-8")
+    file.write_text(page.partition("```yaml\n")[2].partition("```")[0])
+    preset = Library.load(file).find("summary", None)
+    rendered = preset.render({"text": "A long story.", "tone": "odd", "scan": PIXEL})
+    assert rendered.replaced == {"tone": "plain"}
+    assert rendered.messages[0]["content"].endswith("in a plain tone.")
+    assert [part["type"] for part in rendered.messages[1]["content"]] == ["image_url", "text"]
+    for names in (FILTERS, TESTS):
+        told = set(page.replace("|", " ").replace("`", " ").split())
+        assert {name for name in names if name.isalpha() and name != "d"} <= told
