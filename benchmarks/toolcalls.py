@@ -218,8 +218,8 @@ def plot(scores: dict[tuple[str, bool], Score]) -> None:
         axis.set_xlim(0, 112)
         axis.set_xlabel("%")
         axis.set_yticks(range(len(PARSERS)), PARSERS)
-        axis.invert_yaxis()
         axis.spines[["top", "right"]].set_visible(False)
+    axes[0].invert_yaxis()
     axes[1].legend(loc="lower right", fontsize=8)
     figure.savefig(PLOT, dpi=120)
 

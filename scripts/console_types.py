@@ -96,6 +96,10 @@ def _type(schema: Schema) -> str:
             found = f"({inner})[]" if " | " in inner else f"{inner}[]"
         case {"type": "object", "additionalProperties": {**values}} if values:
             found = f"Record<string, {_type(values)}>"
+        case {"type": "object", "properties": _}:
+            raise ValueError(f"a model without a name: {schema}")
+        case {"type": "object"}:
+            found = "Record<string, unknown>"
         case {"type": "integer"}:
             found = "number"
         case {"type": "number" | "string" | "boolean" | "null" as name}:

@@ -40,6 +40,7 @@ from gemma_gateway.api.peer import Peers
 from gemma_gateway.api.routes import alerts as alert_routes
 from gemma_gateway.api.routes import console, feedback, monitoring
 from gemma_gateway.api.routes import keys as key_routes
+from gemma_gateway.api.routes import prompts as prompt_routes
 from gemma_gateway.api.routes import quality as quality_routes
 from gemma_gateway.api.routes import service as service_routes
 from gemma_gateway.console.site import Site
@@ -69,6 +70,8 @@ from gemma_gateway.pipeline.delivery import Delivery
 from gemma_gateway.pipeline.gateway import Gateway
 from gemma_gateway.pipeline.routing import Routing
 from gemma_gateway.pipeline.token_prompts import TokenPrompts
+from gemma_gateway.presets.library import Library
+from gemma_gateway.presets.stage import Expand
 from gemma_gateway.quality.service import Quality
 from gemma_gateway.safety.controls import ControlTokens
 from gemma_gateway.safety.filter import Filter, chain
@@ -164,6 +167,7 @@ class Parts:
             mode: chain(tuple(policy if each is self.policy else each for each in found))
             for mode, policy in self.policy.modes().items()
         }
+        self.library = Library.load(settings.prompts.prompts_file)
         self.controls = ControlTokens(settings.safety.control_tokens, engine.control_tokens)
         self.heavy = Heavy()
         self.places = Places()
@@ -300,6 +304,7 @@ STAGES: Factories[Stage | None] = (
 STEPS: Factories[Step] = (
     lambda p: Decompress(p.settings.validation.max_body_bytes),
     lambda p: Decode(p.settings.validation.max_json_depth, p.allowed),
+    lambda p: Expand(p.library),
     lambda p: Sanitise(),
     lambda p: Validate(p.allowed),
     lambda p: p.routing,
@@ -357,9 +362,14 @@ PARTS: Factories[Part | None] = (
 )
 # What goes over to new settings while it runs. They are made ready in this order, and nobody takes
 # that back where a later one can't: what holds something, such as connections, comes last.
-RELOADS: Factories[Reloadable | None] = (lambda p: p.catalogue, lambda p: p.pools)
+RELOADS: Factories[Reloadable | None] = (
+    lambda p: p.library,
+    lambda p: p.catalogue,
+    lambda p: p.pools,
+)
 ROUTES: Factories[APIRouter] = (
     lambda p: service_routes.router(p.auth, p.own, p.health, p.metrics.render),
+    lambda p: prompt_routes.router(p.auth, p.library, p.heavy),
     lambda p: monitoring.router(p.auth, p.overview, p.export),
     lambda p: quality_routes.router(p.auth, p.quality.view),
     lambda p: feedback.router(p.auth, p.quality.feedback),
@@ -382,7 +392,7 @@ def assemble(settings: Settings, source: Source | None = None) -> Parts:
 
     Raises:
         OSError: the data folder or a file in it can't be used.
-        ValueError: two keys are the same, or the policy can't be used.
+        ValueError: two keys are the same, or the policy or a preset can't be used.
         gemma_gateway.engines.local.weights.ModelUnavailable: the model can't be had.
     """
     engine = factory.engine(settings.engine, settings.server.data_dir.absolute())

@@ -66,6 +66,10 @@ async def test_axe_finds_nothing_serious(
         await visit(page, "playground")
         await page.get_by_role("button", name="Copy as code").click()
         assert await findings(page) == []
+        await page.keyboard.press("Escape")
+        await page.get_by_role("button", name="Presets").click()
+        await expect(page.get_by_role("dialog").get_by_label("Preset", exact=True)).to_be_visible()
+        assert await findings(page) == []
 
 
 async def test_the_theme_can_be_chosen_and_is_kept(at: Opener) -> None:
@@ -191,4 +195,4 @@ async def test_the_links_can_be_skipped(at: Opener) -> None:
         await expect(page.get_by_role("button", name="Skip to content")).to_be_focused()
         await press(page, "Enter")
         await press(page, "Tab")
-        await expect(page.get_by_role("button", name="Copy as code")).to_be_focused()
+        await expect(page.get_by_role("button", name="Presets")).to_be_focused()

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
+from gemma_gateway.presets.library import Library
 from gemma_gateway.safety.policy import Policy
 from gemma_gateway.settings import Settings, config
 from tests.deploy import chart, kube_schema, names
@@ -127,6 +128,7 @@ def test_the_gateway_loads_its_configuration(
     assert settings.port == container["ports"][0]["containerPort"]
     assert str(settings.data_dir) in {m["mountPath"] for m in container["volumeMounts"]}
     Policy.load(settings.policy_file)
+    Library.load(settings.prompts_file)
     known = {f"GATEWAY_{field.upper()}" for field in Settings.model_fields} | {"GATEWAY_CONFIG"}
     given = {v.partition("__")[0] for v in env(container) if v.startswith("GATEWAY_")}
     assert given <= known

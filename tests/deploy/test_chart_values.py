@@ -198,6 +198,11 @@ def test_a_changed_configuration_rolls_and_nothing_else_does() -> None:
     assert checksum({}) != checksum({"config": {"requests_per_hour": 5}})
     assert checksum({}) != checksum({"policy": {"categories": []}})
     assert checksum({}) != checksum({"drain": {"seconds": 31}})
+    one, other = (
+        {"prompts": [{"id": "a", "messages": [{"role": "user", "content": text}]}]}
+        for text in ("{{ 1 }}", "{{ 2 }}")
+    )
+    assert checksum({}) != checksum(one) == checksum(other)  # which is taken up while it runs
 
 
 FIRST, SECOND = ({"name": n, "upstreams": f"http://10.0.0.9:{p}/v1"} for n, p in ("a1", "b2"))

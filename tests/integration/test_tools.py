@@ -373,6 +373,20 @@ def test_keys_and_policy(tmp_path: Path, engine: Engine) -> None:
     has(found, "warning", "keys", "operator scope", "GATEWAY_OPERATOR_KEYS")
 
 
+def test_prompt_presets(tmp_path: Path, engine: Engine) -> None:
+    folder = tmp_path / "prompts"
+    folder.mkdir()
+    own = folder / "own.yaml"
+    own.write_text("prompts: [{id: a, messages: [{role: user, content: '{{ b }}'}]}]\n")
+    own.chmod(0o666)
+    settings = {"GATEWAY_UPSTREAMS": engine.url + "/v1", "GATEWAY_PROMPTS_FILE": str(folder)}
+    found = doctor(tmp_path, **settings)
+    has(found, "problem", "presets", f"{own}:1: prompts.0.messages.0", "correct this line")
+    has(found, "problem", "presets", "is writable by anybody (mode 0666)", "chmod o-w")
+    own.write_text(own.read_text().replace("{{ b }}", "b"))
+    has(doctor(tmp_path, **settings), "ok", "presets", "4 usable, the built-in ones among", "")
+
+
 def test_file_rights(tmp_path: Path, engine: Engine) -> None:
     data = tmp_path / "data"
     data.mkdir(mode=0o777)

@@ -295,6 +295,7 @@ def test_the_order_of_the_stages() -> None:
     assert [type(step).__name__ for step in steps] == [
         "Decompress",
         "Decode",
+        "Expand",
         "Sanitise",
         "Validate",
         "Routing",

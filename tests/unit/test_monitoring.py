@@ -17,6 +17,7 @@ from scripts import record_table
 from gemma_gateway.core.call import Call
 from gemma_gateway.core.errors import Code
 from gemma_gateway.core.outcomes import UNSPENT, class_of, fault_of, status_of
+from gemma_gateway.core.prompt import UsedPrompt
 from gemma_gateway.core.record import FinishedCall, Record
 from gemma_gateway.core.stage import End
 from gemma_gateway.core.usage import Usage
@@ -110,6 +111,7 @@ def test_a_record_holds_what_the_call_was() -> None:
     answer = call.answer
     answer.first_token = call.started + 0.25
     answer.queue_time, answer.upstream, answer.finish_reason = 0.125, "host:8000", "length"
+    call.notes[UsedPrompt] = UsedPrompt("culture", "1")
     usage = Usage(10, 20, 4, 7, estimated=True)
     memory = Memory()
     memory.resident_mb, memory.gpu_mb = 100.0, 200.0
@@ -143,6 +145,8 @@ def test_a_record_holds_what_the_call_was() -> None:
         "refused_field": "",
         "changes": "",
         "flagged": "",
+        "prompt_id": "culture",
+        "prompt_version": "1",
     }
     assert made.tokens_per_second == 10
 

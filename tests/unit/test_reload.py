@@ -15,8 +15,10 @@ import pytest
 from gemma_gateway import main
 from gemma_gateway.admin.reload import Reload
 from gemma_gateway.cli import configuration
+from gemma_gateway.core.reload import Reloadable
 from gemma_gateway.engines.scripted import ScriptedEngine
 from gemma_gateway.main import Parts
+from gemma_gateway.presets.library import Library
 from gemma_gateway.settings import Settings
 from gemma_gateway.settings.source import Source
 from tests.waiting import PATIENCE, until
@@ -72,7 +74,7 @@ def catalogue() -> Catalogue:
 
 @asynccontextmanager
 async def watching(
-    file: Path, *reloadables: Catalogue, pause: float = 0.005, patience: float = PATIENCE
+    file: Path, *reloadables: Reloadable, pause: float = 0.005, patience: float = PATIENCE
 ) -> AsyncIterator[Reload]:
     """A running Reload of a file; a long pause leaves only what is asked for."""
     source = Source(partial(configuration.load, file), file)
@@ -192,6 +194,83 @@ async def test_it_is_all_or_nobody(file: Path) -> None:
         reload.now()
         await ended(reload, "success")
         assert first.names == second.names == [["b"]]
+
+
+def presets(name: str) -> str:
+    return f"prompts: [{{id: {name}, messages: [{{role: user, content: a}}]}}]\n"
+
+
+async def test_changed_prompt_presets(
+    file: Path, tmp_path: Path, catalogue: Catalogue, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "prompts"
+    folder.mkdir()
+    (folder / "a.yaml").write_text(presets("a"))
+    file.write_text(f"prompts_file: {folder}\n")
+    library = Library.load(folder)
+
+    def ids() -> set[str]:
+        return {shelf.default.id for shelf in library.shelves()} & {"a", "b", "c"}
+
+    async with watching(file, catalogue, library) as reload:
+        (folder / "b.yaml").write_text(presets("b"))
+        await ended(reload, "success")
+        assert ids() == {"a", "b"}
+        (folder / "a.yaml").unlink()
+        await ended(reload, "success", 2)
+        assert ids() == {"b"}
+        assert said(caplog, "INFO") == ["prompt presets reloaded"] * 2
+        (folder / "b.yaml").write_text(presets("B"))
+        await ended(reload, "failure")
+        assert ids() == {"b"}
+        (line,) = said(caplog, "ERROR")
+        assert line.startswith(f"configuration not reloaded: {folder / 'b.yaml'}:1: prompts.0.id: ")
+        (folder / "b.yaml").write_text(presets("b"))
+        await ended(reload, "unchanged")
+        other = tmp_path / "other.yaml"
+        other.write_text(presets("c"))
+        renamed(file, f"prompts_file: {other}\n")
+        await ended(reload, "success", 3)
+        assert ids() == {"c"}
+        renamed(file, "{}\n")
+        await ended(reload, "success", 4)
+        assert ids() == set()
+        assert said(caplog, "WARNING") == []
+
+
+async def test_models_and_presets_together(
+    file: Path, tmp_path: Path, catalogue: Catalogue, caplog: pytest.LogCaptureFixture
+) -> None:
+    own = tmp_path / "prompts.yaml"
+    own.write_text(presets("a"))
+    key = tmp_path / "key"
+    key.write_text(SECRET)
+    more = f"prompts_file: {own}\n"
+    with_key = f"- {{name: k, upstreams: {SERVER}, api_key_file: {key}}}\n"
+    file.write_text(yaml("a", more=more) + with_key)
+    library = Library.load(own)
+    async with watching(file, catalogue, library, pause=3600) as reload:
+        file.write_text(yaml("b", more=more) + with_key)
+        own.write_text(presets("b"))
+        reload.now()
+        await ended(reload, "success")
+        assert catalogue.names == [["b", "k"]]
+        assert library.shelf("b").default.origin == "operator"
+        assert said(caplog, "INFO") == [
+            "models reloaded: added b; removed a",
+            "prompt presets reloaded",
+        ]
+        file.write_text(more)  # to do without models needs a restart
+        own.write_text(presets("c"))
+        reload.now()
+        await ended(reload, "success", 2)
+        assert library.shelf("c").default.origin == "operator"
+        assert catalogue.names[-1] == ["b", "k"]
+        assert said(caplog, "WARNING") == ["changed, needs a restart: models"]
+        file.write_text(yaml("d", more=more))
+        reload.now()
+        await ended(reload, "success", 3)
+        assert catalogue.names[-1] == ["d"]
 
 
 # ---- what isn't

@@ -34,7 +34,6 @@ def refusals() -> list[tuple[str, dict[str, Any], str]]:
         ("responses", {"previous_response_id": "resp_1"}, "previous_response_id"),
         ("responses", {"conversation": "conv_1"}, "conversation"),
         ("responses", {"conversation": {"id": "conv_1"}}, "conversation"),
-        ("responses", {"prompt": {"id": "pmpt_1"}}, "prompt"),
         ("responses", {"background": True}, "background"),
         ("responses", item({"type": "item_reference", "id": "msg_1"}), "input.1"),
         ("responses", item({"type": None, "id": "msg_1"}), "input.1"),

@@ -178,7 +178,6 @@ def test_escapes_in_arguments_hide_nothing() -> None:
         ("previous_response_id", "resp_1"),
         ("conversation", {"id": "c"}),
         ("background", True),
-        ("prompt", {"id": "p"}),
     ],
 )
 def test_state_that_no_replica_has_is_refused(field: str, value: object) -> None:

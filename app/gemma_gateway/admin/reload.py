@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from pathlib import Path
 from typing import Literal
 
 from gemma_gateway.core.periodic import Periodic
@@ -20,19 +21,21 @@ from gemma_gateway.telemetry import log
 
 PAUSE = 2.0  # seconds between two looks at the files
 PATIENCE = 30.0  # seconds until all that a change needs must be ready
+LIVE = frozenset({"models", "prompts_file"})  # settings that need no restart
 Outcome = Literal["success", "unchanged", "failure"]
 
 
 class Reload:
-    """Takes up changed models while the gateway runs; any other setting needs a restart.
+    """Takes up changed models and prompt presets while the gateway runs; any other setting needs a
+    restart.
 
     What can't be used changes nothing: the log says what is wrong, and the gateway goes on with
     what it had.
 
     Args:
         source: of the settings.
-        reloadables: who goes over to new models, made ready in this order; none: nobody can, so
-            models need a restart, too.
+        reloadables: who goes over to them, made ready in this order; none: nobody can, so they
+            need a restart, too.
         pause: seconds between two looks at the files.
         patience: seconds that all of ``reloadables`` may take together.
 
@@ -54,7 +57,7 @@ class Reload:
         self._reloadables = reloadables
         self._patience = patience
         self._running = source.first
-        self._watched = source.first.settings.models
+        self._watched = source.first.settings
         self._tried = self._seen = source.first.digests
         self._asked = False
         self._periodic = Periodic(self._look, pause, "the configuration could not be reloaded")
@@ -106,42 +109,55 @@ class Reload:
         """
         old = self._running
         new = await asyncio.to_thread(self._source.load)
-        self._tried, self._watched = new.digests, new.settings.models
+        self._tried, self._watched = new.digests, new.settings
         restart = await asyncio.to_thread(_others, old.settings, new.settings)
         change = Change.between(old, new)
         # Without models, before or after, it is another engine.
         live = bool(self._reloadables and old.settings.models and new.settings.models)
         if change and not live:
             restart.append("models")
+        prompts = _prompts(old) != _prompts(new)
+        if prompts and not self._reloadables:
+            restart.append("prompts_file")
+            prompts = False
         if restart:
             log.logger.warning("changed, needs a restart: %s", ", ".join(sorted(restart)))
-        if not (change and live):
+        if not (prompts or (change and live)):
             log.logger.info("configuration read again: models unchanged")
             return "unchanged"
-        models = new.settings.models
+        models = new.settings.models if change and live else old.settings.models
         if faults := await asyncio.to_thread(lambda: list(_key_faults(models))):
             raise await self._refused(faults)
-        settings, applies = await self._prepare(models)
+        settings, applies = await self._prepare(models, new.settings.prompts.prompts_file)
         for apply in applies:
             apply()
-        self._running = Snapshot(settings, new.digests)
+        keys = {model.api_key_file for model in models}  # of models that stay, whatever is written
+        kept = {file: digest for file, digest in old.digests.items() if file in keys}
+        self._running = Snapshot(settings, kept | new.digests)
         self.models_digest = _models_digest(settings)
-        log.logger.info("models reloaded: %s", change)
+        if change and live:
+            log.logger.info("models reloaded: %s", change)
+        if prompts:
+            log.logger.info("prompt presets reloaded")
         return "success"
 
     async def _prepare(
-        self, models: tuple[Model, ...]
+        self, models: tuple[Model, ...], prompts_file: Path | None
     ) -> tuple[Settings, list[Callable[[], None]]]:
-        """The running settings with other models, and what goes over to them."""
+        """The running settings with other models and presets, and what goes over to them."""
         faults: list[Fault]
         try:
-            settings = await asyncio.to_thread(self._running.settings.with_models, models)
+            settings = await asyncio.to_thread(
+                self._running.settings.reloaded, models, prompts_file
+            )
             async with asyncio.timeout(self._patience):
                 return settings, [await each.prepare(settings) for each in self._reloadables]
         except Contradiction as error:
             faults = error.faults
         except TimeoutError:
             faults = [(("models",), f"not ready within {self._patience:g} seconds")]
+        except ConfigError:  # which says the place itself
+            raise
         except (ValueError, OSError) as error:
             faults = [(("models",), str(error))]
         raise await self._refused(faults)
@@ -192,9 +208,17 @@ def _versions(snapshot: Snapshot) -> dict[str, tuple[Model, str]]:
     }
 
 
+def _prompts(snapshot: Snapshot) -> tuple[Path | None, dict[Path, str]]:
+    """Where the presets are, and the digest of each of their files."""
+    settings, digests = snapshot.settings, snapshot.digests
+    path = settings.prompts.prompts_file
+    files = () if path is None else (path, *(file for file in digests if file.parent == path))
+    return path, {file: digests[file] for file in files if file in digests}
+
+
 def _others(old: Settings, new: Settings) -> list[str]:
-    """Names of the settings that differ, but for models."""
-    names = [name for name in Settings.model_fields if name != "models"]
+    """Names of the settings that differ, but for those that can."""
+    names = [name for name in Settings.model_fields if name not in LIVE]
     return [name for name in names if getattr(old, name) != getattr(new, name)]
 
 

@@ -225,6 +225,7 @@ class Dialect(ABC):
         client_header: a request header that all clients of this protocol send, and nobody else: it
             tells them where no route does. Empty: there is none.
         scores: a request may ask for no token but those of its prompt (``echo``).
+        presets: a request may name a preset; its ``prompt`` is an object then.
     """
 
     name: str
@@ -244,6 +245,7 @@ class Dialect(ABC):
     ping: bytes = b": ping\n\n"
     client_header: bytes = b""
     scores: bool = False
+    presets: bool = False
 
     @abstractmethod
     def messages(self, body: Json) -> list[Message]:
@@ -268,6 +270,20 @@ class Dialect(ABC):
         """
         del limit, remaining, reset
         return {}
+
+    def prepend(self, body: Json, messages: list[Message], turns: list[Json]) -> dict[str, str]:
+        """Put a preset's messages before what the client sent. Routes with ``presets`` say how.
+
+        Args:
+            body: the request, changed in place.
+            messages: what ``messages`` found in it, changed along: the client's own keep their
+                places, as it knows them.
+            turns: the preset's messages, as chat completions take them.
+
+        Returns:
+            Places of messages in the body as it is now, with those by which the client knows them.
+        """
+        raise NotImplementedError
 
     def token_prompts(self, body: Json) -> list[tuple[Where, list[int]]]:
         """Prompts that are token ids, with their places: only an engine knows what they say."""

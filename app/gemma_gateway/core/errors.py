@@ -82,6 +82,9 @@ class Code(Enum):
     MODEL_NOT_FOUND = Kind(404, Family.NOT_FOUND, "This model does not exist.")
     KEY_NOT_FOUND = Kind(404, Family.NOT_FOUND, "No such key; GET /v1/keys lists them.")
     KEY_CONFLICT = Kind(409, Family.INVALID_REQUEST, "This key can't be changed in this way.")
+    PROMPT_NOT_FOUND = Kind(
+        404, Family.NOT_FOUND, "There is no such preset; GET /v1/prompts lists them."
+    )
     RESPONSE_NOT_FOUND = Kind(404, Family.NOT_FOUND, "This key has no such answer.")
     NOT_FOUND = Kind(404, Family.NOT_FOUND, "No such route; see /docs.")
     METHOD_NOT_ALLOWED = Kind(405, Family.INVALID_REQUEST, "This route doesn't accept this method.")

@@ -117,6 +117,11 @@ class Record(FinishedCall, frozen=True, array_like=True, gc=False):
         ),
     ] = ""
 
+    prompt_id: Annotated[
+        str, Meta(description="The preset that its prompt named; empty: none did")
+    ] = ""
+    prompt_version: Annotated[str, Meta(description="Of that preset; empty: none was named")] = ""
+
     @property
     def success(self) -> bool:
         """Whether the caller got the whole answer."""

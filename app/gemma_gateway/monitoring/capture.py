@@ -7,6 +7,7 @@ import time
 from gemma_gateway.core.call import Call
 from gemma_gateway.core.changes import MOST_NAMES, listed
 from gemma_gateway.core.outcomes import status_of
+from gemma_gateway.core.prompt import NO_PROMPT, UsedPrompt
 from gemma_gateway.core.record import Record
 from gemma_gateway.core.stage import End
 from gemma_gateway.monitoring.memory import Memory
@@ -34,6 +35,7 @@ class Recorder:
 def record_of(call: Call, end: End, memory: Memory) -> Record:
     """The record of a call that is over now."""
     principal, request, answer, usage = call.principal, call.request, call.answer, end.usage
+    prompt = call.notes.get(UsedPrompt, NO_PROMPT)
     return Record(
         time=time.time(),
         id=call.engine_id,
@@ -61,6 +63,8 @@ def record_of(call: Call, end: End, memory: Memory) -> Record:
         refused_field=answer.refused,
         changes=listed(request.changes) if request.changes else "",
         flagged=_flagged(call) if call.decisions else "",
+        prompt_id=prompt.id,
+        prompt_version=prompt.version,
     )
 
 

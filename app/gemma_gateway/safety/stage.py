@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from gemma_gateway.core.call import Call, Change, Decision
 from gemma_gateway.core.dialect import Message
+from gemma_gateway.core.prompt import NO_PROMPT, UsedPrompt
 from gemma_gateway.safety import input as incoming
 from gemma_gateway.safety.controls import ControlTokens
 from gemma_gateway.safety.filter import Filter, is_idle
@@ -84,5 +85,6 @@ class BreakControlTokens:
         places: list[str] = []
         request.data, request.control_tokens = self._controls.write(request.body, places)
         if places:
-            request.changes += [Change(where, "escaped") for where in places]
+            known = call.notes.get(UsedPrompt, NO_PROMPT).places
+            request.changes += [Change(known.get(where, where), "escaped") for where in places]
         request.messages = []  # nobody needs them any more, and there may be many

@@ -7,6 +7,7 @@ from gemma_gateway.settings.fields import Contradiction
 from gemma_gateway.settings.limits import LimitSettings
 from gemma_gateway.settings.models import Model
 from gemma_gateway.settings.monitoring import MonitoringSettings, Price
+from gemma_gateway.settings.prompts import PromptSettings
 from gemma_gateway.settings.quality import QualitySettings
 from gemma_gateway.settings.safety import CONTROL_TEXT, SafetySettings
 from gemma_gateway.settings.server import ServerSettings, is_loopback
@@ -36,6 +37,7 @@ __all__ = [
     "Model",
     "MonitoringSettings",
     "Price",
+    "PromptSettings",
     "QualitySettings",
     "SafetySettings",
     "ServerSettings",

@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable
 from functools import partial
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 from pydantic import Field, model_validator
@@ -33,6 +34,7 @@ from gemma_gateway.settings.limits import LimitSettings
 from gemma_gateway.settings.models import Model
 from gemma_gateway.settings.models import faults as model_faults
 from gemma_gateway.settings.monitoring import MonitoringSettings
+from gemma_gateway.settings.prompts import PromptSettings
 from gemma_gateway.settings.quality import QualitySettings
 from gemma_gateway.settings.safety import SafetySettings
 from gemma_gateway.settings.server import ServerSettings
@@ -57,6 +59,7 @@ class Settings(
     MonitoringSettings,
     TelemetrySettings,
     QualitySettings,
+    PromptSettings,
     BaseSettings,
 ):
     """The configuration of one gateway process.
@@ -120,6 +123,10 @@ class Settings(
     def quality(self) -> QualitySettings:
         return self
 
+    @property
+    def prompts(self) -> PromptSettings:
+        return self
+
     @model_validator(mode="after")
     def _consistent(self) -> Settings:
         if faults := self._contradictions():
@@ -157,13 +164,14 @@ class Settings(
         ]
         return faults
 
-    def with_models(self, models: tuple[Model, ...]) -> Settings:
-        """The same settings with other models.
+    def reloaded(self, models: tuple[Model, ...], prompts_file: Path | None) -> Settings:
+        """The same settings with what can change while they are in use.
 
         Raises:
             Contradiction: these don't go with the other settings.
         """
-        settings = self.model_copy(update={"models": models})
+        changed = {"models": models, "prompts_file": prompts_file}
+        settings = self.model_copy(update=changed)
         if faults := settings._contradictions():
             raise Contradiction(faults)
         return settings
@@ -198,6 +206,7 @@ SECTIONS: dict[str, type[Strict]] = {
     "monitoring": MonitoringSettings,
     "telemetry": TelemetrySettings,
     "quality": QualitySettings,
+    "prompts": PromptSettings,
 }
 
 

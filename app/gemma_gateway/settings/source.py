@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from gemma_gateway.settings.models import Model
 from gemma_gateway.settings.settings import Settings
+from gemma_gateway.settings.yamlfile import yaml_files
 
 Digests = dict[Path, str]
 
@@ -51,14 +51,24 @@ class Source:
         Raises:
             ConfigError: they can't be used.
         """
-        before = self.look(())  # a change while it is being read shows at the next look
+        before = self.look()  # a change while it is being read shows at the next look
         settings = self._read()
-        return Snapshot(settings, self.look(settings.models) | before)
+        return Snapshot(settings, self.look(settings) | before)
 
-    def look(self, models: Iterable[Model]) -> Digests:
-        """SHA-256 of the file, and of the keys' files of models; empty: one can't be read."""
-        files = {self.file, *(model.api_key_file for model in models)}
+    def look(self, settings: Settings | None = None) -> Digests:
+        """SHA-256 of the file, and of those that settings name and that are read again: the keys'
+        files of models, and prompt presets. Empty: one can't be read."""
+        files = {self.file}
+        if settings is not None:
+            files |= {model.api_key_file for model in settings.models}
+            files |= set(prompt_files(settings))
         return {file: _digest(file) for file in files if file is not None}
+
+
+def prompt_files(settings: Settings) -> list[Path]:
+    """The files of prompt presets."""
+    path = settings.prompts.prompts_file
+    return [] if path is None else yaml_files(path)
 
 
 def _digest(file: Path) -> str:

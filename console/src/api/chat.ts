@@ -5,9 +5,12 @@ import { reachable, send } from "./client";
 import { ApiError, Away } from "./errors";
 import type { OpenAIError } from "./types";
 
+/** An image, a file or a text inside a message, as the API has them. */
+export type ContentPart = Record<string, unknown>;
+
 export interface ChatMessage {
   role: "system" | "user" | "assistant";
-  content: string;
+  content: string | ContentPart[];
 }
 
 /** What the console asks; the engine takes more. */

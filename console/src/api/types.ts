@@ -106,6 +106,10 @@ export interface CallView {
   changes: string;
   /** What the content policy noted and let pass, such as input:harm; empty: nothing */
   flagged: string;
+  /** The preset that its prompt named; empty: none did */
+  prompt_id: string;
+  /** Of that preset; empty: none was named */
+  prompt_version: string;
   /** The key's name; empty for one that is not known any more */
   key_name: string;
   /** Output tokens over the response time */
@@ -369,6 +373,29 @@ export interface Probe {
   status: "alive" | "ready" | "not ready";
 }
 
+/** All presets, by id. */
+export interface PromptList {
+  object: "list";
+  data: PromptView[];
+}
+
+/** One preset. */
+export interface PromptView {
+  /** What a call's prompt names */
+  id: string;
+  object: "prompt";
+  /** The one that is shown: the default, or what was asked for */
+  version: string;
+  /** All of its versions */
+  versions: string[];
+  /** For people; may be empty */
+  description: string;
+  /** JSON Schema of an object: what it is made with */
+  variables: Record<string, unknown>;
+  /** built-in, or from the operator's files */
+  source: "built-in" | "operator";
+}
+
 /** Summaries and the newest calls. */
 export interface QualityReport {
   /** Earliest call, or the start asked for */
@@ -433,6 +460,29 @@ export interface Quantiles {
   p50: number | null;
   p95: number | null;
   p99: number | null;
+}
+
+/** What a preset is to be made with. */
+export interface RenderRequest {
+  /** Default: the preset's own */
+  version?: string | number | null;
+  /** By the preset's schema */
+  variables?: Record<string, unknown> | null;
+}
+
+/** A message as chat completions take it. */
+export interface RenderedMessage {
+  role: "system" | "developer" | "user" | "assistant";
+  content: string | Record<string, unknown>[];
+}
+
+/** What a preset made. */
+export interface RenderedPrompt {
+  id: string;
+  version: string;
+  messages: RenderedMessage[];
+  /** Variables that didn't fit, and the preset's fallback that stands for them */
+  replaced: Record<string, unknown>;
 }
 
 /** How a key gets its new secret. */

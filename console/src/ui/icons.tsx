@@ -7,6 +7,7 @@ const PATHS = {
   calls: "M4 6h16M4 12h16M4 18h10",
   quality: "M12 4l2.5 5.2 5.6.8-4.1 4 1 5.6-5-2.7-5 2.7 1-5.6-4.1-4 5.6-.8z",
   usage: "M12 4a8 8 0 1 0 8 8h-8z M15 4.6A8 8 0 0 1 19.4 9H15z",
+  preset: "M6 3h9l4 4v14H6zM15 3v4h4M9 12h7M9 16h7",
   send: "M5 12h13M12 6l6 6-6 6",
   stop: "M7 7h10v10H7z",
   again: "M19 12a7 7 0 1 1-2.1-5M19 4v4h-4",

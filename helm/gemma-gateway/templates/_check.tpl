@@ -24,7 +24,7 @@
 {{- if hasKey ($v.config.alerts | default dict) "webhooks" -}}
 {{- fail "config.alerts.webhooks holds secrets and config goes into a ConfigMap: name a Secret under alertWebhooks" -}}
 {{- end -}}
-{{- range $name := list "host" "port" "data_dir" "drain_seconds" "upstreams" "policy_file" "allow_anonymous" -}}
+{{- range $name := list "host" "port" "data_dir" "drain_seconds" "upstreams" "policy_file" "prompts_file" "allow_anonymous" -}}
 {{- if hasKey $config $name -}}
 {{- fail (printf "config.%s is set by the chart from other values: remove it from config" $name) -}}
 {{- end -}}

@@ -164,7 +164,7 @@ capabilities: {drop: [ALL]}
 {{- /* config as YAML, with each setting by itself: it may also stand within its section. */ -}}
 {{- define "gg.config" -}}
 {{- $config := .Values.config -}}
-{{- range $section := list "server" "access" "limits" "store" "validation" "safety" "engine" "monitoring" "telemetry" "quality" -}}
+{{- range $section := list "server" "access" "limits" "store" "validation" "safety" "engine" "monitoring" "telemetry" "quality" "prompts" -}}
 {{- $inner := get $config $section -}}
 {{- if kindIs "map" $inner -}}
 {{- $config = merge (omit $config $section) $inner -}}
@@ -185,10 +185,11 @@ capabilities: {drop: [ALL]}
 {{- $_ := set $own "upstreams" $upstreams -}}
 {{- end -}}
 {{- if .Values.policy }}{{- $_ := set $own "policy_file" "/etc/gateway/policy.yaml" }}{{- end -}}
+{{- if .Values.prompts }}{{- $_ := set $own "prompts_file" "/etc/gateway/prompts.yaml" }}{{- end -}}
 {{- toYaml $own -}}
 {{- end }}
 
-{{- /* What a pod must be started anew for: all of its configuration, but for which models it lists. */ -}}
+{{- /* What a pod must be started anew for: all of its configuration, but for the models and presets it lists. */ -}}
 {{- define "gg.fixedConfig" -}}
 {{- $config := include "gg.config" . | fromYaml -}}
 {{- list (include "gg.ownConfig" .) (omit $config "models") .Values.policy (empty $config.models) | toJson -}}

@@ -1,4 +1,4 @@
-"""Settings, keys and term policy: can they be used, and do they mean what their author thinks?"""
+"""Settings, keys, term policy, presets: usable, and do they mean what their author thinks?"""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from gemma_gateway.cli import references
 from gemma_gateway.cli.caller import KEY_VARIABLE
 from gemma_gateway.cli.doctor.finding import Finding, Findings, ok, problem, warning
+from gemma_gateway.presets.library import Library
 from gemma_gateway.safety.policy import Policy
 from gemma_gateway.settings import Settings, config
 from gemma_gateway.settings.yamlfile import ConfigError
@@ -45,6 +46,7 @@ def look(settings: Settings, file: Path | None) -> Findings:
     yield from _unknown_variables(settings)
     yield from _references(settings, file)
     yield from _policy(settings)
+    yield from _presets(settings)
     yield from _keys(settings)
     yield from _extras(settings)
 
@@ -90,6 +92,19 @@ def _policy(settings: Settings) -> Findings:
     file = settings.safety.policy_file
     named = str(file) if file else "the four built-in terms"
     yield ok("policy", f"usable ({named})")
+
+
+def _presets(settings: Settings) -> Findings:
+    file = settings.prompts.prompts_file
+    if file is None:
+        return
+    try:
+        library = Library.load(file)
+    except ConfigError as error:
+        for line in str(error).splitlines():
+            yield problem("presets", line, "correct this line of the prompt presets")
+        return
+    yield ok("presets", f"{len(library.shelves())} usable, the built-in ones among them ({file})")
 
 
 def _keys(settings: Settings) -> Findings:

@@ -13,19 +13,22 @@ from gemma_gateway.access import keys
 from gemma_gateway.cli.doctor.finding import Findings, ok, problem, warning
 from gemma_gateway.console.site import Site
 from gemma_gateway.settings import SECRETS_VARIABLE, Model, Settings, config, flat
-from gemma_gateway.settings.yamlfile import YamlFile
+from gemma_gateway.settings.yamlfile import YamlFile, yaml_files
 
 LEAST_FREE = 512 * 2**20  # bytes for logs and the embedded store
 BUNDLED_NEEDS = 2 * 2**30  # bytes while the bundled model is being prepared
 
 
 def look(settings: Settings, config_file: Path | None) -> Findings:
-    """Data folder, generated key, configuration, policy, secrets, console."""
+    """Data folder, generated key, configuration, policy, presets, secrets, console."""
     yield from _data_dir(settings)
     yield from _key_file(settings)
     yield from _config_file(settings, config_file)
     if settings.safety.policy_file is not None:
         yield from _written_by_others(settings.safety.policy_file, "policy")
+    if settings.prompts.prompts_file is not None:
+        for file in yaml_files(settings.prompts.prompts_file):
+            yield from _written_by_others(file, "presets")
     yield from _secrets(settings.engine.models)
     if Site.installed().page is None:
         yield warning(

@@ -11,7 +11,7 @@ from pydantic import Field
 from gemma_gateway.core.dialect import Json, Message, TextPart
 from gemma_gateway.core.usage import Usage
 from gemma_gateway.wire.openai import openai
-from gemma_gateway.wire.openai.chat_request import ChatMessage, read_messages
+from gemma_gateway.wire.openai.chat_request import ChatMessage, prepend, read_messages
 from gemma_gateway.wire.openai.choices import (
     ChoiceStream,
     answer_texts,
@@ -19,7 +19,7 @@ from gemma_gateway.wire.openai.choices import (
     refuse_choice,
 )
 from gemma_gateway.wire.openai.errors import OpenAIDialect
-from gemma_gateway.wire.openai.request import GENERATION_FIELDS, Sampling
+from gemma_gateway.wire.openai.request import GENERATION_FIELDS, Prompt, Sampling
 
 # Where the first choice keeps what is said, whole and in a stream.
 SAID = ((0, "message", "content"), (0, "delta", "content"))
@@ -93,7 +93,10 @@ class ChatStream(ChoiceStream):
 class ChatCompletionRequest(Sampling):
     """OpenAI chat completion; vLLM's own parameters are allowed too."""
 
-    messages: list[ChatMessage] = Field(min_length=1)
+    messages: list[ChatMessage] | None = Field(
+        None, min_length=1, description="May only be left out with prompt"
+    )
+    prompt: Prompt | None = Field(None, description="A preset: its messages come first")
     max_completion_tokens: int | None = Field(
         None, ge=1, le=2**31 - 1, description="Default and cap: the key's tier"
     )
@@ -121,15 +124,19 @@ class Chat(OpenAIDialect):
         *("messages", "max_completion_tokens", "top_logprobs", "reasoning_effort"),
         *("include_reasoning", "tools", "tool_choice", "parallel_tool_calls", "documents"),
         *("chat_template_kwargs", "add_generation_prompt", "continue_final_message"),
+        "prompt",  # the preset to begin with: it ends here
         "metadata",  # of OpenAI: labels for whoever reads the server's log
     }
-    streams = charged = judged = True
+    streams = charged = judged = presets = True
     # vLLM goes by the newer one, Ollama knows only the older.
     max_tokens = ("max_tokens", "max_completion_tokens")
     sampling = frozenset({"temperature", "top_p", "repetition_penalty"})
 
     def messages(self, body: Json) -> list[Message]:
         return read_messages(body)
+
+    def prepend(self, body: Json, messages: list[Message], turns: list[Json]) -> dict[str, str]:
+        return prepend(body, messages, turns)
 
     def ask_usage(self, body: Json) -> bool:
         return openai.ask_usage(body)

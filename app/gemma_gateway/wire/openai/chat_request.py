@@ -61,15 +61,25 @@ def read_messages(body: Json) -> list[Message]:
         GatewayError: VALIDATION_ERROR with the path of the field that has the wrong shape.
     """
     entries = body.get("messages")
+    if entries is None and body.get("prompt"):  # a preset's are all there is
+        entries = body["messages"] = []
     if entries.__class__ is not list:
         what = "must be a list" if "messages" in body else "is missing"
         raise invalid(f"messages {what}.", "messages")
-    found = [_message(entry, place) for place, entry in enumerate(entries)]
+    found = [_message(entry, f"messages.{number}") for number, entry in enumerate(entries)]
     return found if _OUTSIDE.isdisjoint(body) else found + asides(body, TABLE)
 
 
-def _message(entry: Any, number: int) -> Message:
-    where = f"messages.{number}"
+def prepend(body: Json, messages: list[Message], turns: list[Json]) -> dict[str, str]:
+    """See ``Dialect``."""
+    own, first = body["messages"], len(turns)
+    body["messages"] = [*turns, *own]
+    messages[:0] = [_message(turn, f"prompt.messages.{n}") for n, turn in enumerate(turns)]
+    places = {f"messages.{n}": f"prompt.messages.{n}" for n in range(first)}
+    return places | {f"messages.{first + n}": f"messages.{n}" for n in range(len(own))}
+
+
+def _message(entry: Any, where: str) -> Message:
     if entry.__class__ is not dict:
         raise invalid("A message must be an object.", where)
     role = entry.get("role")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Any
+
+from pydantic import BaseModel, Field
 
 from gemma_gateway.wire.request import Body
 
@@ -21,6 +23,16 @@ GENERATION_FIELDS = SAMPLING_FIELDS | {
     *("add_special_tokens", "spaces_between_special_tokens"),
     *("truncate_prompt_tokens", "truncation_side"),
 }
+
+
+class Prompt(BaseModel):
+    """A preset of GET /v1/prompts, and what it is rendered with."""
+
+    id: str
+    version: str | int | None = Field(None, description="Default: the preset's own")
+    variables: dict[str, Any] | None = Field(
+        None, description="By the preset's schema; strings, input parts, or other JSON"
+    )
 
 
 class Sampling(Body):

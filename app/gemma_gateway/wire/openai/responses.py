@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from pydantic import Field
@@ -12,7 +13,7 @@ from gemma_gateway.core.usage import Usage
 from gemma_gateway.wire.logprobs import ChatLogprobs, cut
 from gemma_gateway.wire.openai import openai
 from gemma_gateway.wire.openai.errors import OpenAIDialect
-from gemma_gateway.wire.openai.request import SAMPLING_FIELDS, Sampling
+from gemma_gateway.wire.openai.request import SAMPLING_FIELDS, Prompt, Sampling
 from gemma_gateway.wire.openai.responses_events import read_finish, read_usage, texts
 from gemma_gateway.wire.openai.responses_stream import ResponsesStream
 from gemma_gateway.wire.place import place
@@ -25,7 +26,6 @@ STATE = {
     "previous_response_id": "no response is stored here: send the whole conversation as input",
     "conversation": "no conversation is stored here: send it as input",
     "background": "responses run while the client listens: leave background out",
-    "prompt": "stored prompts are not supported: send their text as instructions or input",
 }
 ROLES = frozenset({"user", "assistant", "system", "developer"})
 ITEM_ROLES = {
@@ -50,7 +50,8 @@ SAID_AGAIN = "output_text"  # some servers add all text of the answer, as the SD
 class ResponsesRequest(Sampling):
     """OpenAI Responses; nothing is stored, so each call carries its whole input."""
 
-    input: Text
+    input: Text | None = Field(None, description="May only be left out with prompt")
+    prompt: Prompt | None = Field(None, description="A preset: its messages come first")
     instructions: str | None = None
     max_output_tokens: int | None = Field(
         None, ge=1, le=2**31 - 1, description="Default and cap: the key's tier"
@@ -69,9 +70,10 @@ class Responses(OpenAIDialect):
         *("include", "include_reasoning", "tools", "tool_choice", "parallel_tool_calls"),
         *("max_tool_calls", "truncation", "chat_template_kwargs"),
         *("metadata", "prompt_cache_key", "service_tier", "store"),
+        "prompt",  # the preset to begin with: it ends here
         *STATE,  # refused where they ask for something kept
     }
-    streams = charged = judged = True
+    streams = charged = judged = presets = True
     max_tokens = ("max_output_tokens",)
     sampling = frozenset({"temperature", "top_p", "repetition_penalty"})
 
@@ -92,8 +94,36 @@ class Responses(OpenAIDialect):
         found += self._input(body)
         return found + asides(body, TABLE)
 
+    def prepend(self, body: Json, messages: list[Message], turns: list[Json]) -> dict[str, str]:
+        """See Dialect. A system text that it begins with becomes the instructions, or comes before
+        the client's own in them; all other messages are items."""
+        items = [_preset_item(turn) for turn in turns]
+        wheres = [f"prompt.messages.{n}" for n in range(len(turns))]
+        places: dict[str, str] = {}
+        if items and items[0]["role"] in ("system", "developer"):
+            said = items.pop(0)["content"]
+            own, where = body.get("instructions"), wheres.pop(0)
+            body["instructions"] = f"{said}\n\n{own}" if own else said
+            if own is None:
+                places["instructions"] = where
+                part = TextPart(body, "instructions", where, where, spoken=True)
+                messages.insert(0, Message(where, "system", [part]))
+        behind = int(isinstance(body.get("instructions"), str))
+        sent, first = body["input"], len(items)
+        if isinstance(sent, str):
+            sent = [{"type": "message", "role": "user", "content": sent}]
+            messages[behind].texts[0].container, messages[behind].texts[0].key = sent[0], "content"
+            places[f"input.{first}"] = "input"
+        else:
+            places |= {f"input.{first + n}": f"input.{n}" for n in range(len(sent))}
+        body["input"] = [*items, *sent]
+        messages[behind:behind] = map(_item, items, wheres)
+        return places | {f"input.{n}": where for n, where in enumerate(wheres)}
+
     def _input(self, body: Json) -> list[Message]:
         value = body.get("input")
+        if value is None and body.get("prompt"):  # a preset's messages are all there is
+            value = body["input"] = []
         if isinstance(value, str):
             part = TextPart(body, "input", "input", "input", spoken=True)
             return [Message("input", "user", [part])]
@@ -156,6 +186,25 @@ class Responses(OpenAIDialect):
 
     def stream(self, hide_usage: bool) -> ResponsesStream:
         return ResponsesStream()
+
+
+def _preset_item(turn: Json) -> Json:
+    """A chat message as an input item."""
+    content = turn["content"]
+    if not isinstance(content, str):
+        content = [_PRESET_PARTS[part["type"]](part) for part in content]
+    return {"type": "message", "role": turn["role"], "content": content}
+
+
+_PRESET_PARTS: dict[str, Callable[[Json], Json]] = {
+    "text": lambda part: {"type": "input_text", "text": part["text"]},
+    "image_url": lambda part: {
+        "type": "input_image",
+        "detail": part["image_url"].get("detail", "auto"),
+        "image_url": part["image_url"]["url"],
+    },
+    "file": lambda part: {"type": "input_file", **part["file"]},
+}
 
 
 def _item(item: Any, where: str) -> Message:

@@ -21,6 +21,7 @@ export function Details({ call }: { call: CallView }): JSX.Element {
     ["Input characters", count(call.input_length)],
     ["Changed", call.changes || UNKNOWN],
     ["Policy noted", call.flagged || UNKNOWN],
+    ["Preset", call.prompt_id ? `${call.prompt_id}, version ${call.prompt_version}` : UNKNOWN],
     ["Token counts", call.usage_estimated ? "estimated" : "from the engine"],
     ["Memory", `${count(call.memory_mb)} MB`],
     ["GPU memory", call.gpu_memory_mb ? `${count(call.gpu_memory_mb)} MB` : UNKNOWN],

@@ -2,7 +2,8 @@ import type { Signal } from "@preact/signals";
 import type { JSX } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import { Icon } from "../../ui/icons";
-import { running, say, stop } from "./conversation";
+import { attached, running, say, stop } from "./conversation";
+import { attachment } from "./turn";
 
 /** Where one writes. Enter sends, Shift+Enter breaks the line. */
 export function Composer({ draft, ready }: { draft: Signal<string>; ready: boolean }): JSX.Element {
@@ -37,6 +38,21 @@ export function Composer({ draft, ready }: { draft: Signal<string>; ready: boole
         send();
       }}
     >
+      {attached.value.length > 0 && (
+        <p class="attached">
+          <span>{attachment(attached.value.length)}</span>
+          <button
+            type="button"
+            class="button quiet icon-only"
+            aria-label="Leave the attachments out"
+            onClick={() => {
+              attached.value = [];
+            }}
+          >
+            <Icon name="close" />
+          </button>
+        </p>
+      )}
       <textarea
         ref={field}
         rows={1}

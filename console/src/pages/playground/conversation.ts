@@ -1,8 +1,9 @@
 // The conversation of this tab: kept in memory while one looks at other pages, and nowhere else.
 
 import { batch, effect, type Signal, signal } from "@preact/signals";
-import { type ChatMessage, type ChatRequest, chat } from "../../api/chat";
+import { type ChatMessage, type ChatRequest, type ContentPart, chat } from "../../api/chat";
 import { ApiError, Away, aborted } from "../../api/errors";
+import type { RenderedMessage } from "../../api/types";
 import { noticeRefusal, self } from "../../state/session";
 
 /** How an answer stands, and what it took. Times are seconds. */
@@ -17,6 +18,8 @@ export interface Figures {
 
 export type Ending =
   | { kind: "running" }
+  /** It comes from a preset, not from the model. */
+  | { kind: "told" }
   | { kind: "stopped"; figures: Figures }
   | { kind: "finished"; reason: string; figures: Figures }
   | { kind: "failed"; error: ApiError | Away };
@@ -25,6 +28,8 @@ export interface Turn {
   readonly id: number;
   readonly role: "user" | "assistant";
   readonly text: Signal<string>;
+  /** What it holds beside its text. */
+  readonly parts: readonly ContentPart[];
   readonly ending: Signal<Ending>;
 }
 
@@ -38,6 +43,8 @@ export interface Parameters {
 
 export const turns = signal<readonly Turn[]>([]);
 export const running = signal(false);
+/** Images and files that go with what is said next. */
+export const attached = signal<readonly ContentPart[]>([]);
 
 const USUAL: Parameters = { model: "", system: "", temperature: 0.7, topP: 0.9, maxTokens: 512 };
 
@@ -48,8 +55,29 @@ let stopper: AbortController | null = null;
 
 /** Say something, and let the model answer. */
 export function say(text: string): Promise<void> {
-  turns.value = [...turns.value, turn("user", text)];
+  turns.value = [...turns.value, turn("user", text, attached.value)];
+  attached.value = [];
   return answer();
+}
+
+/** Put a preset's messages into the conversation: its system text in place of the one that is there,
+ * and its last message into what is said next.
+ *
+ * @returns the text of that message.
+ */
+export function insert(messages: readonly RenderedMessage[]): string {
+  const said = messages.filter((one) => one.role === "user" || one.role === "assistant");
+  const system = messages.filter((one) => !said.includes(one)).map((one) => halves(one).text);
+  const next = said.at(-1)?.role === "user" ? said.pop() : undefined;
+  const { text, parts } = next ? halves(next) : { text: "", parts: [] };
+  batch(() => {
+    if (system.length > 0) {
+      parameters.value = { ...parameters.value, system: system.join("\n\n") };
+    }
+    turns.value = [...turns.value, ...said.map(told)];
+    attached.value = parts;
+  });
+  return text;
 }
 
 /** Another answer in place of the last one. */
@@ -68,6 +96,7 @@ export function stop(): void {
 export function clear(): void {
   stop();
   turns.value = [];
+  attached.value = [];
 }
 
 /** What a call now would send, with `draft` as a further turn of the user's. */
@@ -75,12 +104,14 @@ export function request(draft = ""): ChatRequest {
   const now = parameters.peek();
   const messages: ChatMessage[] = [];
   if (now.system.trim()) messages.push({ role: "system", content: now.system.trim() });
-  for (const { role, text, ending } of turns.peek()) {
+  for (const { role, text, parts, ending } of turns.peek()) {
     // A message that was refused would be refused again: it goes with its failed answer.
     if (role === "assistant" && ending.peek().kind === "failed") messages.pop();
-    else if (text.peek()) messages.push({ role, content: text.peek() });
+    else if (text.peek()) messages.push({ role, content: whole(text.peek(), parts) });
   }
-  if (draft.trim()) messages.push({ role: "user", content: draft.trim() });
+  if (draft.trim()) {
+    messages.push({ role: "user", content: whole(draft.trim(), attached.peek()) });
+  }
   return {
     model: now.model,
     messages,
@@ -99,8 +130,28 @@ effect(() => {
   parameters.value = USUAL;
 });
 
-function turn(role: Turn["role"], text: string): Turn {
-  return { id: ++number, role, text: signal(text), ending: signal<Ending>({ kind: "running" }) };
+function turn(role: Turn["role"], text: string, parts: readonly ContentPart[] = []): Turn {
+  const ending = signal<Ending>({ kind: "running" });
+  return { id: ++number, role, text: signal(text), parts, ending };
+}
+
+/** A message that was not said here. */
+function told(message: RenderedMessage): Turn {
+  const { text, parts } = halves(message);
+  const made = turn(message.role === "assistant" ? "assistant" : "user", text, parts);
+  made.ending.value = { kind: "told" };
+  return made;
+}
+
+/** The text of a message, and what it holds beside. */
+function halves({ content }: RenderedMessage): { text: string; parts: ContentPart[] } {
+  if (typeof content === "string") return { text: content, parts: [] };
+  const texts = content.filter((part) => part.type === "text").map((part) => String(part.text));
+  return { text: texts.join("\n\n"), parts: content.filter((part) => part.type !== "text") };
+}
+
+function whole(text: string, parts: readonly ContentPart[]): ChatMessage["content"] {
+  return parts.length > 0 ? [...parts, { type: "text", text }] : text;
 }
 
 async function answer(): Promise<void> {

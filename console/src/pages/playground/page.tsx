@@ -12,6 +12,7 @@ import { Segmented } from "../../ui/segmented";
 import { CodeBlock } from "./code-block";
 import { Composer } from "./composer";
 import { clear, parameters, request, say, stop, turns } from "./conversation";
+import { PresetDialog } from "./presets";
 import { Settings } from "./settings";
 import { LANGUAGES, type Language, snippet } from "./snippets";
 import { TurnView } from "./turn";
@@ -25,6 +26,7 @@ const SAMPLES = [
 export function PlaygroundPage(): JSX.Element {
   const draft = useSignal("");
   const shown = useSignal(false); // the dialog with the call's source text
+  const choosing = useSignal(false); // the dialog with the presets
   const models = usePoll((signal) => ask<ModelList>("/v1/models", { signal }), 30, []);
   const served = models.data?.data ?? [];
   const names = served.map((model) => model.id);
@@ -49,6 +51,16 @@ export function PlaygroundPage(): JSX.Element {
   return (
     <div class="playground">
       <PageHead title="Playground" about={chosen?.description ?? ""}>
+        <button
+          type="button"
+          class="button"
+          onClick={() => {
+            choosing.value = true;
+          }}
+        >
+          <Icon name="preset" />
+          <span>Presets</span>
+        </button>
         <button
           type="button"
           class="button"
@@ -86,6 +98,14 @@ export function PlaygroundPage(): JSX.Element {
           </div>
         </details>
       </aside>
+      {choosing.value && (
+        <PresetDialog
+          draft={draft}
+          onClose={() => {
+            choosing.value = false;
+          }}
+        />
+      )}
       {shown.value && (
         <SourceDialog
           draft={draft.value}

@@ -13,6 +13,7 @@ export function TurnView({ turn, last }: { turn: Turn; last: boolean }): JSX.Ele
   if (turn.role === "user") {
     return (
       <article class="turn user" aria-label="You">
+        {turn.parts.length > 0 && <p class="turn-note">{attachment(turn.parts.length)}</p>}
         <p>{turn.text.value}</p>
       </article>
     );
@@ -39,6 +40,11 @@ export function TurnView({ turn, last }: { turn: Turn; last: boolean }): JSX.Ele
       )}
     </article>
   );
+}
+
+/** What goes with a message beside its text. */
+export function attachment(number: number): string {
+  return number === 1 ? "With an attachment" : `With ${number} attachments`;
 }
 
 function FigureLine({ figures }: { figures: Figures }): JSX.Element {
@@ -74,6 +80,7 @@ function FigureLine({ figures }: { figures: Figures }): JSX.Element {
 /** How an answer ended, where that isn't simply at its end. */
 function EndingNotice({ turn }: { turn: Turn }): JSX.Element | null {
   const ending = turn.ending.value;
+  if (ending.kind === "told") return <p class="turn-note">From the preset.</p>;
   if (ending.kind === "stopped") return <p class="turn-note">Stopped by you.</p>;
   if (ending.kind === "finished") {
     if (ending.reason === "content_filter") {
