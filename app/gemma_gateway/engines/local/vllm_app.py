@@ -7,6 +7,7 @@ fit together follows its own ``vllm.entrypoints.launchers.api_server.entry`` (0.
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import json
 import logging
 import multiprocessing
@@ -240,6 +241,11 @@ def explain(error: BaseException, model: str) -> str:
         if type(link).__name__ == "GatedRepoError" or "gated repo" in str(link):
             return weights.gated(model)
     text = " ".join(str(error).split()) or type(error).__name__
+    if "failed to be inspected" in text and importlib.util.find_spec("torchvision") is None:
+        return (
+            f"{model} reads images, for which vLLM takes torchvision, and that isn't installed: run "
+            "make setup TORCH_INDEX_URL=... with PyTorch's index of wheels for CPUs"
+        )
     if "Engine core initialization failed" in text:
         return (
             f"the engine core ended while it loaded {model}: vLLM's own messages above say why; if "
