@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
+from math import isfinite
 from typing import Any
 from urllib.parse import unquote
 
+import orjson
 from jsonschema import Draft202012Validator, SchemaError, ValidationError, validators
 from referencing import Registry
 
@@ -146,8 +148,8 @@ class Schema:
             if len(value) > MOST_CHARS:
                 raise VariableFault((name,), f"holds more than {MOST_CHARS} characters")
             try:
-                return json.loads(value, parse_constant=_no_number)
-            except (ValueError, RecursionError):
+                return orjson.loads(value)
+            except ValueError:
                 return value  # of the wrong type, which the schema will say
         return value
 
@@ -165,10 +167,6 @@ class Schema:
         rest = {key: value for key, value in self.document.items() if key == "$defs"}
         one = {"allOf": [self.document["properties"][name]], **rest}
         return bool(_validator(one).is_valid(value))
-
-
-def _no_number(text: str) -> Any:
-    raise ValueError(text)
 
 
 def _counted(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -221,6 +219,8 @@ def _fault(error: ValidationError) -> VariableFault:
             why = f"must {'have' if what else 'be'} {most} {value}{what}"
         case "uniqueItems":
             why = "must not hold an item twice"
+        case None:
+            why = "is not allowed"
         case _:
             why = f"breaks {error.validator} of the preset's schema"
     return VariableFault(place, why)
@@ -249,8 +249,14 @@ def _check_json(document: Any) -> None:
             stack += [(value, (*place, key)) for key, value in node.items()]
         elif isinstance(node, list):
             stack += [(value, (*place, n)) for n, value in enumerate(node)]
-        elif not isinstance(node, str | int | float | None):
+        elif not (
+            isinstance(node, str | int | None) or (isinstance(node, float) and isfinite(node))
+        ):
             raise SchemaFault(place, f"{node} is no value of JSON: put it in quotes")
+    try:
+        orjson.dumps(document)
+    except TypeError:  # half a surrogate pair, an integer past 64 bits
+        raise SchemaFault((), "holds what JSON can't have") from None
 
 
 def _check(root: Json, node: Any, place: Place, seen: dict[int, bool]) -> None:
