@@ -13,9 +13,11 @@ import pytest
 from gemma_gateway.core.errors import Code, GatewayError
 from gemma_gateway.presets import budget
 from gemma_gateway.presets.filters import FILTERS
+from gemma_gateway.presets.keywords import SchemaFault
 from gemma_gateway.presets.library import Library
-from gemma_gateway.presets.sandbox import NotRendered, Template, TemplateFault
-from gemma_gateway.presets.schema import Schema, SchemaFault, VariableFault
+from gemma_gateway.presets.sandbox import NotRendered, Template
+from gemma_gateway.presets.schema import Schema, VariableFault
+from gemma_gateway.presets.syntax import TemplateFault
 
 
 def rendered(source: str, **variables: Any) -> str:
