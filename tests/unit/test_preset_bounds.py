@@ -13,9 +13,11 @@ import pytest
 from gemma_gateway.core.errors import Code, GatewayError
 from gemma_gateway.presets import budget
 from gemma_gateway.presets.filters import FILTERS
+from gemma_gateway.presets.keywords import SchemaFault
 from gemma_gateway.presets.library import Library
-from gemma_gateway.presets.sandbox import NotRendered, Template, TemplateFault
-from gemma_gateway.presets.schema import Schema, SchemaFault, VariableFault
+from gemma_gateway.presets.sandbox import NotRendered, Template
+from gemma_gateway.presets.schema import Schema, VariableFault
+from gemma_gateway.presets.syntax import TemplateFault
 
 
 def rendered(source: str, **variables: Any) -> str:
@@ -238,6 +240,36 @@ def test_json_in_a_text_is_only_read_where_it_is_json(text: str) -> None:
     schema = Schema({"properties": {"x": {"type": "array", "items": {"type": "string"}}}})
     with budget.within(budget.Budget()), pytest.raises(VariableFault):
         schema.take({"x": text})
+
+
+def test_half_a_surrogate_pair_in_json_in_a_text_goes_no_further() -> None:
+    """No engine's body could be written with it."""
+    functions = '[{"name": "\\ud800"}]'
+    with pytest.raises(GatewayError) as caught:
+        Library.load().find("function-calling", None).render(
+            {"user_query": "?", "available_functions": functions}
+        )
+    assert caught.value.param == "variables.available_functions"
+    whole = (
+        Library.load()
+        .find("function-calling", None)
+        .render(
+            {"user_query": "?", "available_functions": functions.replace("ud800", "ud83d\\ude00")}
+        )
+    )
+    assert "- \U0001f600" in whole.messages[0]["content"]
+
+
+def test_a_long_name_is_cut_in_the_error() -> None:
+    with pytest.raises(GatewayError) as caught:
+        Library.load().find("culture", None).render({"x" * 50_000: 1})
+    assert len(caught.value.message) < 400
+
+
+@pytest.mark.parametrize("value", ["\ud800", 2**70, float("nan"), float("-inf"), {1}, {1: 2}])
+def test_a_schema_holds_only_what_json_can(value: Any) -> None:
+    with pytest.raises(SchemaFault):
+        Schema({"properties": {"x": {"const": value}}})
 
 
 CHECKED = {

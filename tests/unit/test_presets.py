@@ -319,6 +319,20 @@ def test_local_references_are_followed(file: Path) -> None:
     assert refused("mine", {"who": {}}, library).param == "variables.who.name"
 
 
+def test_a_fallback_of_a_variable_that_refers_to_another(file: Path) -> None:
+    file.write_text(
+        preset(
+            "[{role: user, content: '{{ a }} {{ b }}'}]",
+            variables="{properties: {a: {enum: [x, y], default: x}, "
+            "b: {$ref: '#/properties/a', default: y, fallback: x}}}",
+        )
+    )
+    mine = Library.load(file).find("mine", None)
+    assert mine.render(None).messages[0]["content"] == "x y"
+    rendered = mine.render({"a": "y", "b": "z"})
+    assert (rendered.messages[0]["content"], rendered.replaced) == ("y x", {"b": "x"})
+
+
 FAULTS = {
     "no list": ("prompts: 5\n", ":1: prompts: "),
     "no prompts": ("prompt: []\n", "yaml:1: prompt: unknown field: did you mean prompts?"),

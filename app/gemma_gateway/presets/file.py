@@ -16,9 +16,11 @@ from pydantic import (
     model_validator,
 )
 
+from gemma_gateway.presets.keywords import SchemaFault
 from gemma_gateway.presets.preset import Origin, Preset, Slot, Turn
-from gemma_gateway.presets.sandbox import Template, TemplateFault
-from gemma_gateway.presets.schema import Schema, SchemaFault
+from gemma_gateway.presets.sandbox import Template
+from gemma_gateway.presets.schema import Schema
+from gemma_gateway.presets.syntax import TemplateFault
 from gemma_gateway.settings import hint
 from gemma_gateway.settings.yamlfile import (
     SUFFIXES,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from gemma_gateway.core.dialect import Json
-from gemma_gateway.core.errors import Code, GatewayError
+from gemma_gateway.core.errors import MAX_PARAM_CHARS, Code, GatewayError
 from gemma_gateway.presets import budget, media
 from gemma_gateway.presets.sandbox import NotRendered, Template
 from gemma_gateway.presets.schema import Schema, VariableFault
@@ -83,7 +83,7 @@ class Preset:
             with budget.within(budget.Budget()):
                 return self._render({} if variables is None else variables)
         except VariableFault as fault:
-            where = ".".join([at, *map(str, fault.place)])
+            where = ".".join([at, *map(str, fault.place)])[:MAX_PARAM_CHARS]
             raise _invalid(f"{where} {fault.why}.", where) from None
         except NotRendered as fault:
             where = f"{at}.{fault.name}" if fault.name else at

@@ -1,62 +1,27 @@
-"""The schema of a preset's variables, and what a client sends for them.
-
-JSON Schema, Draft 2020-12, without what has no bound or looks elsewhere: an allow-list of keywords
-(no regular expressions), references to the same schema only, and none that leads back to itself.
-"""
+"""The schema of a preset's variables, and what a client sends for them."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from typing import Any
-from urllib.parse import unquote
 
-from jsonschema import Draft202012Validator, SchemaError, ValidationError, validators
+import orjson
+from jsonschema import Draft202012Validator, ValidationError, validators
 from referencing import Registry
 
 from gemma_gateway.core.dialect import Json
-from gemma_gateway.presets import budget
+from gemma_gateway.presets import budget, keywords
+from gemma_gateway.presets.keywords import FALLBACK, Place, SchemaFault
 
-MOST_NODES = 2_000  # values in a schema
 MOST_VALUES = 5_000  # in what is sent for one, keys among them
 MOST_DEPTH = 16
 MOST_CHARS = 64 * 1024  # of all strings that are sent, but for media
 MOST_NAMED = 32  # values that an error's text lists
 SEVERAL = 8  # values of an enum, or items, that cost as much as one keyword
 
-FALLBACK = "fallback"  # our own keyword: what a variable is whose value doesn't fit
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
-_DRAFT = "https://json-schema.org/draft/2020-12/schema"
-_ONE = frozenset({"items", "additionalProperties", "not", "propertyNames"})
-_SEVERAL = frozenset({"anyOf", "allOf", "oneOf", "prefixItems"})
-_NAMED = frozenset({"properties", "$defs"})
-_KEYWORDS = frozenset(
-    {
-        *_ONE,
-        *_SEVERAL,
-        *_NAMED,
-        *("$schema", "$ref", "$comment", "title", "description", "default", "examples"),
-        *("type", "enum", "const", "required", "minItems", "maxItems", "uniqueItems"),
-        *("minLength", "maxLength", "minimum", "maximum", "exclusiveMinimum"),
-        *("exclusiveMaximum", "multipleOf", "minProperties", "maxProperties"),
-    }
-)
-Place = tuple[str | int, ...]
-
-
-class SchemaFault(ValueError):
-    """A schema that can't be used.
-
-    Args:
-        place: inside it.
-        why: what is wrong there.
-    """
-
-    def __init__(self, place: Place, why: str) -> None:
-        super().__init__(why)
-        self.place = place
-        self.why = why
 
 
 class VariableFault(ValueError):
@@ -83,15 +48,8 @@ class Schema:
     """
 
     def __init__(self, document: Json) -> None:
-        _check_json(document)
         document = {"type": "object", "properties": {}, **document}
-        try:
-            Draft202012Validator.check_schema(document)
-        except SchemaError as error:
-            raise SchemaFault(tuple(error.absolute_path), _short(error.message)) from None
-        if document["type"] != "object":
-            raise SchemaFault(("type",), "variables are an object")
-        _check(document, document, (), {})
+        keywords.check(document)
         self.document = document
         self.names = frozenset(document["properties"])
         for name, one in document["properties"].items():
@@ -146,8 +104,8 @@ class Schema:
             if len(value) > MOST_CHARS:
                 raise VariableFault((name,), f"holds more than {MOST_CHARS} characters")
             try:
-                return json.loads(value, parse_constant=_no_number)
-            except (ValueError, RecursionError):
+                return orjson.loads(value)
+            except ValueError:
                 return value  # of the wrong type, which the schema will say
         return value
 
@@ -162,13 +120,8 @@ class Schema:
             return self._fits(name, value)
 
     def _fits(self, name: str, value: Any) -> bool:
-        rest = {key: value for key, value in self.document.items() if key == "$defs"}
-        one = {"allOf": [self.document["properties"][name]], **rest}
-        return bool(_validator(one).is_valid(value))
-
-
-def _no_number(text: str) -> Any:
-    raise ValueError(text)
+        one = _validator(self.document).evolve(schema=self.document["properties"][name])
+        return bool(one.is_valid(value))
 
 
 def _counted(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -221,6 +174,8 @@ def _fault(error: ValidationError) -> VariableFault:
             why = f"must {'have' if what else 'be'} {most} {value}{what}"
         case "uniqueItems":
             why = "must not hold an item twice"
+        case None:
+            why = "is not allowed"
         case _:
             why = f"breaks {error.validator} of the preset's schema"
     return VariableFault(place, why)
@@ -228,80 +183,6 @@ def _fault(error: ValidationError) -> VariableFault:
 
 def _plain(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _short(words: str) -> str:
-    return words if len(words) <= 200 else f"{words[:200]}..."
-
-
-def _check_json(document: Any) -> None:
-    """Raise SchemaFault unless this is JSON, of a bounded size; YAML can hold more."""
-    count = 0
-    stack: list[tuple[Any, Place]] = [(document, ())]
-    while stack:
-        node, place = stack.pop()
-        count += 1
-        if count > MOST_NODES or len(place) > 2 * MOST_DEPTH:
-            raise SchemaFault((), "too large, or nested too deeply")
-        if isinstance(node, dict):
-            if odd := [key for key in node if not isinstance(key, str)]:
-                raise SchemaFault(place, f"{odd[0]!r} is no name: put it in quotes")
-            stack += [(value, (*place, key)) for key, value in node.items()]
-        elif isinstance(node, list):
-            stack += [(value, (*place, n)) for n, value in enumerate(node)]
-        elif not isinstance(node, str | int | float | None):
-            raise SchemaFault(place, f"{node} is no value of JSON: put it in quotes")
-
-
-def _check(root: Json, node: Any, place: Place, seen: dict[int, bool]) -> None:
-    """Raise SchemaFault where a schema, or one inside of it, has a keyword that isn't allowed or a
-    reference that leads nowhere, elsewhere or back.
-
-    Args:
-        seen: ids of the schemas so far; True: those that are being looked at.
-    """
-    if not isinstance(node, dict) or seen.get(id(node)) is False:
-        return
-    if seen.get(id(node)):
-        raise SchemaFault(place, "a reference that leads back to itself")
-    seen[id(node)] = True
-    for keyword, value in node.items():
-        own = len(place) == 2 and place[0] == "properties" and keyword == FALLBACK
-        if keyword not in _KEYWORDS and not own:
-            raise SchemaFault((*place, keyword), f"{keyword}: this keyword is not taken here")
-        if keyword == "$schema" and value != _DRAFT:
-            raise SchemaFault((*place, keyword), f"only {_DRAFT} is known")
-    if "$ref" in node:
-        _check(root, _target(root, node["$ref"], (*place, "$ref")), (*place, "$ref"), seen)
-    for inner, one in _inner(node, place):
-        _check(root, one, inner, seen)
-    seen[id(node)] = False
-
-
-def _inner(node: Mapping[str, Any], place: Place) -> Iterator[tuple[Place, Any]]:
-    for keyword, value in node.items():
-        if keyword in _ONE:
-            yield (*place, keyword), value
-        elif keyword in _SEVERAL:
-            yield from (((*place, keyword, n), one) for n, one in enumerate(value))
-        elif keyword in _NAMED:
-            yield from (((*place, keyword, name), one) for name, one in value.items())
-
-
-def _target(root: Json, reference: str, place: Place) -> Any:
-    """The schema that a reference leads to."""
-    if not (reference == "#" or reference.startswith("#/")):
-        raise SchemaFault(place, "only references into the same schema are followed: #/$defs/NAME")
-    found: Any = root
-    for step in unquote(reference[2:]).split("/") if len(reference) > 1 else ():
-        name = step.replace("~1", "/").replace("~0", "~")
-        if isinstance(found, dict) and name in found:
-            found = found[name]
-        elif isinstance(found, list) and name.isdecimal() and int(name) < len(found):
-            found = found[int(name)]
-        else:
-            raise SchemaFault(place, f"{_short(reference)} leads nowhere")
-    return found
 
 
 def _check_size(values: Json) -> None:
