@@ -1,6 +1,6 @@
-"""A small Gemma 3 that sees: Google's 270M text weights, and a vision tower of two layers with weights
-by chance. Its architecture, processor and tokens are those of the models of 4B and more, so images take
-the whole way through vLLM; what it says of them means nothing."""
+"""A small Gemma 3 that sees: Google's 270M text weights, and a vision tower of two layers with
+weights by chance. Its architecture, processor and tokens are those of the models of 4B and more, so
+images take the whole way through vLLM; what it says of them means nothing."""
 
 from __future__ import annotations
 

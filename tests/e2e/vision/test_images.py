@@ -14,6 +14,7 @@ from PIL import Image
 from tests.process import KEY, Gateway
 
 MODEL = "gemma-3-see"
+USED = {"type": "tool_use", "id": "t", "name": "look", "input": {}}
 TOKENS = 256  # of an image, for Gemma 3 without pan and scan
 RED, BLUE = "red", "blue"
 
@@ -94,10 +95,9 @@ def test_several_images_stand_where_they_were_put(client: openai.OpenAI, parts: 
 
 
 def test_a_stream(client: openai.OpenAI) -> None:
-    stream = chat(
-        client, image(RED), text("And?"), stream=True, stream_options={"include_usage": True}
-    )
-    assert [event for event in stream][-1].usage.prompt_tokens > TOKENS
+    more = {"stream": True, "stream_options": {"include_usage": True}}
+    events = list(chat(client, image(RED), text("And?"), **more))
+    assert events[-1].usage.prompt_tokens > TOKENS
 
 
 def test_responses(client: openai.OpenAI) -> None:
@@ -124,7 +124,7 @@ def test_messages(claude: anthropic.Anthropic) -> None:
     assert answer.usage.input_tokens > TOKENS
     given: Any = [
         {"role": "user", "content": "Look."},
-        {"role": "assistant", "content": [{"type": "tool_use", "id": "t", "name": "look", "input": {}}]},
+        {"role": "assistant", "content": [USED]},
         {"role": "user", "content": [
             {"type": "tool_result", "tool_use_id": "t", "content": [source(RED)]}]},
     ]  # fmt: skip

@@ -1,40 +1,37 @@
-"""Lets PyPI's torchvision, which is built for CUDA, be imported beside a PyTorch for CPUs: its compiled
-part can't be loaded, so the operators that its Python part speaks of are declared before, without code.
-Reading images needs none of them. On PYTHONPATH of a process and its children; where PyTorch's index of
-CPU wheels can be reached, its own torchvision makes this superfluous."""
+"""Lets PyPI's torchvision, which is built for CUDA, be imported beside a PyTorch for CPUs: its
+compiled part can't be loaded, so the operators that its Python part speaks of are declared before,
+without code. Reading images needs none of them. On PYTHONPATH of a process and its children."""
 
 from __future__ import annotations
 
 import sys
 from typing import Any
 
-ROI = "Tensor input, Tensor rois, float spatial_scale, SymInt pooled_height, SymInt pooled_width"
+SCALE = "float spatial_scale, SymInt pooled_height, SymInt pooled_width"
+PLACES = f"Tensor rois, {SCALE}"
+GRAD = "Tensor grad, Tensor rois"
 SIZES = "SymInt batch_size, SymInt channels, SymInt height, SymInt width"
 OFFSETS = (
-    "Tensor input, Tensor weight, Tensor offset, Tensor mask, Tensor bias, SymInt stride_h, "
+    "Tensor weight, Tensor offset, Tensor mask, Tensor bias, SymInt stride_h, "
     "SymInt stride_w, SymInt pad_h, SymInt pad_w, SymInt dilation_h, SymInt dilation_w, "
     "SymInt groups, SymInt offset_groups, bool use_mask"
 )
 SCHEMAS = (
     "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-    f"roi_align({ROI}, int sampling_ratio, bool aligned) -> Tensor",
-    f"qroi_align({ROI}, int sampling_ratio, bool aligned) -> Tensor",
-    f"roi_pool({ROI}) -> (Tensor, Tensor)",
-    f"ps_roi_align({ROI}, int sampling_ratio) -> (Tensor, Tensor)",
-    f"ps_roi_pool({ROI}) -> (Tensor, Tensor)",
-    f"deform_conv2d({OFFSETS}) -> Tensor",
-    f"_roi_align_backward({ROI.replace('input', 'grad')}, {SIZES}, int sampling_ratio, "
-    "bool aligned) -> Tensor",
-    f"_roi_pool_backward({ROI.replace('input', 'grad').replace(' rois,', ' rois, Tensor argmax,')}, "
-    f"{SIZES}) -> Tensor",
-    f"_ps_roi_align_backward("
-    f"{ROI.replace('input', 'grad').replace(' rois,', ' rois, Tensor channel_mapping,')}, "
-    f"int sampling_ratio, {SIZES}) -> Tensor",
-    f"_ps_roi_pool_backward("
-    f"{ROI.replace('input', 'grad').replace(' rois,', ' rois, Tensor channel_mapping,')}, "
-    f"{SIZES}) -> Tensor",
-    f"_deform_conv2d_backward(Tensor grad, {OFFSETS}) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
+    f"roi_align(Tensor input, {PLACES}, int sampling_ratio, bool aligned) -> Tensor",
+    f"qroi_align(Tensor input, {PLACES}, int sampling_ratio, bool aligned) -> Tensor",
+    f"roi_pool(Tensor input, {PLACES}) -> (Tensor, Tensor)",
+    f"ps_roi_align(Tensor input, {PLACES}, int sampling_ratio) -> (Tensor, Tensor)",
+    f"ps_roi_pool(Tensor input, {PLACES}) -> (Tensor, Tensor)",
+    f"deform_conv2d(Tensor input, {OFFSETS}) -> Tensor",
+    f"_roi_align_backward({GRAD}, {SCALE}, {SIZES}, int sampling_ratio, bool aligned) -> Tensor",
+    f"_roi_pool_backward({GRAD}, Tensor argmax, {SCALE}, {SIZES}) -> Tensor",
+    f"_ps_roi_align_backward({GRAD}, Tensor channel_mapping, {SCALE}, int sampling_ratio, {SIZES})"
+    " -> Tensor",
+    f"_ps_roi_pool_backward({GRAD}, Tensor channel_mapping, {SCALE}, {SIZES}) -> Tensor",
+    f"_deform_conv2d_backward(Tensor grad, Tensor input, {OFFSETS})"
+    " -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
 )
 
 
