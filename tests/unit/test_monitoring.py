@@ -143,6 +143,7 @@ def test_a_record_holds_what_the_call_was() -> None:
         "refused_field": "",
         "changes": "",
         "flagged": "",
+        "images": 0,
     }
     assert made.tokens_per_second == 10
 

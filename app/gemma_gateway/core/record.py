@@ -116,6 +116,7 @@ class Record(FinishedCall, frozen=True, array_like=True, gc=False):
             "empty: nothing"
         ),
     ] = ""
+    images: Annotated[int, Meta(description="Pictures in the request")] = 0
 
     @property
     def success(self) -> bool:

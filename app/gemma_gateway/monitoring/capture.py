@@ -61,6 +61,7 @@ def record_of(call: Call, end: End, memory: Memory) -> Record:
         refused_field=answer.refused,
         changes=listed(request.changes) if request.changes else "",
         flagged=_flagged(call) if call.decisions else "",
+        images=request.images,
     )
 
 

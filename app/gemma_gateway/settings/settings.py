@@ -30,6 +30,7 @@ from gemma_gateway.settings.alerts import AlertSettings
 from gemma_gateway.settings.engine import EngineSettings
 from gemma_gateway.settings.fields import Contradiction, Fault, Strict
 from gemma_gateway.settings.limits import LimitSettings
+from gemma_gateway.settings.media import MediaSettings
 from gemma_gateway.settings.models import Model
 from gemma_gateway.settings.models import faults as model_faults
 from gemma_gateway.settings.monitoring import MonitoringSettings
@@ -52,6 +53,7 @@ class Settings(
     LimitSettings,
     StoreSettings,
     ValidationSettings,
+    MediaSettings,
     SafetySettings,
     EngineSettings,
     MonitoringSettings,
@@ -98,6 +100,10 @@ class Settings(
 
     @property
     def validation(self) -> ValidationSettings:
+        return self
+
+    @property
+    def media(self) -> MediaSettings:
         return self
 
     @property
@@ -193,6 +199,7 @@ SECTIONS: dict[str, type[Strict]] = {
     "limits": LimitSettings,
     "store": StoreSettings,
     "validation": ValidationSettings,
+    "media": MediaSettings,
     "safety": SafetySettings,
     "engine": EngineSettings,
     "monitoring": MonitoringSettings,

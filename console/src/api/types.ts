@@ -106,6 +106,8 @@ export interface CallView {
   changes: string;
   /** What the content policy noted and let pass, such as input:harm; empty: nothing */
   flagged: string;
+  /** Pictures in the request */
+  images: number;
   /** The key's name; empty for one that is not known any more */
   key_name: string;
   /** Output tokens over the response time */
@@ -291,7 +293,8 @@ export interface ModelView {
   max_input_tokens: number | null;
   /** Longest answer that this key may ask for, tokens */
   max_tokens: number | null;
-  input_modalities: "text"[];
+  /** What a prompt may be made of, as far as the gateway knows: text, image, audio */
+  input_modalities: string[];
   output_modalities: "text"[];
 }
 
