@@ -100,13 +100,13 @@ class CheckMedia:
     async def _check(self, call: Call, images: list[Media]) -> None:
         call.enter("media")
         self._admit(call, images)
-        before = [each.data for each in images]
         fetched = await self._fetched(call, images)
+        changed = False
         for each, data in zip(images, fetched, strict=True):
-            await self._checked(call, each, data)
-        call.request.media = ()
-        if any(each.data is not data for each, data in zip(images, before, strict=True)):
-            request = call.request
+            changed |= await self._checked(call, each, data)
+        request = call.request
+        request.media = ()  # nobody needs them any more
+        if changed:
             request.data = await self._heavy.run(call.caller, partial(self._write, request.body))
 
     def _admit(self, call: Call, images: list[Media]) -> None:
@@ -162,8 +162,8 @@ class CheckMedia:
         self.held += size
         call.notes.setdefault(Fetched, Fetched()).size += size
 
-    async def _checked(self, call: Call, image: Media, fetched: bytes | None) -> None:
-        """Check one image, and put in its place what may go on."""
+    async def _checked(self, call: Call, image: Media, fetched: bytes | None) -> bool:
+        """Check one image, and put in its place what may go on; whether that is something else."""
         began = time.perf_counter()
         try:
             told, data = wire.content(image) if fetched is None else ("", "")
@@ -173,10 +173,12 @@ class CheckMedia:
         except Refused as refused:
             raise self._refusal(image, refused.outcome, refused.text, began) from None
         self._observe(image.kind, answer.outcome, time.perf_counter() - began)
-        if coded or told != answer.media_type:
-            wire.put(image, answer.media_type, coded or data)
         if answer.outcome == "cleaned":
             call.request.changes.append(Change(place(image.where), "stripped"))
+        changed = bool(coded) or told != answer.media_type
+        if changed:
+            wire.put(image, answer.media_type, coded or data)
+        return changed
 
     def _refusal(
         self, image: Media, outcome: str, text: str, began: float | None = None

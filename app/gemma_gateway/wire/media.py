@@ -91,8 +91,8 @@ def content(media: Media) -> tuple[str, str]:
     if media.key == "data":
         told = media.container.get("media_type")
         return told if told.__class__ is str else "", text
-    head = text[:MOST_HEAD].partition(",")[0]
-    if not head[5:].lower().endswith(";base64") or len(head) == MOST_HEAD:
+    head, comma, _ = text[:MOST_HEAD].partition(",")
+    if not comma or not head[5:].lower().endswith(";base64"):
         raise invalid(
             "A data: URL holds base64, as in data:image/png;base64,...", place(media.where)
         )

@@ -25,7 +25,8 @@ from gemma_gateway.engines.local.work import Work, count_requests
 
 CPU_MODEL_LEN = 2048  # tokens of context on a CPU, where a start should not take the machine's RAM
 LOOK_EVERY = 0.1  # seconds between two looks at the engine core
-NO_HOST = "none.invalid"
+DOMAINS = "--allowed-media-domains"  # hosts that vLLM may fetch media from; none given: any
+NO_HOST = "none.invalid"  # nobody has this name (RFC 6761): the gateway fetches media itself
 LIMIT = "--limit-mm-per-prompt"
 WARM_UP_SECONDS = 120.0  # longest silence of the first generation
 SHUTDOWN_SECONDS = 5.0  # from SIGTERM to SIGKILL for the engine core
@@ -232,8 +233,8 @@ def _flags(options: VllmOptions) -> list[str]:
     if (template := families.chat_template(model)) is not None:
         log.info("chat template: %s; --chat-template in GATEWAY_ENGINE_ARGS for another", template)
         flags += ["--chat-template", str(template)]
-    # What a call holds has been checked, and nothing is fetched: no host has this name (RFC 6761).
-    flags += ["--allowed-media-domains", NO_HOST]
+    if not _given(DOMAINS, options.engine_args):
+        flags += [DOMAINS, NO_HOST]
     bounded = options.images is not None and not _given(LIMIT, options.engine_args)
     if bounded and families.reads_images(model):
         flags += [LIMIT, json.dumps({"image": options.images})]
