@@ -186,8 +186,7 @@ async def test_a_tier_bounds_the_images_of_a_call() -> None:
 
 @DIALECTS
 async def test_a_model_that_reads_text_alone_is_given_no_image(dialect: str) -> None:
-    async with road() as gateway:
-        gateway.engine._modalities = frozenset({"text"})
+    async with road(modalities=frozenset({"text"})) as gateway:
         broken = parts("not even base64")[dialect]
         message, where = refusal(await gateway.post(dialect, body(dialect, broken)))
         assert f'The model "{MODEL}" takes text only.' in message
@@ -195,7 +194,7 @@ async def test_a_model_that_reads_text_alone_is_given_no_image(dialect: str) -> 
         assert not gateway.parts.media.workers.pids  # nobody looked at it
         (card,) = (await gateway.get("/v1/models")).json()["data"]
         assert card["input_modalities"] == ["text"]
-        gateway.engine._modalities = frozenset({"image", "text"})
+    async with road(modalities=frozenset({"image", "text"})) as gateway:
         image = parts(coded(PLAIN))[dialect]
         assert (await gateway.post(dialect, body(dialect, image))).status == 200
         (card,) = (await gateway.get("/v1/models")).json()["data"]
@@ -353,7 +352,7 @@ async def test_one_callers_images_hold_nobody_else_up() -> None:
             gateway.post("chat", body("chat", "one", parts(coded(PLAIN))["chat"]), OTHER)
         )
         await asyncio.sleep(0)
-        while len(workers._turns._callers) < 2:
+        while workers._turns.callers < 2:
             await asyncio.sleep(0)
         os.kill(pid, signal.SIGCONT)
         assert (await one).status == 200

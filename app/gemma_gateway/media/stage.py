@@ -102,7 +102,8 @@ class CheckMedia:
         self._admit(call, images)
         fetched = await self._fetched(call, images)
         changed = False
-        for each, data in zip(images, fetched, strict=True):
+        for number, each in enumerate(images):
+            data, fetched[number] = fetched[number], None
             changed |= await self._checked(call, each, data)
         request = call.request
         request.media = ()  # nobody needs them any more
@@ -166,9 +167,11 @@ class CheckMedia:
         """Check one image, and put in its place what may go on; whether that is something else."""
         began = time.perf_counter()
         try:
-            told, data = wire.content(image) if fetched is None else ("", "")
+            told, begin = wire.head(image) if fetched is None else ("", 0)
             answer, coded = await self.workers.check(
-                call.caller, image.kind, data if fetched is None else fetched
+                call.caller,
+                image.kind,
+                lambda: image.data[begin:] if fetched is None else fetched,
             )
         except Refused as refused:
             raise self._refusal(image, refused.outcome, refused.text, began) from None
@@ -177,7 +180,7 @@ class CheckMedia:
             call.request.changes.append(Change(place(image.where), "stripped"))
         changed = bool(coded) or told != answer.media_type
         if changed:
-            wire.put(image, answer.media_type, coded or data)
+            wire.put(image, answer.media_type, coded or image.data[begin:])
         return changed
 
     def _refusal(

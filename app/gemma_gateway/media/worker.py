@@ -24,7 +24,7 @@ from gemma_gateway.media.message import Answer, Question
 
 # How each kind of media is checked.
 KINDS: dict[str, Callable[[bytes, Bounds], Checked]] = {"image": image.check}
-NICENESS = 10
+NICENESS = 5  # a caller waits for it, and the event loop must not
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ import contextlib
 import logging
 import os
 import sys
+from collections.abc import Callable
 
 import msgspec
 
@@ -64,16 +65,18 @@ class Workers:
         while self._idle or self._busy:
             await _end(self._idle.pop() if self._idle else self._busy.pop())
 
-    async def check(self, caller: str, kind: str, data: bytes | str) -> tuple[Answer, str]:
+    async def check(
+        self, caller: str, kind: str, read: Callable[[], bytes | str]
+    ) -> tuple[Answer, str]:
         """Have a file checked, once it is the caller's turn.
 
         Args:
             caller: whose it is, such as the id of a key.
             kind: ``image``.
-            data: the file; a str: in base64.
+            read: gives the file, once it is its turn; a str: in base64.
 
         Returns:
-            What it is, and in base64 what may go on; empty: ``data`` as it is.
+            What it is, and in base64 what may go on; empty: what came, as it is.
 
         Raises:
             Refused: it may not go on; or the worker died of it, or took too long.
@@ -83,7 +86,7 @@ class Workers:
             child = await self._take()
             try:
                 async with asyncio.timeout(self._seconds):
-                    answer, coded = await self._ask(child, kind, data)
+                    answer, coded = await self._ask(child, kind, read())
             except TimeoutError:
                 await self._drop(child)
                 raise Refused("timeout", f"The {kind} takes too long to be decoded.") from None

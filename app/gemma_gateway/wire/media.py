@@ -81,8 +81,9 @@ def refuse_images(media: list[Media], why: str) -> None:
             raise invalid(why, place(each.where))
 
 
-def content(media: Media) -> tuple[str, str]:
-    """The media type of an image that came along, as a client says it, and its base64.
+def head(media: Media) -> tuple[str, int]:
+    """The media type of an image that came along, as a client says it, and where in ``data`` its
+    base64 begins.
 
     The type is empty where it isn't written in the plain form of ``put``. Raises VALIDATION_ERROR
     for a data: URL in another coding.
@@ -90,14 +91,14 @@ def content(media: Media) -> tuple[str, str]:
     text = media.data
     if media.key == "data":
         told = media.container.get("media_type")
-        return told if told.__class__ is str else "", text
-    head, comma, _ = text[:MOST_HEAD].partition(",")
-    if not comma or not head[5:].lower().endswith(";base64"):
+        return told if told.__class__ is str else "", 0
+    written, comma, _ = text[:MOST_HEAD].partition(",")
+    if not comma or not written[5:].lower().endswith(";base64"):
         raise invalid(
             "A data: URL holds base64, as in data:image/png;base64,...", place(media.where)
         )
-    told = head[5:-7] if head[:5] == "data:" and head[-7:] == ";base64" else ""
-    return told, text[len(head) + 1 :]
+    told = written[5:-7] if written[:5] == "data:" and written[-7:] == ";base64" else ""
+    return told, len(written) + 1
 
 
 def put(media: Media, media_type: str, data: str) -> None:
