@@ -72,7 +72,7 @@ def test_the_gateway_itself_loads_no_decoder() -> None:
     import subprocess
 
     program = (
-        "import sys, gemma_gateway.main; print('PIL' in sys.modules, 'aiohttp' in sys.modules)"
+        "import sys, gemma_gateway.main as m; print(*map(sys.modules.get, ('PIL', 'aiohttp')))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
     assert done.stdout.split() == [b"None", b"None"]

@@ -7,7 +7,7 @@ import msgspec
 from gemma_gateway.settings import MediaSettings
 
 BASE_BYTES = 768 * 1024 * 1024  # of a worker's address space: Python, Pillow and two files
-PIXEL_BYTES = 16  # four for each of the picture, turned, in another mode, and its rows on the way
+PIXEL_BYTES = 20  # four for the picture, as many for it turned; WebP's encoder takes the rest
 
 
 class Bounds(msgspec.Struct, frozen=True):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import struct
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
 from PIL import GifImagePlugin, Image, ImageOps, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
@@ -41,8 +41,10 @@ PNG_CHUNKS = frozenset(
         *(b"acTL", b"fcTL", b"fdAT"),
     }
 )
-WEBP_CHUNKS = frozenset({b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ICCP", b"ANIM", b"ANMF"})
+WEBP_CHUNKS = frozenset({b"VP8 ", b"VP8L", b"ALPH", b"ICCP", b"ANIM", b"ANMF"})
+WEBP_METADATA = 0x0C  # bits of VP8X: there are EXIF data, XMP
 JPEG_SEGMENTS = (("APP0", b"JFIF\0"), ("APP2", b"ICC_PROFILE\0"), ("APP14", b"Adobe"))
+KEPT = ("transparency",)  # of what Pillow knows of a picture beside its pixels
 MOST_GROWTH = 4  # times its bytes that a picture may have once it is written anew
 
 Plugins = (GifImagePlugin, JpegImagePlugin, PngImagePlugin, WebPImagePlugin)  # no other decodes
@@ -148,68 +150,75 @@ def _cleaned(picture: Any, data: bytes, kind: str) -> Checked:
         turn = picture.getexif().get(ORIENTATION, 1)
     except Exception:  # EXIF data that can't be read says nothing, and is removed
         turn = 1
-    turned = turn in range(2, 9)
-    if not turned and not _holds_more(picture, data, kind):
-        return Checked(FORMATS[kind])
+    if turn not in range(2, 9):
+        if not _holds_more(picture, data, kind):
+            return Checked(FORMATS[kind])
+        if kind in BARE:
+            return Checked(FORMATS[kind], BARE[kind](data))
     picture.load()
     how: dict[str, Any] = {}
     if kind == "JPEG":  # as finely as it was
         how = {"qtables": picture.quantization}
         if (sampling := JpegImagePlugin.get_sampling(picture)) >= 0:
             how["subsampling"] = sampling
-    elif kind == "WEBP":
-        how = {"lossless": True} if b"VP8L" in _webp_chunks(data) else {"quality": 95}
+    elif kind == "WEBP" and picture.mode == "RGB":  # its own encoder takes no large picture
+        kind, how = "JPEG", {"quality": 85}
     else:
         kind, how = "PNG", {"compress_level": 1}
     if picture.info.get("icc_profile"):
         how["icc_profile"] = picture.info["icc_profile"]
-    bare = (ImageOps.exif_transpose(picture) if turned else picture).copy()
-    bare.info = {name: bare.info[name] for name in ("transparency",) if name in bare.info}
+    ImageOps.exif_transpose(picture, in_place=True)
+    picture.info = {name: picture.info[name] for name in KEPT if name in picture.info}
     out = io.BytesIO()
-    bare.save(out, kind, **how)
+    picture.save(out, kind, **how)
     if out.tell() > MOST_GROWTH * len(data) + 64 * 1024:
-        raise Refused("bytes", "The image is too large once its metadata is removed.")
+        raise Refused("bytes", "The image is too large once it is turned, or freed of metadata.")
     return Checked(FORMATS[kind], out.getvalue())
 
 
 def _holds_more(picture: Any, data: bytes, kind: str) -> bool:
     """Whether the file holds more than its picture and colours: EXIF, XMP, texts, previews, or
     something behind its end."""
-    if kind == "PNG":
-        names = list(_png_chunks(data))
-        return names[-1] != b"IEND" or not PNG_CHUNKS.issuperset(names) or _behind_png(data)
+    if kind in BARE:
+        return BARE[kind](data) != data
     if kind == "JPEG":
         return not data.endswith(b"\xff\xd9") or any(
             not any(name == known and part.startswith(start) for known, start in JPEG_SEGMENTS)
             for name, part in picture.applist
         )
-    if kind == "WEBP":
-        length = int.from_bytes(data[4:8], "little") + 8
-        return length != len(data) or not WEBP_CHUNKS.issuperset(_webp_chunks(data))
     extension = picture.info.get("extension", (b"NETSCAPE2.0",))[0]
     return not data.endswith(b";") or "comment" in picture.info or extension != b"NETSCAPE2.0"
 
 
-def _png_chunks(data: bytes) -> Iterator[bytes]:
-    """Names of a PNG's chunks, in order, up to its end."""
-    at = 8
+def _bare_png(data: bytes) -> bytes:
+    """A PNG's chunks that make the picture, up to its end."""
+    parts, at = [data[:8]], 8
     while at + 8 <= len(data):
         length, name = struct.unpack_from(">I4s", data, at)
-        yield name
+        end = at + 12 + length
+        if name in PNG_CHUNKS:
+            parts.append(data[at:end])
         if name == b"IEND":
-            return
-        at += 12 + length
+            break
+        at = end
+    return b"".join(parts)
 
 
-def _behind_png(data: bytes) -> bool:
-    return data[-8:-4] != b"IEND"
-
-
-def _webp_chunks(data: bytes) -> set[bytes]:
-    """Names of a WebP's chunks."""
-    names, at = set(), 12
+def _bare_webp(data: bytes) -> bytes:
+    """The same of a WebP, whose head no longer announces the others."""
+    parts: list[bytes] = []
+    at = 12
     while at + 8 <= len(data):
         name, length = struct.unpack_from("<4sI", data, at)
-        names.add(name)
-        at += 8 + length + length % 2
-    return names
+        end = at + 8 + length + length % 2
+        if name == b"VP8X":
+            parts += (data[at : at + 8], bytes([data[at + 8] & ~WEBP_METADATA]), data[at + 9 : end])
+        elif name in WEBP_CHUNKS:
+            parts.append(data[at:end])
+        at = end
+    body = b"WEBP" + b"".join(parts)
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+# How a file is freed of all else where the picture itself can stay byte for byte.
+BARE: dict[str, Callable[[bytes], bytes]] = {"PNG": _bare_png, "WEBP": _bare_webp}

@@ -165,9 +165,9 @@ class CheckMedia:
 
     async def _checked(self, call: Call, image: Media, fetched: bytes | None) -> bool:
         """Check one image, and put in its place what may go on; whether that is something else."""
+        told, begin = self._head(image) if fetched is None else ("", 0)
         began = time.perf_counter()
         try:
-            told, begin = wire.head(image) if fetched is None else ("", 0)
             answer, coded = await self.workers.check(
                 call.caller,
                 image.kind,
@@ -182,6 +182,13 @@ class CheckMedia:
         if changed:
             wire.put(image, answer.media_type, coded or image.data[begin:])
         return changed
+
+    def _head(self, image: Media) -> tuple[str, int]:
+        try:
+            return wire.head(image)
+        except GatewayError:
+            self._observe(image.kind, "base64", 0.0)
+            raise
 
     def _refusal(
         self, image: Media, outcome: str, text: str, began: float | None = None

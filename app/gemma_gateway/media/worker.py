@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
@@ -82,7 +83,10 @@ def _write(out: BinaryIO, answer: Answer, data: bytes) -> None:
 
 
 def _confine(address_space: int) -> None:
-    """Let it have no more memory than a picture takes, start nothing, and leave no core file."""
+    """Let it have no more memory than a picture takes, start nothing, leave no core file, and end
+    before all others where memory runs out."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
     try:
         import resource
     except ImportError:  # not a POSIX system

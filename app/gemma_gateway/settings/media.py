@@ -37,11 +37,11 @@ class MediaSettings(Strict):
     media_timeout: Seconds = Field(10.0, gt=0, description="Longest check of one image, seconds")
     image_max_bytes: int = Field(5 * 1024 * 1024, ge=1024, description="Largest image file, bytes")
     image_max_pixels: int = Field(
-        40_000_000,
+        25_000_000,
         ge=1,
         le=400_000_000,
-        description="Largest image, width times height; a worker may take 16 bytes of memory for "
-        "each",
+        description="Largest image, width times height; a worker takes up to 16 bytes of memory "
+        "for each",
     )
     image_max_frames: int = Field(
         1, ge=1, le=1000, description="Frames of an animated image; a model sees the first"
