@@ -1,11 +1,12 @@
 """Images that lie elsewhere: fetched here, by the operator's list, so that no engine fetches any.
 
-aiohttp (the extra ``media``) is imported once there is a list.
+aiohttp (the extra ``media``) is only imported where there is a list.
 """
 
 from __future__ import annotations
 
 import asyncio
+import importlib
 import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -35,7 +36,6 @@ NOWHERE = (
     "The host of this URL has no address that images may be fetched from: it doesn't exist, or is "
     "not on the public internet (media_allow_private_urls)."
 )
-Addresses = list[dict[str, Any]]
 
 
 class Fetcher:
@@ -57,6 +57,8 @@ class Fetcher:
         self._turns = Turns(AT_A_TIME, OF_A_CALLER)
         self._look_up = look_up
         self._session: aiohttp.ClientSession | None = None
+        if self._allowed:
+            importlib.import_module("aiohttp")  # now: it takes a while, and calls would wait for it
 
     async def stop(self) -> None:
         """Close all connections. Idempotent."""

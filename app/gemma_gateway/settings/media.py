@@ -32,7 +32,7 @@ class MediaSettings(Strict):
         description="Bytes of fetched images that calls in flight in one process may hold together",
     )
     media_workers: int = Field(
-        2, ge=1, le=64, description="Processes that check images, started when they are needed"
+        1, ge=1, le=64, description="Processes that check images, started when they are needed"
     )
     media_timeout: Seconds = Field(10.0, gt=0, description="Longest check of one image, seconds")
     image_max_bytes: int = Field(5 * 1024 * 1024, ge=1024, description="Largest image file, bytes")
