@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from aiohttp import web
 from aiohttp.abc import AbstractResolver
@@ -20,11 +21,11 @@ from aiohttp.abc import AbstractResolver
 from gemma_gateway.engines.upstream.engine import UpstreamEngine
 from gemma_gateway.media import fetch
 from gemma_gateway.media.fetch import Fetcher
-from tests import images
+from tests import calls, images
 from tests.calls import MODEL, Json
 from tests.images import MARK, coded, file, parts, photo, url
 from tests.loopback import Loopback
-from tests.process import AUTH, KEY
+from tests.process import AUTH, KEY, Engine, Gateway
 from tests.road import Reply, Road
 from tests.waiting import until
 
@@ -361,6 +362,34 @@ async def test_one_callers_images_hold_nobody_else_up() -> None:
         for call in crowd:
             call.cancel()
         await asyncio.wait(crowd)
+
+
+async def test_a_gateways_own_workers_outlive_a_kill_but_not_the_gateway(tmp_path: Path) -> None:
+    """The whole process, with large images: more than a pipe takes at once, there and back."""
+    large = file("PNG", (1000, 1000), compress_level=0) + MARK.encode()
+    assert len(large) > 2**21
+
+    def workers() -> list[psutil.Process]:
+        children = psutil.Process(gateway.pid).children(recursive=True)
+        return [each for each in children if "gemma_gateway.media.worker" in each.cmdline()]
+
+    with (
+        Engine(tmp_path) as server,
+        Gateway(tmp_path, upstreams=f"{server.url}/v1", max_body_bytes=2**23) as gateway,
+    ):
+        assert not workers()
+        sent = body("chat", "Which?", parts(coded(large))["chat"])
+        assert (await calls.post(gateway, "chat", sent))[0] == 200
+        given = (await calls.state(server))["body"]
+        link = content("chat", given)[1]["image_url"]["url"]
+        assert link == url(large.removesuffix(MARK.encode()))
+        (first,) = workers()
+        first.kill()
+        await until(lambda: not first.is_running() or first.status() == "zombie", "it is dead")
+        assert (await calls.post(gateway, "chat", sent))[0] == 200
+        (second,) = workers()
+        assert second.pid != first.pid
+    await until(lambda: not second.is_running(), "it ends with the gateway")
 
 
 # ---- images of other servers

@@ -11,6 +11,8 @@ Outcome = Literal[
     "timeout", "died",
     "modality", "count", "url", "fetch",
 ]  # fmt: skip
+# By content; empty: it may not go on.
+MediaType = Literal["", "image/png", "image/jpeg", "image/gif", "image/webp"]
 OUTCOMES: frozenset[str] = frozenset(get_args(Outcome))
 
 
@@ -22,7 +24,7 @@ class Checked(NamedTuple):
         data: the file, where it isn't as it was; None: byte for byte what was checked.
     """
 
-    media_type: str
+    media_type: MediaType
     data: bytes | None = None
 
 

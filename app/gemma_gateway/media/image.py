@@ -15,10 +15,15 @@ from typing import Any
 from PIL import GifImagePlugin, Image, ImageOps, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
 from gemma_gateway.media.bounds import Bounds
-from gemma_gateway.media.check import Checked, Refused
+from gemma_gateway.media.check import Checked, MediaType, Refused
 
 TAKEN = "PNG, JPEG, GIF and WebP"
-FORMATS = {"PNG": "image/png", "JPEG": "image/jpeg", "GIF": "image/gif", "WEBP": "image/webp"}
+FORMATS: dict[str, MediaType] = {
+    "PNG": "image/png",
+    "JPEG": "image/jpeg",
+    "GIF": "image/gif",
+    "WEBP": "image/webp",
+}
 # Beginnings of the files that clients send most often; those of ``FORMATS`` by Pillow's name.
 BEGINNINGS = (
     (b"\x89PNG\r\n\x1a\n", "PNG"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from gemma_gateway.media.check import Outcome
+from gemma_gateway.media.check import MediaType, Outcome
 
 
 class Question(msgspec.Struct, omit_defaults=True):
@@ -32,6 +32,6 @@ class Answer(msgspec.Struct, omit_defaults=True):
     """
 
     outcome: Outcome
-    media_type: str = ""
+    media_type: MediaType = ""
     text: str = ""
     size: int = 0

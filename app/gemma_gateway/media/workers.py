@@ -87,6 +87,8 @@ class Workers:
             try:
                 async with asyncio.timeout(self._seconds):
                     answer, coded = await self._ask(child, kind, read())
+                    if not (answer.text or answer.media_type):
+                        raise ValueError("an answer that says nothing")
             except TimeoutError:
                 await self._drop(child)
                 raise Refused("timeout", f"The {kind} takes too long to be decoded.") from None
