@@ -35,8 +35,8 @@ RUN /opt/tools/bin/pip --python /opt/venv/bin/python install -r /build/requireme
 FROM dependencies AS gateway-dependencies
 ARG PIP_INDEX_URL
 ARG PIP_EXTRA_INDEX_URL
-# Traces and upstreams on Vertex AI; empty: neither.
-ARG GATEWAY_EXTRAS="google otel"
+# Upstreams on Vertex AI, images by URL, traces; empty: none of them.
+ARG GATEWAY_EXTRAS="google media otel"
 COPY requirements/ /build/requirements/
 RUN for extra in $GATEWAY_EXTRAS; do \
         /opt/tools/bin/pip --python /opt/venv/bin/python install -r "/build/requirements/$extra.txt" \

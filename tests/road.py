@@ -89,11 +89,19 @@ class Road:
     Args:
         script: of the engine; see ``say``.
         context: tokens that its models take; None: it doesn't tell.
+        modalities: what they read; None: it doesn't tell.
+        engine: instead of the script.
         settings: of the gateway, beside a key; ``max_model_len`` is such a context, too.
     """
 
     def __init__(
-        self, script: Script | None = None, *, context: int | None = None, **settings: Any
+        self,
+        script: Script | None = None,
+        *,
+        context: int | None = None,
+        modalities: frozenset[str] | None = None,
+        engine: Any = None,
+        **settings: Any,
     ) -> None:
         given = {
             "api_keys": (KEY,),
@@ -105,7 +113,9 @@ class Road:
         found = Settings(**given)
         listed = tuple(name for model in found.models for name in model.names)
         context = context or found.engine.max_model_len or None
-        self.engine = ScriptedEngine(script or say(), listed or (MODEL,), context)
+        self.engine = engine or ScriptedEngine(
+            script or say(), listed or (MODEL,), context, modalities
+        )
         self.parts = Parts(found, self.engine)
         self._app = build(self.parts, routes=())  # FastAPI takes half of all the time for them
 

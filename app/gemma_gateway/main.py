@@ -61,6 +61,7 @@ from gemma_gateway.limits.limiter import Limiter
 from gemma_gateway.limits.places import LogprobsRoom, Places
 from gemma_gateway.limits.room import Room
 from gemma_gateway.limits.stage import Limits, ModelWindows, RequestWindows
+from gemma_gateway.media.stage import CheckMedia
 from gemma_gateway.monitoring.capture import Recorder
 from gemma_gateway.monitoring.memory import Memory
 from gemma_gateway.monitoring.prices import Prices
@@ -188,17 +189,24 @@ class Parts:
             self.metrics,
             lambda: self.room.taken,
         )
+        self.media = CheckMedia(
+            settings.media, engine, self.heavy, self._write, self.metrics.media_checked
+        )
         self.limits = made(LIMITS, self)
         self.model_limits = made(MODEL_LIMITS, self)
         self.gateway = Gateway(
             made(STAGES, self),
             (*self.limits, *self.model_limits),
             engine,
-            lambda document: self.controls.write(document)[0],
+            self._write,
             Delivery(self.filters, self.heavy, self.engine.known),
             made(TAPS, self),
             made(OBSERVERS, self),
         )
+
+    def _write(self, document: dict[str, Any]) -> bytes:
+        """An engine's body of a document."""
+        return self.controls.write(document)[0]
 
     def _operators_view(self, settings: Settings, engine: Engine) -> None:
         self.health = Health(
@@ -297,6 +305,7 @@ STAGES: Factories[Stage | None] = (
     lambda p: Limits(p.limits),
     lambda p: Steps(p.heavy, made(STEPS, p)),
     lambda p: Limits(p.model_limits) if p.model_limits else None,
+    lambda p: p.media,
     lambda p: LogprobsRoom(p.places),
     lambda p: TokenPrompts(p.engine, Judge(p.filters)),
 )
@@ -327,6 +336,7 @@ TAPS: Factories[Tap | None] = (lambda p: p.quality.sampler,)
 OBSERVERS: Factories[Observer | None] = (
     lambda p: p.places,
     lambda p: p.room,
+    lambda p: p.media,
     lambda p: Meters(p.metrics),
     lambda p: p.ledger,
     lambda p: Recorder(p.request_log, p.memory),
@@ -356,6 +366,7 @@ PARTS: Factories[Part | None] = (
     lambda p: p.request_log,
     lambda p: p.alerts,
     lambda p: p.engine,
+    lambda p: p.media,
     lambda p: p.quality,
     lambda p: p.reload,
     lambda p: p.log,
@@ -395,7 +406,8 @@ def assemble(settings: Settings, source: Source | None = None) -> Parts:
         ValueError: two keys are the same, or the policy or a preset can't be used.
         gemma_gateway.engines.local.weights.ModelUnavailable: the model can't be had.
     """
-    engine = factory.engine(settings.engine, settings.server.data_dir.absolute())
+    images = max(tier.max_images for tier in settings.limits.tiers.values())
+    engine = factory.engine(settings.engine, settings.server.data_dir.absolute(), images)
     return Parts(settings, engine, source)
 
 

@@ -51,7 +51,7 @@ def test_without_servers_gemma_runs_in_the_pod_which_has_room_for_it(
     seconds = probe["periodSeconds"] * probe["failureThreshold"]
     assert seconds == (1800 if here else 120)
     assert deployment["spec"]["progressDeadlineSeconds"] > 1800
-    limits = {"memory": "8Gi"} if here else {"cpu": "2", "memory": "512Mi"}
+    limits = {"memory": "8Gi"} if here else {"cpu": "2", "memory": "768Mi"}
     assert container["resources"]["limits"] == limits
 
 

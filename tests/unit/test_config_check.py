@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,11 @@ FAULTS = {
     "upper-case hash": (keys(f"name: a, sha256: {A.upper()}"), ":2: keys.0.sha256: "),
     "no name of a key": (keys(f"sha256: {A}"), ":2: keys.0.name: "),
     "unknown scope": (keys(f"name: a, sha256: {A}, scopes: [admin]"), ":2: keys.0.scopes.0: "),
+    # images
+    "images of everywhere": ("media:\n  media_urls: ['https://*']\n",
+                             ":2: media.media_urls: 'https://*' is not a pattern of URLs"),
+    "no text": ("models:\n  - {name: a, upstreams: ['http://a/v1'], modalities: [image]}\n",
+                ":2: models.0.modalities: has no text"),
     # numbers out of range
     "too many requests": ("requests_per_hour: 2_000_000\n", ":1: requests_per_hour: "),
     "no requests": ("requests_per_hour: 0\n", ":1: requests_per_hour: "),
@@ -226,3 +232,21 @@ def test_a_policy_s_keys_stand_once_too(tmp_path: Path, capsys: pytest.CaptureFi
     policy.write_text("categories: []\ncategories: []\n")
     assert main(["serve", "--config", str(file)]) == 2
     assert f"{policy}:2: 'categories' is already set in line 1" in capsys.readouterr().err
+
+
+def test_images_by_url_need_their_extra(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "gateway.yaml"
+    file.write_text("media:\n  media_urls: https://images.example.com/*\n")
+    assert main(["config", "check", str(file)]) == 0
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "aiohttp" else found(name)
+    )
+    capsys.readouterr()
+    for command in (["config", "check", str(file)], ["serve", "--config", str(file)]):
+        assert main(command) == 2
+        assert capsys.readouterr().err.startswith(
+            f"{file}:2: media.media_urls: needs the extra 'media': python -m pip install "
+        )

@@ -70,7 +70,7 @@ async def test_callers_take_turns_whoever_has_however_many() -> None:
     go.set()
     await asyncio.gather(*tasks)
     assert begun == ["a1", "b1", "c1", "a2", "b2", "a3"]
-    assert not heavy._callers
+    assert not heavy._turns.callers
 
 
 async def test_cancelled_while_it_waits() -> None:

@@ -280,14 +280,16 @@ def test_the_order_of_the_stages() -> None:
         ("Room", "body"),
         ("Limits", "limits"),
         ("Steps", "validation"),
+        ("CheckMedia", "safety"),
         ("LogprobsRoom", "safety"),
         ("TokenPrompts", "safety"),
     ]
     several = Road(models=[{"name": MODEL, "upstreams": ["http://127.0.0.1:9/v1"]}]).parts
     names = [stage.name for stage in main.made(main.STAGES, several)]
-    assert names[-4:] == [
+    assert names[-5:] == [
         "validation",
         "limits",
+        "safety",
         "safety",
         "safety",
     ]  # a model's limits, once it is known

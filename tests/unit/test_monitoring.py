@@ -147,6 +147,7 @@ def test_a_record_holds_what_the_call_was() -> None:
         "flagged": "",
         "prompt_id": "culture",
         "prompt_version": "1",
+        "images": 0,
     }
     assert made.tokens_per_second == 10
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
+from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
-from gemma_gateway.engines.local.vllm_app import explain
+from gemma_gateway.engines.local import vllm_app
+from gemma_gateway.engines.local.vllm_app import VllmOptions, explain
 
 
 class GatedRepoError(Exception):
@@ -41,3 +45,38 @@ def test_a_ring_of_causes_comes_to_an_end() -> None:
     first, second = ValueError("first"), ValueError("second")
     first.__cause__, second.__cause__ = second, first
     assert "first" in explain(first, "m")
+
+
+# ---- flags
+
+
+def flags(folder: Path, *given: str, images: int | None = 8) -> dict[str, str]:
+    """Those that hold a value, as they are given to vLLM."""
+    found = vllm_app._flags(VllmOptions(str(folder), "m", engine_args=given, images=images))
+    return dict(pairwise(found))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    pytest.importorskip("torch")  # says whether there is a GPU
+    config = {"model_type": "gemma3", "vision_config": {"image_size": 896}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    return tmp_path
+
+
+def test_vllm_fetches_nothing_and_sets_memory_aside_for_the_images_of_a_call(folder: Path) -> None:
+    found = flags(folder)
+    assert found["--allowed-media-domains"] == "none.invalid"
+    assert json.loads(found["--limit-mm-per-prompt"]) == {"image": 8}
+    assert "--limit-mm-per-prompt" not in flags(folder, images=None)
+
+
+def test_a_model_without_eyes_has_no_limit_on_images(folder: Path) -> None:
+    (folder / "config.json").write_text(json.dumps({"model_type": "gemma3_text"}))
+    assert "--limit-mm-per-prompt" not in flags(folder)
+
+
+def test_the_operators_own_flags_win(folder: Path) -> None:
+    found = flags(folder, "--limit-mm-per-prompt.image", "3", "--allowed_media_domains=a.example")
+    assert "--limit-mm-per-prompt" not in found
+    assert "--allowed-media-domains" not in found

@@ -175,9 +175,7 @@ def test_tools_and_schemas_are_read_but_count_for_nothing() -> None:
                 "messages": [
                     {
                         "role": "user",
-                        "content": [
-                            {"type": "image", "source": {"type": "url", "url": "http://a"}}
-                        ],
+                        "content": [{"type": "image", "source": {"type": "url", "url": "ftp://a"}}],
                     }
                 ]
             },

@@ -22,12 +22,14 @@ class Card(NamedTuple):
         context: tokens that a prompt and its answer may have together; None: not told.
         max_tokens: longest answer that this caller may ask for; None: not bounded.
         description: what people should know of it; None: nothing is known.
+        modalities: what a prompt may be made of; None: not told.
     """
 
     root: str
     context: int | None
     max_tokens: int | None
     description: str | None
+    modalities: frozenset[str] | None
 
 
 class Own:
@@ -64,7 +66,7 @@ class Own:
         context = self._engine.max_model_len(root)
         bounds = (principal.tier.max_tokens_cap, context)
         most = min((b for b in bounds if b is not None), default=None)
-        return Card(root, context, most, self._describe(root))
+        return Card(root, context, most, self._describe(root), self._engine.modalities(root))
 
     async def usage(self, principal: Principal) -> UsageReport:
         """What this caller has used. Never raises StoreError."""

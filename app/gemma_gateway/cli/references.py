@@ -4,6 +4,7 @@ engines, model names. Looked at without asking anybody."""
 from __future__ import annotations
 
 import difflib
+import importlib.util
 import re
 import time
 from collections.abc import Iterator
@@ -37,6 +38,9 @@ def faults(settings: Settings) -> Told:
     if settings.store.redis_url:
         yield from ((("redis_url",), why) for why in _store(settings.store.redis_url))
     yield from _models(settings.engine)
+    if settings.media.media_urls and importlib.util.find_spec("aiohttp") is None:
+        why = "needs the extra 'media': python -m pip install 'gemma-gateway[media]'"
+        yield ("media_urls",), why
     for n, name in enumerate(settings.validation.allow_engine_parameters):
         if not PARAMETER.fullmatch(name):
             yield ("allow_engine_parameters", n), f"{name!r} is not a parameter's name"

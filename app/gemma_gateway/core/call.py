@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
-from gemma_gateway.core.dialect import Dialect, Message
+from gemma_gateway.core.dialect import Dialect, Media, Message
 from gemma_gateway.core.engine import Route
 from gemma_gateway.core.errors import Code, GatewayError
 from gemma_gateway.core.usage import Usage
@@ -98,12 +99,15 @@ class Request:
         body: the body decoded, as the engine will get it; empty until it was read.
         data: the bytes that the engine gets.
         messages: its texts.
+        media: what its messages hold beside texts.
         model: served model that it is for.
         stream: whether events are asked for.
         usage_hidden: the gateway, not the client, asked for the usage event.
         content_hash: first 16 hex digits of SHA-256 over the texts.
         affinity: the same for calls that share the beginning of their prompt.
         input_length: characters of the messages' texts.
+        media_length: characters of the media, as they came.
+        images: those among the media.
         bounds: names of the fields by which the client bounds the answer's tokens.
         logprobs_tokens: tokens, at most, of a prompt whose logprobs are asked for; else 0.
         control_tokens: texts of control tokens that were broken in it.
@@ -117,12 +121,15 @@ class Request:
     body: dict[str, Any] = field(default_factory=dict)
     data: bytes = b""
     messages: list[Message] = field(default_factory=list)
+    media: Sequence[Media] = ()
     model: str = ""
     stream: bool = False
     usage_hidden: bool = False
     content_hash: str = ""
     affinity: str = ""
     input_length: int = 0
+    media_length: int = 0
+    images: int = 0
     bounds: list[str] = field(default_factory=list)
     logprobs_tokens: int = 0
     control_tokens: int = 0

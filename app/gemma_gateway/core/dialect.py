@@ -85,15 +85,17 @@ class Logprobs(Protocol):
 @dataclass(slots=True)
 class Media:
     """An image, a sound or a file of a message: ``container[key]`` is a str that has it, in base64
-    or as a data: URL. Nothing else is ever loaded.
+    or as a data: URL; of an image it may be the URL where it lies.
 
     Args:
         where: path for error messages, as of a ``TextPart``.
+        kind: ``image``, ``audio``, ``video`` or ``file``.
     """
 
     container: Any
     key: Any
     where: Where = ""
+    kind: str = "file"
 
     @property
     def data(self) -> str:

@@ -49,6 +49,10 @@ class Route(Protocol):
 
     patience: float | None
 
+    def keep(self, fits: Callable[[str], bool]) -> None:
+        """Leave out the models that don't fit the call."""
+        ...
+
     async def further(self, reason: str) -> str | None:
         """Go on to the next model that the caller may use, within its limits.
 
@@ -289,6 +293,11 @@ class Engine(Protocol):
 
     def max_model_len(self, model: str) -> int | None:
         """Tokens that a prompt and its answer may have together; None where nobody tells it."""
+        ...
+
+    def modalities(self, model: str) -> frozenset[str] | None:
+        """What a prompt may be made of: ``text``, ``image``, ``audio``; None where nobody tells
+        it."""
         ...
 
     def control_tokens(self) -> frozenset[str]:

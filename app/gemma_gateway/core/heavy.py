@@ -7,7 +7,8 @@ import gc
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
-from weakref import WeakValueDictionary
+
+from gemma_gateway.core.turns import Turns
 
 INLINE_BYTES = 16 * 1024  # of the worst JSON there is, the pipeline reads so much in about 30 ms
 
@@ -24,8 +25,7 @@ class Heavy:
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, "heavy")
-        self._turn = asyncio.Lock()  # first come, first served, with at most one of each caller
-        self._callers: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._turns = Turns(1)
 
     async def run(self, caller: str, work: Callable[[], T]) -> T:
         """Do work in the thread. What is about ``INLINE_BYTES`` or less is done in place instead.
@@ -39,8 +39,7 @@ class Heavy:
             asyncio.CancelledError: cancelled while it waited for its turn, or while it ran; then
                 once it has ended, so that nothing goes on behind its caller's back.
         """
-        own = self._callers.setdefault(caller, asyncio.Lock())
-        async with own, self._turn:
+        async with self._turns.turn(caller):
             future = asyncio.get_running_loop().run_in_executor(self._thread, _alone, work)
             cancelled: asyncio.CancelledError | None = None
             try:

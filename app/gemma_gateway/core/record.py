@@ -116,6 +116,7 @@ class Record(FinishedCall, frozen=True, array_like=True, gc=False):
             "empty: nothing"
         ),
     ] = ""
+    images: Annotated[int, Meta(description="Pictures in the request")] = 0
 
     prompt_id: Annotated[
         str, Meta(description="The preset that its prompt named; empty: none did")

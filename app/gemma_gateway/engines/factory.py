@@ -15,8 +15,11 @@ from gemma_gateway.engines.upstream.google import GoogleToken
 from gemma_gateway.settings import EngineSettings, Model
 
 
-def engine(settings: EngineSettings, data_dir: Path) -> Engine:
+def engine(settings: EngineSettings, data_dir: Path, images: int | None = None) -> Engine:
     """The engine of the settings: of several models, or of the one that the short form names.
+
+    Args:
+        images: most images that a call may have; None: nobody bounds them.
 
     Raises:
         OSError: the data folder can't be used.
@@ -24,7 +27,7 @@ def engine(settings: EngineSettings, data_dir: Path) -> Engine:
         gemma_gateway.engines.local.weights.ModelUnavailable: a model can't be had.
     """
     if settings.models:
-        return Pools(settings.models, partial(engine_of, settings, data_dir))
+        return Pools(settings.models, partial(engine_of, settings, data_dir, images=images))
     if settings.upstreams:
         credentials = settings.upstream_credentials
         only = Model(
@@ -34,15 +37,17 @@ def engine(settings: EngineSettings, data_dir: Path) -> Engine:
             credentials=credentials,
         )
         return _upstream(settings, only, settings.upstream_models)
-    return _local(settings, data_dir, settings.model, settings.served_model_name)
+    return _local(settings, data_dir, images, settings.model, settings.served_model_name)
 
 
-def engine_of(settings: EngineSettings, data_dir: Path, model: Model) -> Engine:
+def engine_of(
+    settings: EngineSettings, data_dir: Path, model: Model, images: int | None = None
+) -> Engine:
     """The engine of one model; see ``engine``."""
     if model.upstreams:
         return _upstream(settings, model, model.names)
     flags = ("--tool-call-parser", model.parser) if model.parser else ()
-    return _local(settings, data_dir, model.model, model.name, flags)
+    return _local(settings, data_dir, images, model.model, model.name, flags)
 
 
 def _upstream(settings: EngineSettings, model: Model, names: Sequence[str]) -> UpstreamEngine:
@@ -62,7 +67,12 @@ def _upstream(settings: EngineSettings, model: Model, names: Sequence[str]) -> U
 
 
 def _local(
-    settings: EngineSettings, data_dir: Path, model: str, name: str, flags: tuple[str, ...] = ()
+    settings: EngineSettings,
+    data_dir: Path,
+    images: int | None,
+    model: str,
+    name: str,
+    flags: tuple[str, ...] = (),
 ) -> LocalEngine:
     folder = weights.prepare(model, data_dir, lambda line: print(line, flush=True))
     return LocalEngine(
@@ -70,6 +80,7 @@ def _local(
         name or weights.served_name(model),
         max_model_len=settings.max_model_len,
         engine_args=(*flags, *settings.engine_args),
+        images=images,
         first_token_timeout=settings.first_token_timeout or settings.request_timeout,
         idle_timeout=settings.idle_timeout,
     )

@@ -214,6 +214,14 @@ class Pools:
         engine = self._by_name.get(model)
         return None if engine is None else engine.max_model_len(model)
 
+    def modalities(self, model: str) -> frozenset[str] | None:
+        """As the settings say, or else its engine tells it."""
+        for entry in self._entries:
+            if model in entry.model.names:
+                told = entry.model.modalities
+                return frozenset(told) if told else entry.engine.modalities(model)
+        return None
+
     def control_tokens(self) -> frozenset[str]:
         """Of all of them together."""
         each = tuple(entry.engine.control_tokens() for entry in self._entries)

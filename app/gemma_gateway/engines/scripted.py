@@ -95,6 +95,7 @@ class ScriptedEngine:
         script: gives the answer to a request; may be a coroutine function, and raise EngineFailed.
         models: names that it serves.
         max_model_len: context of each, tokens; None: not told.
+        modalities: of each; None: not told.
 
     Attributes:
         requests: those that it was given.
@@ -105,10 +106,12 @@ class ScriptedEngine:
         script: Script,
         models: tuple[str, ...] = ("scripted",),
         max_model_len: int | None = None,
+        modalities: frozenset[str] | None = None,
     ) -> None:
         self._script = script
         self._models = models
         self._max_model_len = max_model_len
+        self._modalities = modalities
         self.requests: list[EngineRequest] = []
 
     async def start(self) -> None:
@@ -152,6 +155,10 @@ class ScriptedEngine:
     def max_model_len(self, model: str) -> int | None:
         """See ``Engine``."""
         return self._max_model_len
+
+    def modalities(self, model: str) -> frozenset[str] | None:
+        """See ``Engine``."""
+        return self._modalities
 
     def control_tokens(self) -> frozenset[str]:
         """None."""

@@ -59,6 +59,10 @@ class WrapperEngine:
         """See ``Engine``."""
         return self.inner.max_model_len(model)
 
+    def modalities(self, model: str) -> frozenset[str] | None:
+        """See ``Engine``."""
+        return self.inner.modalities(model)
+
     def control_tokens(self) -> frozenset[str]:
         """See ``Engine``."""
         return self.inner.control_tokens()

@@ -65,6 +65,7 @@ def record_of(call: Call, end: End, memory: Memory) -> Record:
         flagged=_flagged(call) if call.decisions else "",
         prompt_id=prompt.id,
         prompt_version=prompt.version,
+        images=request.images,
     )
 
 

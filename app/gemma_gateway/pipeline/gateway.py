@@ -11,12 +11,12 @@ from typing import Any
 from gemma_gateway.core.call import Call, Client
 from gemma_gateway.core.engine import Engine, EngineReply, EngineRequest, Tally
 from gemma_gateway.core.errors import Code, GatewayError
+from gemma_gateway.core.estimate import prompt_tokens
 from gemma_gateway.core.outcomes import LEFT
 from gemma_gateway.core.stage import End, Limit, Listener, Observer, Stage, Tap
 from gemma_gateway.core.usage import Usage
 from gemma_gateway.pipeline.delivery import Delivery, engine_errors
 
-CHARS_PER_TOKEN = 4  # rule of thumb for English; only where an engine tells no count
 NOTHING = Usage()
 
 
@@ -163,8 +163,10 @@ def _aborted(call: Call, tally: Tally) -> Usage:
     """Usage of a call that ended before the engine told it: the engine's own count, or else an
     estimate from the prompt's length and the events that were seen."""
     prompt, generated = tally.prompt_tokens(), tally.generated()
+    asked = call.request
+    estimate = prompt_tokens(len(asked.raw) - asked.media_length, asked.images)
     return Usage(
-        prompt_tokens=len(call.request.raw) // CHARS_PER_TOKEN if prompt is None else prompt,
+        prompt_tokens=estimate if prompt is None else prompt,
         completion_tokens=call.answer.events if generated is None else generated,
         estimated=prompt is None or generated is None,
     )

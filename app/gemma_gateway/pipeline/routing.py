@@ -129,6 +129,12 @@ class Fallbacks:
         self._reserve = reserve
         self._count = count
 
+    def keep(self, fits: Callable[[str], bool]) -> None:
+        """See ``Route``."""
+        self._left = [name for name in self._left if fits(name)]
+        if not self._left:
+            self.patience = None
+
     async def further(self, reason: str) -> str | None:
         """See ``Route``; a model whose limits have no room is left out."""
         asked, name = self._call.request, None

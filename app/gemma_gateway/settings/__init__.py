@@ -5,6 +5,7 @@ from gemma_gateway.settings.alerts import AlertSettings
 from gemma_gateway.settings.engine import EngineSettings
 from gemma_gateway.settings.fields import Contradiction
 from gemma_gateway.settings.limits import LimitSettings
+from gemma_gateway.settings.media import MediaSettings
 from gemma_gateway.settings.models import Model
 from gemma_gateway.settings.monitoring import MonitoringSettings, Price
 from gemma_gateway.settings.prompts import PromptSettings
@@ -34,6 +35,7 @@ __all__ = [
     "EngineSettings",
     "KeyEntry",
     "LimitSettings",
+    "MediaSettings",
     "Model",
     "MonitoringSettings",
     "Price",

@@ -18,6 +18,7 @@ from gemma_gateway.settings.tier import Window
 from gemma_gateway.settings.urls import base_urls
 
 Name = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[!-~]+$")]
+Modality = Literal["text", "image", "audio"]
 
 
 class Model(Strict):
@@ -59,6 +60,11 @@ class Model(Strict):
     windows: tuple[Window, ...] = Field(
         (), max_length=8, description="Requests that each key may send to it, besides its tier's"
     )
+    modalities: tuple[Modality, ...] = Field(
+        (),
+        description="What its prompts may be made of: text, image, audio; empty: nobody tells, and "
+        "images go to its servers as they come",
+    )
     price: Price | None = Field(None, description="Instead of an entry in prices")
     fallbacks: tuple[Name, ...] = Field(
         (), max_length=8, description="Models that take its calls where it can't, in this order"
@@ -92,6 +98,8 @@ class Model(Strict):
                 found.append((("credentials",), "stand instead of a key, and one is given"))
         else:
             found += [((name,), "is for upstreams, and none are given") for name in self._remote()]
+        if self.modalities and "text" not in self.modalities:
+            found.append((("modalities",), "has no text: say what its prompts may be made of"))
         if self.queue_timeout and not self.fallbacks:
             found.append((("queue_timeout",), "does nothing without fallbacks"))
         if found:

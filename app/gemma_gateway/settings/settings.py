@@ -31,6 +31,7 @@ from gemma_gateway.settings.alerts import AlertSettings
 from gemma_gateway.settings.engine import EngineSettings
 from gemma_gateway.settings.fields import Contradiction, Fault, Strict
 from gemma_gateway.settings.limits import LimitSettings
+from gemma_gateway.settings.media import MediaSettings
 from gemma_gateway.settings.models import Model
 from gemma_gateway.settings.models import faults as model_faults
 from gemma_gateway.settings.monitoring import MonitoringSettings
@@ -54,6 +55,7 @@ class Settings(
     LimitSettings,
     StoreSettings,
     ValidationSettings,
+    MediaSettings,
     SafetySettings,
     EngineSettings,
     MonitoringSettings,
@@ -101,6 +103,10 @@ class Settings(
 
     @property
     def validation(self) -> ValidationSettings:
+        return self
+
+    @property
+    def media(self) -> MediaSettings:
         return self
 
     @property
@@ -201,6 +207,7 @@ SECTIONS: dict[str, type[Strict]] = {
     "limits": LimitSettings,
     "store": StoreSettings,
     "validation": ValidationSettings,
+    "media": MediaSettings,
     "safety": SafetySettings,
     "engine": EngineSettings,
     "monitoring": MonitoringSettings,

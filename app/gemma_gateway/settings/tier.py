@@ -64,6 +64,7 @@ class Tier(Strict):
     max_message_chars: int | None = Field(
         8192, ge=1, description="Characters of one message, after sanitising; null: any number"
     )
+    max_images: int = Field(8, ge=0, le=256, description="Images in one call; 0: none")
     max_choices: int = Field(8, ge=1, description="Largest n, best_of and prompts in one call")
     max_stop: int = Field(
         4,

@@ -21,6 +21,7 @@ RATE = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 PER_TOKEN = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1, 2.5)
 HELD_SECONDS = (0, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
 HELD_CHARACTERS = (0, 1, 2, 4, 8, 16, 32, 64, 128)
+CHECK = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 LAG = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 CALL_LABELS = ("route", "model", "tier")
 MOST_MODELS = 100  # model names with series of their own in one process's life
@@ -207,6 +208,20 @@ class Metrics:
             registry=registry,
         )
 
+        self.media = Counters(
+            "gateway_media_checked",
+            "Images in requests by what became of them: ok, cleaned, or why they were refused.",
+            ("kind", "outcome"),
+            registry=registry,
+        )
+        self.media_seconds = Histograms(
+            "gateway_media_check_duration_seconds",
+            "From an image's turn in the queue to the end of its check, waiting included.",
+            ("kind",),
+            buckets=CHECK,
+            registry=registry,
+        )
+
     def meters(self, route: str, model: str, tier: str) -> CallMeters:
         """Bound children; the caller passes only names from closed sets. Models past
         ``MOST_MODELS`` share the name ``other``: a server may list whatever it likes."""
@@ -232,6 +247,17 @@ class Metrics:
     def limits_decided(self, decision: str, degraded: bool) -> None:
         """Count a decision of the limiter, ``allowed`` or ``denied``."""
         self.limited.labels(decision, "true" if degraded else "false").inc()
+
+    def media_checked(self, kind: str, outcome: str, seconds: float) -> None:
+        """Count an image that was checked.
+
+        Args:
+            kind: of media, from a closed set, as ``outcome``.
+            seconds: that it took; 0: it was refused before that.
+        """
+        self.media.labels(kind, outcome).inc()
+        if seconds:
+            self.media_seconds.labels(kind).observe(seconds)
 
     def fell_back(self, model: str, fallback: str, reason: str) -> None:
         """Count a call that went on to another model; both are of the settings."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from gemma_gateway.core.call import Call, Change
+from gemma_gateway.core.dialect import Media
 from gemma_gateway.validation import fields
 from gemma_gateway.validation.request import fit, validate
 from gemma_gateway.wire import coding, strict_json
@@ -76,7 +77,9 @@ class Validate:
         if principal.tier.thinking == "drop":
             request.changes += (Change(name, "dropped") for name in fields.drop_thinking(body))
         validate(call.dialect, request, principal, self._allowed)
-        request.content_hash = request.affinity = content_hash(messages)
+        media: list[Media] = []
+        request.content_hash = request.affinity = content_hash(messages, media)
+        request.media = media
         if len(messages) > 2:  # later turns of a conversation find the prefix of the earlier ones
             request.affinity = content_hash(messages[:2])
         request.input_length = sum([len(s.text) for m in messages if m.counts for s in m.texts])

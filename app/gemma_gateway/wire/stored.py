@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from gemma_gateway.core.dialect import Json, Where
+from gemma_gateway.wire.media import check_source
 from gemma_gateway.wire.openai.openai import invalid
 from gemma_gateway.wire.place import place
 
@@ -46,6 +47,7 @@ TOOLS = {
     "code_interpreter": _RUNS,
 }
 _FIELDS = frozenset(FIELDS)
+_TYPES = frozenset({*TYPES, "image"})
 
 
 def check_part(node: Json, where: Where) -> None:
@@ -55,7 +57,9 @@ def check_part(node: Json, where: Where) -> None:
             if name in FIELDS and node[name]:
                 raise invalid(f"{name}: {FIELDS[name]}.", place((where, name)))
     kind = node.get("type")
-    if kind.__class__ is str and kind in TYPES:
+    if kind.__class__ is str and kind in _TYPES:
+        if kind == "image":
+            return check_source(node, where)
         raise invalid(f"{kind}: {TYPES[kind]}.", place(where))
 
 

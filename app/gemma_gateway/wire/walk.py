@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gemma_gateway.core.dialect import Json, Media, Message, ReadOnlyText, TextPart, Where
-from gemma_gateway.wire.media import check_url
+from gemma_gateway.wire.media import check_detail, check_url
 from gemma_gateway.wire.openai.openai import invalid
 from gemma_gateway.wire.place import place
 from gemma_gateway.wire.stored import check_part, check_tools
@@ -30,6 +30,8 @@ DATA = frozenset({"data", "file_data"})
 OPAQUE = DATA | {"signature", "encrypted_content"}
 # Where parts point to media; under ``url`` when it stands in one of these objects.
 LINKS = frozenset({"image_url", "video_url", "audio_url", "file_url", "source"})
+# What stands under them; a ``source`` is what its part's type says.
+KINDS = {"image_url": "image", "video_url": "video", "audio_url": "audio", "input_audio": "audio"}
 # Objects and lists in parts that have a form of their own: arguments of calls, schemas.
 FREE = frozenset({"input", "arguments", "definition", "input_schema", "parameters"})
 # Keys of the texts that a part of a message says.
@@ -101,26 +103,26 @@ def part_texts(root: Any, where: Where, media: list[Media]) -> list[TextPart]:
             only named.
     """
     found: list[TextPart] = []
-    stack: list[tuple[Any, Where, str]] = [(root, where, "")]
+    stack: list[tuple[Any, Where, str, Any]] = [(root, where, "", None)]
     while stack:
-        node, at, parent = stack.pop()
+        node, at, parent, holder = stack.pop()
         if node.__class__ is dict:
             check_part(node, at)
-        children: list[tuple[Any, Where, str]] = []
+        children: list[tuple[Any, Where, str, Any]] = []
         for key, value in _pairs(node):
             if value.__class__ is str:
                 if _is_link(key, parent):
-                    check_url(value, (at, key))
-                    media.append(Media(node, key, (at, key)))
+                    media.append(_linked(node, key, (at, key), _kind(key, parent, holder), holder))
                 elif not _is_name(key, value) or _is_plain_source(node, key):
                     found.append(_slot(node, key, at))
                 elif key in DATA:
-                    media.append(Media(node, key, (at, key)))
+                    media.append(Media(node, key, (at, key), _kind(key, parent, holder)))
             elif value.__class__ is dict or value.__class__ is list:
                 if key in FREE:
                     found += free_texts(value, (at, key))
                 else:
-                    children.append((value, (at, key), key if key.__class__ is str else parent))
+                    name = key if key.__class__ is str else parent
+                    children.append((value, (at, key), name, node))
         stack.extend(reversed(children))
     return found
 
@@ -205,6 +207,29 @@ def words(root: Any) -> str:
         elif isinstance(node, str):
             found.append(node)
     return "\n".join(found)
+
+
+def _linked(node: Any, key: Any, where: Where, kind: str, holder: Any) -> Media:
+    """What a link points to."""
+    check_url(node[key], where, kind)
+    if kind == "image":
+        check_detail(node, where[0])
+        if key == "url" and holder.__class__ is dict:
+            check_detail(holder, where[0][0])
+    return Media(node, key, where, kind)
+
+
+def _kind(key: Any, parent: str, holder: Any) -> str:
+    """What a string of media is.
+
+    Args:
+        key: its own.
+        parent: key of the object that it stands in.
+        holder: what that object stands in.
+    """
+    if parent == "source" and key != "source":
+        return "image" if holder.__class__ is dict and holder.get("type") == "image" else "file"
+    return KINDS.get(key) or KINDS.get(parent) or "file"
 
 
 def _pairs(node: Any) -> Iterator[tuple[Any, Any]] | Any:

@@ -106,6 +106,8 @@ export interface CallView {
   changes: string;
   /** What the content policy noted and let pass, such as input:harm; empty: nothing */
   flagged: string;
+  /** Pictures in the request */
+  images: number;
   /** The preset that its prompt named; empty: none did */
   prompt_id: string;
   /** Of that preset; empty: none was named */
@@ -295,7 +297,8 @@ export interface ModelView {
   max_input_tokens: number | null;
   /** Longest answer that this key may ask for, tokens */
   max_tokens: number | null;
-  input_modalities: "text"[];
+  /** What a prompt may be made of, as far as the gateway knows: text, image, audio */
+  input_modalities: string[];
   output_modalities: "text"[];
 }
 

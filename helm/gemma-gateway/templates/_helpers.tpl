@@ -59,7 +59,7 @@ startupSeconds: 1800
 {{- else -}}
 repository: gemma-gateway
 replicas: 2
-resources: {requests: {cpu: 500m, memory: 256Mi}, limits: {cpu: "2", memory: 512Mi}}
+resources: {requests: {cpu: 500m, memory: 256Mi}, limits: {cpu: "2", memory: 768Mi}}
 startupSeconds: 120
 {{- end -}}
 {{- end }}
@@ -164,7 +164,7 @@ capabilities: {drop: [ALL]}
 {{- /* config as YAML, with each setting by itself: it may also stand within its section. */ -}}
 {{- define "gg.config" -}}
 {{- $config := .Values.config -}}
-{{- range $section := list "server" "access" "limits" "store" "validation" "safety" "engine" "monitoring" "telemetry" "quality" "prompts" -}}
+{{- range $section := list "server" "access" "limits" "store" "validation" "media" "safety" "engine" "monitoring" "telemetry" "quality" "prompts" -}}
 {{- $inner := get $config $section -}}
 {{- if kindIs "map" $inner -}}
 {{- $config = merge (omit $config $section) $inner -}}

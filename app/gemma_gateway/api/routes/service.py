@@ -20,6 +20,7 @@ from gemma_gateway.core.usage_report import UsageReport
 # The day on which the first Gemma came out. Both protocols want a time, and this one is the same in
 # every gateway: what servers tell is mostly when they were started.
 CREATED = datetime(2024, 2, 21, tzinfo=UTC)
+MODALITIES = ("text", "image", "audio", "video")  # in this order
 
 
 class ModelView(BaseModel):
@@ -39,7 +40,9 @@ class ModelView(BaseModel):
     context_length: int | None = Field(description="As max_model_len")
     max_input_tokens: int | None = Field(description="As max_model_len")
     max_tokens: int | None = Field(description="Longest answer that this key may ask for, tokens")
-    input_modalities: list[Literal["text"]] = ["text"]
+    input_modalities: list[str] = Field(
+        description="What a prompt may be made of, as far as the gateway knows: text, image, audio"
+    )
     output_modalities: list[Literal["text"]] = ["text"]
 
     @classmethod
@@ -54,6 +57,7 @@ class ModelView(BaseModel):
             context_length=card.context,
             max_input_tokens=card.context,
             max_tokens=card.max_tokens,
+            input_modalities=[m for m in MODALITIES if m in (card.modalities or {"text"})],
         )
 
 

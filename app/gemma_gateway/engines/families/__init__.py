@@ -38,6 +38,15 @@ def chat_template(model: Path) -> Path | None:
     return templates.choose(model, family) if model.is_dir() and family is not OTHER else None
 
 
+def reads_images(model: Path) -> bool:
+    """Whether a model's config says that it takes images; of a hub name nobody knows it.
+
+    Args:
+        model: its folder, or a hub name.
+    """
+    return bool(templates.read_json(model / "config.json").get("vision_config"))
+
+
 def _by_type(model: Path) -> Family:
     model_type = str(templates.read_json(model / "config.json").get("model_type", ""))
     return next((f for f in FAMILIES if model_type.startswith(f.model_types)), OTHER)

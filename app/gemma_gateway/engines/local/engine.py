@@ -29,6 +29,7 @@ class LocalEngine:
         served_model_name: what clients call it.
         max_model_len: context length in tokens; 0: 2048 on a CPU, the model's own on a GPU.
         engine_args: further flags of vLLM's server, such as ``--enable-lora``.
+        images: most images that a call may have; None: nobody bounds them.
         first_token_timeout: longest wait of a call for its first token, seconds.
         idle_timeout: longest silence of a call after that, seconds.
 
@@ -45,10 +46,13 @@ class LocalEngine:
         *,
         max_model_len: int = 0,
         engine_args: tuple[str, ...] = (),
+        images: int | None = None,
         first_token_timeout: float = 600.0,
         idle_timeout: float = 60.0,
     ) -> None:
-        self.options = VllmOptions(str(model), served_model_name, max_model_len, engine_args)
+        self.options = VllmOptions(
+            str(model), served_model_name, max_model_len, engine_args, images
+        )
         self._timeouts = first_token_timeout, idle_timeout
         self._vllm: VllmApp | None = None
         self._footprint = Footprint()  # while there is no engine
@@ -151,6 +155,11 @@ class LocalEngine:
         """Of all its names; None while the engine is not ready."""
         vllm = self._engine()
         return vllm.max_model_len if vllm is not None else None
+
+    def modalities(self, model: str) -> frozenset[str] | None:
+        """Of all its names; None while the engine is not ready."""
+        vllm = self._engine()
+        return vllm.modalities if vllm is not None else None
 
     def control_tokens(self) -> frozenset[str]:
         """Those of the model's own tokenizer; none while the engine is not ready."""

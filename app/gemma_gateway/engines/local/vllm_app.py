@@ -26,6 +26,9 @@ from gemma_gateway.engines.local.work import Work, count_requests
 
 CPU_MODEL_LEN = 2048  # tokens of context on a CPU, where a start should not take the machine's RAM
 LOOK_EVERY = 0.1  # seconds between two looks at the engine core
+DOMAINS = "--allowed-media-domains"  # hosts that vLLM may fetch media from; none given: any
+NO_HOST = "none.invalid"  # nobody has this name (RFC 6761): the gateway fetches media itself
+LIMIT = "--limit-mm-per-prompt"
 WARM_UP_SECONDS = 120.0  # longest silence of the first generation
 SHUTDOWN_SECONDS = 5.0  # from SIGTERM to SIGKILL for the engine core
 
@@ -41,12 +44,15 @@ class VllmOptions:
         served_model_name: what clients call it.
         max_model_len: context length in tokens; 0: chosen by device.
         engine_args: further flags of vLLM's server; they win over the gateway's own.
+        images: most images that a call may have, for which vLLM sets memory aside; None: nobody
+            bounds them.
     """
 
     model: str
     served_model_name: str
     max_model_len: int = 0
     engine_args: tuple[str, ...] = ()
+    images: int | None = None
 
 
 class VllmApp:
@@ -57,6 +63,7 @@ class VllmApp:
         self.app = app
         self.footprint = footprint.of_vllm(engine)
         self.control_tokens = _control_tokens(engine)
+        self.modalities = _modalities(engine)
 
     @classmethod
     async def build(cls, options: VllmOptions) -> VllmApp:
@@ -121,6 +128,19 @@ class VllmApp:
     async def shutdown(self) -> None:
         """End the engine core, whatever its state."""
         await asyncio.to_thread(self.engine.shutdown, SHUTDOWN_SECONDS)
+
+
+def _modalities(engine: Any) -> frozenset[str] | None:
+    """What the model's prompts may be made of, within ``--limit-mm-per-prompt``; None: another
+    vLLM than the one this was written for."""
+    if not engine.model_config.is_multimodal_model:
+        return frozenset({"text"})
+    try:
+        limits = engine.renderer.get_mm_processor().info.allowed_mm_limits
+    except Exception as error:  # of any kind
+        log.warning("what the model reads beside text is not known: %s", type(error).__name__)
+        return None
+    return frozenset({"text", *(name for name, most in limits.items() if most)})
 
 
 def _control_tokens(engine: Any) -> frozenset[str]:
@@ -216,6 +236,11 @@ def _flags(options: VllmOptions) -> list[str]:
     if (template := families.chat_template(model)) is not None:
         log.info("chat template: %s; --chat-template in GATEWAY_ENGINE_ARGS for another", template)
         flags += ["--chat-template", str(template)]
+    if not _given(DOMAINS, options.engine_args):
+        flags += [DOMAINS, NO_HOST]
+    bounded = options.images is not None and not _given(LIMIT, options.engine_args)
+    if bounded and families.reads_images(model):
+        flags += [LIMIT, json.dumps({"image": options.images})]
     max_model_len = options.max_model_len
     if not environment.has_cuda():
         flags.append("--enforce-eager")  # compiling costs minutes and a C++ compiler
@@ -223,6 +248,12 @@ def _flags(options: VllmOptions) -> list[str]:
     if max_model_len:
         flags += ["--max-model-len", str(max_model_len)]
     return [*flags, *options.engine_args]
+
+
+def _given(flag: str, args: tuple[str, ...]) -> bool:
+    """Whether an operator gives a flag, or a part of it (``--limit-mm-per-prompt.image``)."""
+    names = (arg.partition("=")[0].replace("_", "-") for arg in args)
+    return any(name == flag or name.startswith(f"{flag}.") for name in names)
 
 
 def explain(error: BaseException, model: str) -> str:
@@ -243,8 +274,8 @@ def explain(error: BaseException, model: str) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
     if "failed to be inspected" in text and importlib.util.find_spec("torchvision") is None:
         return (
-            f"{model} reads images, for which vLLM takes torchvision, and that isn't installed: run "
-            "make setup TORCH_INDEX_URL=... with PyTorch's index of wheels for CPUs"
+            f"{model} reads images, for which vLLM takes torchvision, and that isn't installed: "
+            "run make setup TORCH_INDEX_URL=... with PyTorch's index of wheels for CPUs"
         )
     if "Engine core initialization failed" in text:
         return (

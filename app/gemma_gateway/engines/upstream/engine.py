@@ -266,6 +266,9 @@ class UpstreamEngine:
         """The shortest that a server of it lists: a call may come to any."""
         return self.pool.max_model_len(model)
 
+    def modalities(self, model: str) -> None:
+        """Not known: servers don't tell; ``modalities`` of a model in the settings may."""
+
     def control_tokens(self) -> frozenset[str]:
         """None: servers don't tell."""
         return NONE_TOLD

@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from gemma_gateway.core.dialect import Json, Media, Message
+from gemma_gateway.core.dialect import Json, Media, Message, Where
+from gemma_gateway.wire.media import check_role, is_source
 from gemma_gateway.wire.openai.openai import invalid
 from gemma_gateway.wire.place import place
 from gemma_gateway.wire.request import Body, Text
@@ -61,6 +62,8 @@ def read_messages(body: Json) -> list[Message]:
     if body.get("system") is not None:
         media: list[Media] = []
         texts = content_texts(body, "", "system", media, "system")
+        if media:
+            check_role("system", media)
         found.append(Message("system", "system", texts, media))
     turns = body.get("messages")
     if not isinstance(turns, list):
@@ -79,9 +82,32 @@ def read_messages(body: Json) -> list[Message]:
         channel = "system" if role == "system" else where
         media = []
         texts = content_texts(turn, where, channel, media) + other_texts(turn, where)
+        if media:
+            check_role(role, media)
+            _check_images(turn, role, (where, "content"), media)
         found.append(Message(where, role, texts, media))
     _check_beginning(turns)
     return found + asides(body, TABLE)
+
+
+def _check_images(turn: Json, role: str, content: Where, media: list[Media]) -> None:
+    """Images stand in a message, or in a tool's result in one of the user's: vLLM leaves those that
+    stand elsewhere out of the prompt."""
+    for each in media:
+        if each.kind != "image":
+            continue
+        # messages.0.content, 1, source, data
+        holder: Any = each.where[0][0][0] if is_source(each) else None
+        if holder == content:
+            continue
+        if holder.__class__ is tuple and holder[0][0] == content and role == "user":
+            block = turn["content"][holder[0][1]]
+            if holder[1] == "content" and block.get("type") == "tool_result":
+                continue
+        raise invalid(
+            "An image is a block of type image in a message, or in a tool_result of the user's.",
+            place(each.where),
+        )
 
 
 def _check_beginning(turns: list[Json]) -> None:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from gemma_gateway.core.dialect import Json, Media, Message, TextPart, Where
-from gemma_gateway.wire.media import check_file, check_url
+from gemma_gateway.wire.media import check_file, check_role, check_url
 from gemma_gateway.wire.openai.openai import invalid
 from gemma_gateway.wire.place import place
 from gemma_gateway.wire.request import Text
@@ -93,6 +93,7 @@ def _message(entry: Any, where: str) -> Message:
         texts = [TextPart(entry, "content", (where, "content"), spoken=spoken)]
     else:
         texts = _content(entry, content, role, (where, "content"), media)
+        check_role(role, media)
     if len(entry) > 2 or "content" not in entry:
         texts += other_texts(entry, where)
     return Message(where, role, texts, media)
@@ -120,6 +121,8 @@ def _content(
         elif part.__class__ is dict:
             _check_part(part, (where, number))
             texts += part_texts(part, (where, number), media)
+            if part["type"] == "image_url":
+                _spell_out(part, media)
         else:
             raise invalid("A content part must be an object with a type.", place((where, number)))
     for text_part in texts:
@@ -136,7 +139,7 @@ def _check_part(part: Json, where: Where) -> None:
     if field is None:
         raise invalid(f"A part's type must be one of {', '.join(PARTS)}.", place((where, "type")))
     value = part.get(field)
-    takes = str | dict if field in (*MEDIA, "input_audio", "file") else str
+    takes = str | dict if kind in (*MEDIA, "input_audio", "file") else str
     if not isinstance(value, takes):
         raise invalid(f"A part of type {kind} needs {field}.", place((where, field)))
     if not UNREADABLE.isdisjoint(part):
@@ -148,11 +151,22 @@ def _check_part(part: Json, where: Where) -> None:
     for name in MEDIA:
         if name in part:
             _check_media(part[name], (where, name))
+            if name != field:
+                raise invalid(f"A part of type {kind} has no {name}.", place((where, name)))
     check_file(words(part.get("file")), (where, "file"))
+
+
+def _spell_out(part: Json, media: list[Media]) -> None:
+    """An image whose URL stands by itself, in the form that has a type: vLLM takes no other."""
+    if part["image_url"].__class__ is str:
+        part["image_url"] = {"url": part["image_url"]}
+        for each in media:
+            if each.container is part and each.key == "image_url":
+                each.container, each.key = part["image_url"], "url"
 
 
 def _check_media(value: Any, where: Where) -> None:
     url = value.get("url") if isinstance(value, dict) else value
     if url is None:
         raise invalid("A media part needs a URL.", place(where))
-    check_url(url, where)
+    check_url(url, where, "image" if where[-1] == "image_url" else "")

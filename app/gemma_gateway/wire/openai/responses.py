@@ -11,6 +11,7 @@ from gemma_gateway.core.dialect import Json, Media, Message, TextPart
 from gemma_gateway.core.errors import Code
 from gemma_gateway.core.usage import Usage
 from gemma_gateway.wire.logprobs import ChatLogprobs, cut
+from gemma_gateway.wire.media import check_role, refuse_images
 from gemma_gateway.wire.openai import openai
 from gemma_gateway.wire.openai.errors import OpenAIDialect
 from gemma_gateway.wire.openai.request import SAMPLING_FIELDS, Prompt, Sampling
@@ -220,7 +221,12 @@ def _item(item: Any, where: str) -> Message:
         if str(kind).endswith("_call_output") and item.get("output") is None:
             item["output"] = ""
         author = ITEM_ROLES.get(kind, "user") if isinstance(kind, str) else "user"
-        return Message(where, author, part_texts(item, where, media), media)
+        texts_of_item = part_texts(item, where, media)
+        for each in media:
+            # vLLM's default for messages; in tool results it wants the field.
+            if each.container.get("type") == "input_image":
+                each.container.setdefault("detail", "auto")
+        return Message(where, author, texts_of_item, media)
     role = item.get("role")
     if not isinstance(role, str) or role not in ROLES:
         known = ", ".join(sorted(ROLES))
@@ -228,4 +234,8 @@ def _item(item: Any, where: str) -> Message:
     if role == "assistant" and item.get("content") is None:
         item["content"] = ""
     text_parts = content_texts(item, where, where, media) + other_texts(item, where)
+    if media:
+        check_role(role, media)
+        if role == "assistant":  # vLLM reads the first text of these, and nothing else
+            refuse_images(media, "A message of the assistant's holds text only.")
     return Message(where, role, text_parts, media)
