@@ -272,3 +272,14 @@ def test_named_templates_beside_it_stay(tmp_path: Path) -> None:
 
 def test_of_a_hub_name_nothing_is_known() -> None:
     assert families.chat_template(Path("google/gemma-3-4b-it")) is None
+
+
+@pytest.mark.parametrize("template", [OURS, BASE], ids=["gemma3", "base"])
+def test_no_single_line_break_follows_an_image(template: str) -> None:
+    """vLLM writes two behind each image, and doesn't find one behind which there are three."""
+    ends = [[{"type": "image"}], [*PARTS, {"type": "image"}, {"type": "text", "text": " "}]]
+    for role, content in itertools.product(("user", "assistant", "tool"), ends):
+        talk = [USER, said(role, content), MODEL, said(role, content), USER]
+        for text in (render(template, talk), render(template, talk[:2])):
+            assert "<start_of_image>" in text
+            assert not re.search(r"<start_of_image>\n(?!\n)", text)
