@@ -41,6 +41,6 @@ def seeing(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
         "tiers__default__max_images": 2,
     }
     more["tiers__open__max_images"] = 2
-    with Gateway(folder, wait=240, environ={"PYTHONPATH": path}, **more) as process:
+    with Gateway(folder, wait=600, environ={"PYTHONPATH": path}, **more) as process:
         yield process
         assert process.stop() == 0, process.text()[-4000:]
