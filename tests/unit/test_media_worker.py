@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import subprocess
 import sys
 
 import msgspec
@@ -69,8 +70,6 @@ def test_an_answer_with_another_outcome_is_none() -> None:
 
 def test_the_gateway_itself_loads_no_decoder() -> None:
     """``media.stage`` and all that it needs leave Pillow to the workers."""
-    import subprocess
-
     program = (
         "import sys, gemma_gateway.main as m; print(*map(sys.modules.get, ('PIL', 'aiohttp')))"
     )

@@ -155,7 +155,8 @@ def _cleaned(picture: Any, data: bytes, kind: str) -> Checked:
         turn = picture.getexif().get(ORIENTATION, 1)
     except Exception:  # EXIF data that can't be read says nothing, and is removed
         turn = 1
-    if turn not in range(2, 9):
+    turned = turn in range(2, 9)
+    if not turned:
         if not _holds_more(picture, data, kind):
             return Checked(FORMATS[kind])
         if kind in BARE:
@@ -172,7 +173,8 @@ def _cleaned(picture: Any, data: bytes, kind: str) -> Checked:
         kind, how = "PNG", {"compress_level": 1}
     if picture.info.get("icc_profile"):
         how["icc_profile"] = picture.info["icc_profile"]
-    ImageOps.exif_transpose(picture, in_place=True)
+    if turned:
+        ImageOps.exif_transpose(picture, in_place=True)
     picture.info = {name: picture.info[name] for name in KEPT if name in picture.info}
     out = io.BytesIO()
     picture.save(out, kind, **how)

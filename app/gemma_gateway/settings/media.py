@@ -27,9 +27,10 @@ class MediaSettings(Strict):
         10.0, gt=0, description="Longest fetch of one image, redirects and all, seconds"
     )
     media_fetched_bytes: int = Field(
-        256 * 1024 * 1024,
+        64 * 1024 * 1024,
         ge=1024,
-        description="Bytes of fetched images that calls in flight in one process may hold together",
+        description="Bytes of fetched images that calls in flight in one process may hold "
+        "together; in memory they are about four times as many",
     )
     media_workers: int = Field(
         1, ge=1, le=64, description="Processes that check images, started when they are needed"

@@ -236,11 +236,7 @@ def _flags(options: VllmOptions) -> list[str]:
     if (template := families.chat_template(model)) is not None:
         log.info("chat template: %s; --chat-template in GATEWAY_ENGINE_ARGS for another", template)
         flags += ["--chat-template", str(template)]
-    if not _given(DOMAINS, options.engine_args):
-        flags += [DOMAINS, NO_HOST]
-    bounded = options.images is not None and not _given(LIMIT, options.engine_args)
-    if bounded and families.reads_images(model):
-        flags += [LIMIT, json.dumps({"image": options.images})]
+    flags += _media_flags(options)
     max_model_len = options.max_model_len
     if not environment.has_cuda():
         flags.append("--enforce-eager")  # compiling costs minutes and a C++ compiler
@@ -248,6 +244,17 @@ def _flags(options: VllmOptions) -> list[str]:
     if max_model_len:
         flags += ["--max-model-len", str(max_model_len)]
     return [*flags, *options.engine_args]
+
+
+def _media_flags(options: VllmOptions) -> list[str]:
+    """What vLLM is told of images, where the operator doesn't."""
+    flags: list[str] = []
+    if not _given(DOMAINS, options.engine_args):
+        flags += [DOMAINS, NO_HOST]
+    bounded = options.images is not None and not _given(LIMIT, options.engine_args)
+    if bounded and families.reads_images(Path(options.model)):
+        flags += [LIMIT, json.dumps({"image": options.images})]
+    return flags
 
 
 def _given(flag: str, args: tuple[str, ...]) -> bool:
