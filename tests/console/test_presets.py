@@ -10,11 +10,12 @@ from playwright.async_api import Locator, Page, expect
 
 from tests.browser import PHONE
 from tests.console.conftest import Opener, script, state
+from tests.images import file, url
 from tests.process import KEY, Engine
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-PIXEL = "data:image/png;base64,iVBORw0KGgo="
+PIXEL = url(file())
 
 
 @pytest.fixture(autouse=True)

@@ -15,12 +15,13 @@ import pytest
 from openai.types.responses import ResponsePromptParam
 
 from tests.calls import MODEL, events, metrics, post, state, streamed, whole
+from tests.images import file, url
 from tests.process import AUTH, KEY, OPERATOR, OPERATOR_AUTH, Engine, Gateway
 from tests.waiting import until
 
 Json = dict[str, Any]
 NARROW = {"Authorization": "Bearer narrow-key-0123456789"}
-PIXEL = "data:image/png;base64,iVBORw0KGgo="
+PIXEL = url(file())
 OWN = """
 prompts:
   - id: greeting

@@ -8,6 +8,7 @@ import math
 import re
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +48,14 @@ async def one(asked: dict[str, Any], timeout: float = 10) -> Call:
         return await Caller(link, server.url.removesuffix("/v1"), "", asked).call(HELLO)
 
 
-async def load(level: Level, asked: dict[str, Any]) -> Run:
-    """One level on such a server."""
+async def load(
+    level: Level, asked: dict[str, Any], told: Callable[[Call], None] = lambda call: None
+) -> Run:
+    """One level on such a server; ``told`` of each call that has ended."""
     run = Run(level)
     async with Loopback() as server, connections(20) as link:
         caller = Caller(link, server.url.removesuffix("/v1"), "", asked)
-        await put(caller, run, itertools.repeat(HELLO), 0, lambda call: None)
+        await put(caller, run, itertools.repeat(HELLO), 0, told)
         assert server.state.running == 0
     return run
 
@@ -165,9 +168,13 @@ async def test_an_open_loop_comes_at_its_rate_whatever_the_server_does() -> None
 async def test_only_an_open_loop_sees_a_stall_as_users_do(level: Level | None, slow: int) -> None:
     """Everything stands still for a second: the closed loop has one slow call; the open one has
     all that were due meanwhile, timed from when they were due."""
-    loop = asyncio.get_running_loop()
-    loop.call_later(0.4, time.sleep, 1.0)
-    run = await load(level or Level(rate=50, seconds=1.5), body(stream=False))
+    calls = itertools.count()
+
+    def stall(call: Call) -> None:
+        if next(calls) == 0:  # while the next one is on its way
+            asyncio.get_running_loop().call_soon(time.sleep, 1.0)
+
+    run = await load(level or Level(rate=50, seconds=1.5), body(stream=False), stall)
     if level is None:
         assert sum(call.response_time > 0.2 for call in run.calls) >= slow
         figures = Figures.of(run)
@@ -176,7 +183,7 @@ async def test_only_an_open_loop_sees_a_stall_as_users_do(level: Level | None, s
         assert figures.late > 0.2
         assert "late (p99)" in " ".join(notes([figures], run.calls))
     else:
-        assert sum(call.response_time > 0.7 for call in run.calls) == slow
+        assert slow <= sum(call.response_time > 0.7 for call in run.calls) < slow + 3
 
 
 async def test_a_hopeless_level_is_given_up() -> None:

@@ -14,8 +14,9 @@ from gemma_gateway.presets.library import Library
 from gemma_gateway.presets.preset import Rendered
 from gemma_gateway.safety.policy import Policy
 from gemma_gateway.settings.yamlfile import ConfigError
+from tests.images import file, url
 
-PIXEL = "data:image/png;base64,iVBORw0KGgo="
+PIXEL = url(file())
 FUNCTIONS: list[dict[str, Any]] = [
     {
         "name": "get_weather",
