@@ -89,7 +89,7 @@ def bent(draw: st.DrawFn) -> tuple[str, Tools]:
     return answer[:begin] + draw(st.sampled_from(("", *PIECES))) + answer[end:], TOOLS[row["tools"]]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(bent())
 def test_a_bent_answer_told_sign_by_sign(case: tuple[str, Tools]) -> None:
     answer, tools = case
@@ -99,7 +99,7 @@ def test_a_bent_answer_told_sign_by_sign(case: tuple[str, Tools]) -> None:
         assert content == answer
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(
     st.lists(st.one_of(st.sampled_from(PIECES), st.text(max_size=4)), max_size=14).map("".join),
     st.lists(st.integers(0, 400), max_size=12),

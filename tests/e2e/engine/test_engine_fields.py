@@ -23,9 +23,9 @@ MODELS = {
     "tokenize": (f"{VLLM}.serve.tokenize.protocol", "TokenizeChatRequest"),
     "detokenize": (f"{VLLM}.serve.tokenize.protocol", "DetokenizeRequest"),
 }
-# Beside vLLM's own: of OpenAI, and what validation answers itself.
+# Beside vLLM's own: of OpenAI, and what ends in the gateway.
 OTHERS = {
-    "chat": {"metadata"},
+    "chat": {"metadata", "prompt"},
     "completions": {"best_of"},
     "responses": {"conversation"},
     "count_tokens": {"stream"},

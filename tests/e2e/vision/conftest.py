@@ -36,11 +36,9 @@ def seeing(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
     folder = tmp_path_factory.mktemp("seeing")
     path = paths()
     model.build(model_folder, folder / "gemma-3-see")
-    more = settings(model_folder) | {
-        "model": folder / "gemma-3-see",
-        "tiers__default__max_images": 2,
-    }
-    more["tiers__open__max_images"] = 2
+    more = settings(model_folder) | {"model": folder / "gemma-3-see"}
+    more |= {"tiers__default__max_images": 2, "tiers__open__max_images": 2}
+    more["engine_args"] = "--skip-mm-profiling"  # which takes a minute of a core
     with Gateway(folder, wait=600, environ={"PYTHONPATH": path}, **more) as process:
         yield process
         assert process.stop() == 0, process.text()[-4000:]
