@@ -279,18 +279,24 @@ async def started(gateway: Road) -> int:
     return pid
 
 
+async def stopped(gateway: Road, pid: int) -> asyncio.Task[Reply]:
+    """A call whose image the worker has, and doesn't get on with."""
+    os.kill(pid, signal.SIGSTOP)
+    part = parts(coded(PLAIN))["chat"]
+    call = asyncio.create_task(gateway.post("chat", body("chat", part)))
+    await until(lambda: gateway.parts.media.workers.busy, "the worker has the image")
+    return call
+
+
 async def test_a_worker_that_dies_takes_one_call_with_it_and_no_more() -> None:
     async with road(media_workers=1) as gateway:
         pid, workers = await started(gateway), gateway.parts.media.workers
-        os.kill(pid, signal.SIGSTOP)
-        part = parts(coded(PLAIN))["chat"]
-        call = asyncio.create_task(gateway.post("chat", body("chat", part)))
-        await until(lambda: workers.busy, "the worker has the image")
+        call = await stopped(gateway, pid)
         os.kill(pid, signal.SIGKILL)
         message, where = refusal(await call)
         assert message == "The image can't be decoded."
         assert where == "messages.0.content.0.image_url.url"
-        assert (await gateway.post("chat", body("chat", part))).status == 200
+        assert (await gateway.post("chat", body("chat", parts(coded(PLAIN))["chat"]))).status == 200
         (other,) = workers.pids
         assert other != pid
 
@@ -311,14 +317,11 @@ async def test_a_worker_that_takes_too_long_is_replaced() -> None:
 async def test_a_client_that_leaves_keeps_no_worker() -> None:
     async with road(media_workers=1) as gateway:
         pid, workers = await started(gateway), gateway.parts.media.workers
-        os.kill(pid, signal.SIGSTOP)
-        part = parts(coded(PLAIN))["chat"]
-        call = asyncio.create_task(gateway.post("chat", body("chat", part)))
-        await until(lambda: workers.busy, "the worker has the image")
+        call = await stopped(gateway, pid)
         call.cancel()
         await asyncio.wait([call])
         assert not workers.busy
-        assert (await gateway.post("chat", body("chat", part))).status == 200
+        assert (await gateway.post("chat", body("chat", parts(coded(PLAIN))["chat"]))).status == 200
 
 
 async def test_a_worker_knows_no_secrets_and_has_a_bound_on_its_memory(

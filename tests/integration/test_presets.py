@@ -96,15 +96,21 @@ async def refused(
 # ---- calls
 
 
+async def greeted(presets: Gateway, engine: Engine, dialect: str, stream: bool) -> Json:
+    """What reaches the engine of a call with the preset, once its answer is right."""
+    body = {"model": MODEL, "prompt": GREETING, "stream": stream}
+    status, raw, _ = await post(presets, dialect, body)
+    assert status == 200
+    said = streamed(dialect, events(raw)) if stream else whole(dialect, json.loads(raw))
+    assert said == "Hello Ada!"
+    reached: Json = (await state(engine))["body"]
+    assert "prompt" not in reached
+    return reached
+
+
 @pytest.mark.parametrize("stream", [False, True])
 async def test_chat(presets: Gateway, engine: Engine, stream: bool) -> None:
-    body = {"model": MODEL, "prompt": GREETING, "stream": stream}
-    status, raw, _ = await post(presets, "chat", body)
-    assert status == 200
-    said = streamed("chat", events(raw)) if stream else whole("chat", json.loads(raw))
-    assert said == "Hello Ada!"
-    reached = (await state(engine))["body"]
-    assert "prompt" not in reached
+    reached = await greeted(presets, engine, "chat", stream)
     assert reached["messages"] == [
         {"role": "system", "content": SYSTEM},
         {"role": "user", "content": USER},
@@ -113,13 +119,7 @@ async def test_chat(presets: Gateway, engine: Engine, stream: bool) -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_responses(presets: Gateway, engine: Engine, stream: bool) -> None:
-    body = {"model": MODEL, "prompt": GREETING, "stream": stream}
-    status, raw, _ = await post(presets, "responses", body)
-    assert status == 200
-    said = streamed("responses", events(raw)) if stream else whole("responses", json.loads(raw))
-    assert said == "Hello Ada!"
-    reached = (await state(engine))["body"]
-    assert "prompt" not in reached
+    reached = await greeted(presets, engine, "responses", stream)
     assert reached["instructions"] == SYSTEM
     assert reached["input"] == [{"type": "message", "role": "user", "content": USER}]
 

@@ -85,7 +85,7 @@ class Library:
         return found
 
     def find(
-        self, name: str, version: str | None, at: tuple[str | None, str] = (None, "version")
+        self, name: str, version: str | int | None, at: tuple[str | None, str] = (None, "version")
     ) -> Preset:
         """One version of a preset; the default where none is named.
 
@@ -100,11 +100,11 @@ class Library:
         shelf = self.shelf(name, at[0])
         if version is None:
             return shelf.default
-        found = shelf.presets.get(version)
+        found = shelf.presets.get(str(version))
         if found is None:
             raise GatewayError(
                 Code.PROMPT_NOT_FOUND,
-                f"The preset {name} has no version {quoted(version)}. It has "
+                f"The preset {name} has no version {quoted(str(version))}. It has "
                 f"{_some(shelf.versions)}.",
                 param=at[1],
             )

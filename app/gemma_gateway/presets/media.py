@@ -6,10 +6,10 @@ from typing import Any, Literal
 
 from gemma_gateway.core.dialect import Json
 from gemma_gateway.presets.schema import VariableFault
+from gemma_gateway.wire.media import DETAILS
 
 Kind = Literal["image", "file"]
 KINDS: tuple[Kind, ...] = ("image", "file")
-_DETAILS = ("auto", "low", "high", "original")
 _MOST_NAME = 256
 
 
@@ -55,8 +55,8 @@ def _part(kind: Kind, name: str, data: Any, more: Json) -> Json:
         raise VariableFault((name, odd[0]), "is not taken here")
     beside = more.get(known)
     if kind == "image":
-        if beside is not None and beside not in _DETAILS:
-            raise VariableFault((name, known), f"must be one of {', '.join(_DETAILS)}")
+        if beside is not None and beside not in DETAILS:
+            raise VariableFault((name, known), f"must be one of {', '.join(DETAILS)}")
         detail = {} if beside is None else {known: beside}
         return {"type": "image_url", "image_url": {"url": data, **detail}}
     if beside is not None and not (isinstance(beside, str) and len(beside) <= _MOST_NAME):

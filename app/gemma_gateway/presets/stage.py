@@ -23,7 +23,7 @@ class Asked(NamedTuple):
     """
 
     id: str
-    version: str | None
+    version: str | int | None
     variables: Any
 
 
@@ -72,7 +72,7 @@ def _asked(prompt: Any) -> Asked:
         raise _invalid("must be the id of a preset", f"{FIELD}.id")
     if version is not None and type(version) not in (str, int):
         raise _invalid("must be a version of the preset", f"{FIELD}.version")
-    return Asked(name, None if version is None else str(version), prompt.get("variables"))
+    return Asked(name, version, prompt.get("variables"))
 
 
 def _invalid(why: str, param: str, subject: str = "") -> GatewayError:

@@ -36,7 +36,6 @@ _LINE = re.compile(rf"(?<=\n){_BULLET}(?:[-*+•>]|\d{{1,3}}[.)]?|\*{{1,2}}|__?|
 _LIST = re.compile(r"\[\s*([A-Za-z_][\w.:/-]*)?\s*\Z")
 _FENCE = re.compile(r"`{3,}")
 _ENDS = re.compile(r"[)\]}>`\n]")
-_WORD = re.compile(r"[A-Za-z_][\w.:/-]*")
 _MARKS = ("**", "__", "`")
 
 
@@ -130,7 +129,7 @@ class Parser:
             NotACall: there are none.
         """
         text, at = self._text, place.end()
-        if (word := _WORD.match(text, at)) is not None and not self._may_call(word[0]):
+        if (word := syntax.NAME.match(text, at)) is not None and not self._may_call(word[0]):
             raise NotACall
         more = False
         for form in FORMS:
@@ -169,10 +168,9 @@ class Parser:
 
     def _block_ends(self, final: bool) -> bool:
         """Whether the block of code that we are in has ended; then the search goes on behind it."""
-        last = r"\Z" if final else "\n"
-        found = re.compile(rf"\n[ \t]*{self._block}[ \t]*(?={last}|\n)").search(
-            self._text, self._search - 1
-        )
+        end = r"\n|\Z" if final else r"\n"
+        last = re.compile(rf"\n[ \t]*{self._block}[ \t]*(?={end})")
+        found = last.search(self._text, self._search - 1)
         if found is None:
             self._search = max(self._search, self._text.rfind("\n", self._search) + 1)
             return False

@@ -13,7 +13,8 @@ from gemma_gateway.toolcalls.tool import Tool, Tools
 
 # What a model may put before a name: it was trained on such examples.
 NAMESPACES = ("default_api", "functions", "tools", "api")
-_NAME = re.compile(r"[A-Za-z_][\w.:/-]{0,255}")
+NAME = re.compile(r"[A-Za-z_][\w.:/-]{0,255}")
+_PRINT = re.compile(r"print[ \t]*\(\s*")
 _KEYWORD = re.compile(r"""([A-Za-z_][\w-]*|"[^"\n]{1,128}"|'[^'\n]{1,128}')[ \t]*(?:=(?!=)|:)\s*""")
 _NAME_KEYS = ("name", "function", "function_name", "tool", "tool_name", "action")
 _ARGUMENT_KEYS = (
@@ -55,7 +56,7 @@ def read_call(text: str, at: int, tools: Tools) -> tuple[Call, int]:
     """
     if at >= len(text):
         raise Unfinished
-    found = _NAME.match(text, at)
+    found = NAME.match(text, at)
     if found is None:
         raise NotACall
     name, at = found[0], found.end()
@@ -73,6 +74,20 @@ def read_call(text: str, at: int, tools: Tools) -> tuple[Call, int]:
         at = _argument(text, at, values, named)
         at = literal.comma(text, literal.space(text, at), ")")
     return _made(tool, values, named), at + 1
+
+
+def read_printed(text: str, at: int, tools: Tools) -> tuple[Call, int] | None:
+    """The call within the ``print(...)`` that begins at ``at``, and where that ends; None: nothing
+    is printed there, or ``print`` is a tool.
+
+    Raises:
+        Unfinished, NotACall: as ``read_call``.
+    """
+    printed = _PRINT.match(text, at)
+    if printed is None or "print" in tools:
+        return None
+    call, at = read_call(text, printed.end(), tools)
+    return call, literal.expect(text, literal.space(text, at), ")")
 
 
 def read_list(text: str, at: int, tools: Tools) -> tuple[list[Call], int]:
@@ -145,7 +160,7 @@ def _argument(text: str, at: int, values: list[Any], named: dict[str, Any]) -> i
     try:
         value, end = literal.read(text, at)
     except NotACall:
-        word = _NAME.match(text, at)  # of a keyword, maybe
+        word = NAME.match(text, at)  # of a keyword, maybe
         if word is not None and literal.space(text, word.end()) == len(text):
             raise Unfinished from None
         raise

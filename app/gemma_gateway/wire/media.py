@@ -10,7 +10,7 @@ from gemma_gateway.core.dialect import Json, Media, Where
 from gemma_gateway.wire.openai.openai import invalid
 from gemma_gateway.wire.place import place
 
-DETAILS = frozenset({"auto", "low", "high", "original"})
+DETAILS = ("auto", "low", "high", "original")
 REMOTE = ("https://", "http://")
 OFF = "Remote media is off: "
 MOST_HEAD = 256  # characters of a data: URL up to its data

@@ -104,8 +104,7 @@ def router(auth: Auth, library: Library, heavy: Heavy) -> APIRouter:
         wanted: RenderRequest = Depends(body),
     ) -> RenderedPrompt:
         """The messages that a preset makes; no engine is asked."""
-        version = None if wanted.version is None else str(wanted.version)
-        preset = library.find(name, version)
+        preset = library.find(name, wanted.version)
         made = await heavy.run(principal.key_id, partial(preset.render, wanted.variables))
         if made.replaced:
             told = [Change(f"variables.{variable}", "replaced") for variable in made.replaced]

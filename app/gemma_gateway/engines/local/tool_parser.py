@@ -1,7 +1,7 @@
 """Gemma 3's tool calls for vLLM in process, through vLLM's interface for parsers.
 
-Imported by vLLM alone, once ``register`` has named it. The interface is that of vLLM 0.32's
-``tool_parsers.abstract_tool_parser``.
+Imported by vLLM alone, once ``adjustments.add_parsers`` has named it. The interface is that of vLLM
+0.32's ``tool_parsers.abstract_tool_parser``.
 """
 
 from __future__ import annotations

@@ -23,7 +23,6 @@ _ONE_LINE = re.compile(r"(`{3,})[ \t]*(tool_code|tool_call)[ \t]+(?=\S)")
 _PASSED = re.compile(r"(?:#[^\n]*|(?:import|from)[ \t][^\n]*)(?=\n)")
 _ASSIGNED = re.compile(r"([A-Za-z_]\w*)[ \t]*=[ \t]*(?!=)")
 _SHOWN = re.compile(r"(?:print[ \t]*\([ \t]*([A-Za-z_]\w*)[ \t]*\)|([A-Za-z_]\w*))[ \t]*(?=\n)")
-_PRINT = re.compile(r"print[ \t]*\(\s*")
 # Beginnings of lines that may become one of these.
 _LINE = re.compile(r"[A-Za-z_]\w*[ \t]*=?[ \t]*|(?:import|from)[ \t][^\n]*|#[^\n]*")
 _SHOWING = re.compile(r"print[ \t]*\([ \t]*([A-Za-z_]\w*)?[ \t]*\)?[ \t]*")
@@ -108,10 +107,10 @@ class _Block:
             at = assigned.end()
         elif (mark := MARK.match(text, at)) is not None:
             at = mark.end()
-        elif (printed := _PRINT.match(text, at)) is not None and "print" not in self._tools:
-            call, at = syntax.read_call(text, printed.end(), self._tools)
+        elif (printed := syntax.read_printed(text, at, self._tools)) is not None:
+            call, end = printed
             self._calls.append(call)
-            return literal.expect(text, literal.space(text, at), ")")
+            return end
         calls, end = syntax.read_any(text, at, self._tools)
         self._calls += calls
         return end

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 
-from gemma_gateway.toolcalls import literal, syntax
+from gemma_gateway.toolcalls import syntax
 from gemma_gateway.toolcalls.call import Call
 from gemma_gateway.toolcalls.forms.form import Found, Sure
 from gemma_gateway.toolcalls.literal import NotACall, Unfinished
 from gemma_gateway.toolcalls.tool import Tools
 
-_PRINT = re.compile(r"print[ \t]*\(\s*")
 _REST = re.compile(r"([ \t]*[,;.]?)[ \t]*(?:`|\*\*|__)?[ \t]*(?:\r?\n|\Z)")
 _REST_PART = re.compile(r"[ \t]*[,;.]?[ \t]*(?:`|\*{0,2}|_{0,2})[ \t]*\r?\Z")
 
@@ -35,11 +34,7 @@ class Line:
 def _bare(text: str, at: int, tools: Tools) -> tuple[Call, int]:
     if "print".startswith(text[at:]) and at < len(text):
         raise Unfinished
-    printed = _PRINT.match(text, at)
-    if printed is None or "print" in tools:
-        return syntax.read_call(text, at, tools)
-    call, at = syntax.read_call(text, printed.end(), tools)
-    return call, literal.expect(text, literal.space(text, at), ")")
+    return syntax.read_printed(text, at, tools) or syntax.read_call(text, at, tools)
 
 
 def _line_end(text: str, at: int, final: bool) -> int:
