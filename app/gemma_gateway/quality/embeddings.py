@@ -2,7 +2,8 @@
 
 PyTorch takes seconds to import and half a gigabyte, and holds Python's lock meanwhile: in the
 gateway's process that would be felt by every call. The child is started by the first text, works on
-one core at low priority, and ends when its standard input does, so it never outlives its parent.
+one core (at low priority, once it is loaded), and ends when its standard input does, so it never
+outlives its parent.
 """
 
 from __future__ import annotations
