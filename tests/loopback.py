@@ -1,7 +1,8 @@
 """A real OpenAI-compatible server on a loopback port, in vLLM's wire shapes, that does as told.
 
-Routes: /v1/chat/completions, /v1/completions, /v1/responses, /v1/messages (streaming and not),
-/v1/messages/count_tokens, /tokenize, /detokenize, /v1/models, /health.
+Routes: /v1/chat/completions, /v1/completions, /v1/responses, /v1/messages,
+/v1/audio/transcriptions, /v1/audio/translations (streaming and not), /v1/messages/count_tokens,
+/tokenize, /detokenize, /v1/models, /health.
 
 What it says: ``echo: TEXT`` at the start of the last user text is answered with TEXT, everything
 else with a fixed sentence. ``max_tokens`` (one token is a word or a mark) and ``n`` are obeyed;
@@ -23,6 +24,7 @@ object; or ``metadata.loopback``, the same as a JSON string), over ``Loopback.sc
     end       false: the body ends properly after the texts, without the protocol's own ends
     error     N: after N events an error event as vLLM's, then [DONE]
     status    HTTP status to answer instead, with vLLM's error body; ``headers``: more headers
+    segments  list of [start, end, text], in seconds: of a verbose transcript
 
 ``GET /_state``: running, aborted (calls whose client left), calls, and the last call's path, body
 and headers. In process: ``async with Loopback() as server`` gives ``server.url`` (.../v1) and
@@ -51,6 +53,7 @@ ROUTES = {
     "/v1/responses": (wire.response_stream, wire.response_answer),
     "/v1/messages": (wire.message_stream, wire.message_answer),
 }
+SPEECH = ("/v1/audio/transcriptions", "/v1/audio/translations")
 FINISH = b'"finish_reason":"'
 ENDS = (wire.DONE, b"event: response.completed", b"event: message_stop")
 
@@ -172,6 +175,9 @@ class Loopback:
         self.api_key = api_key
         self.script = script or {}
         self.state = State()
+        self.speech = True  # it has the routes for it
+        self.paths: list[str] = []  # of all calls
+        self.file = b""  # of the last form
         self.card: Json = {}  # what /v1/models tells of each beside the usual
         self.models_wait = 0.0  # seconds before /v1/models answers
         self._runner: web.AppRunner | None = None
@@ -242,11 +248,15 @@ class Loopback:
         state.running += 1
         state.path, state.headers = request.path, dict(request.headers)
         try:
-            raw = await request.read()
-            try:
-                state.body = body = json.loads(raw)
-            except ValueError:
-                return self._error(400, "not JSON")
+            self.paths.append(request.path)
+            if request.content_type == "multipart/form-data":
+                body = await self._form(request)
+            else:
+                try:
+                    body = json.loads(await request.read())
+                except ValueError:
+                    return self._error(400, "not JSON")
+            state.body = body
             if self._locked(request):
                 return self._error(401, "Unauthorized")
             own = body.get("loopback") or json.loads(
@@ -268,6 +278,8 @@ class Loopback:
             return self._error(status, f"scripted {status}", script.get("headers"))
         if counted := count(request.path, body):
             return web.json_response(counted)
+        if request.path in SPEECH and self.speech:
+            return await self._speech(request, body, script)
         if request.path not in ROUTES:
             return self._error(404, "Not Found")
         stream, answer = ROUTES[request.path]
@@ -277,6 +289,24 @@ class Loopback:
             return web.json_response(answer(text))
         usage = bool((body.get("stream_options") or {}).get("include_usage"))
         return await self._stream(request, list(stream(text, usage)), script)
+
+    async def _form(self, request: web.Request) -> Json:
+        body: Json = {}
+        for name, value in (await request.post()).items():
+            if isinstance(value, web.FileField):
+                self.file = value.file.read()
+            else:
+                body[name] = value
+        return body
+
+    async def _speech(self, request: web.Request, body: Json, script: Json) -> web.StreamResponse:
+        text = said({"n": 1}, script, self.state.calls, (self.models or ("model",))[0])
+        if body.get("stream") == "true":
+            return await self._stream(request, list(wire.transcription_stream(text)), script)
+        if body["response_format"] not in ("json", "text", "verbose_json"):
+            return self._error(400, "Currently only support response_format: ...")
+        segments = script.get("segments") if body["response_format"] == "verbose_json" else None
+        return web.json_response(wire.transcription_answer(text, segments))
 
     async def _stream(
         self, request: web.Request, events: list[bytes], script: Json

@@ -407,3 +407,29 @@ def message_stream(said: Said, include_usage: bool = True) -> Iterator[bytes]:
     delta = {"stop_reason": _stop_reason(said), "stop_sequence": None}
     yield event("message_delta", delta=delta, usage=usage)
     yield event("message_stop")
+
+
+def transcription_answer(said: Said, segments: list[Any] | None) -> Json:
+    """Of /v1/audio/transcriptions; verbose where there are segments."""
+    text = "".join(said.choices[0])
+    if segments is None:
+        return {"text": text, "usage": {"type": "duration", "seconds": 1}}
+    told = [
+        {"id": 0, "seek": 0, "start": start, "end": end, "text": piece, "tokens": [1],
+         "temperature": 0.0, "avg_logprob": -0.5, "compression_ratio": 1.1, "no_speech_prob": None}
+        for start, end, piece in segments
+    ]  # fmt: skip
+    return {"text": text, "language": "en", "duration": "1.0", "segments": told, "words": None}
+
+
+def transcription_stream(said: Said) -> Iterator[bytes]:
+    """The same, with ``stream_include_usage``."""
+    head = {"id": said.id, "object": "transcription.chunk", "created": CREATED, "model": said.model}
+    for number, piece in enumerate(said.choices[0]):
+        choice: Json = {"delta": {"content": piece}}
+        if number == len(said.choices[0]) - 1:
+            choice |= {"finish_reason": said.finish, "stop_reason": None}
+        yield sse({**head, "choices": [choice]})
+    usage = {"prompt_tokens": said.prompt_tokens, "completion_tokens": said.completion_tokens}
+    yield sse({**head, "choices": [], "usage": {**usage, "total_tokens": sum(usage.values())}})
+    yield DONE

@@ -47,6 +47,7 @@ from gemma_gateway.console.site import Site
 from gemma_gateway.core.catalogue import Catalogue
 from gemma_gateway.core.dialect import Dialect
 from gemma_gateway.core.engine import Engine
+from gemma_gateway.core.form import FormDialect
 from gemma_gateway.core.heavy import Heavy
 from gemma_gateway.core.part import Part
 from gemma_gateway.core.reload import Reloadable
@@ -70,6 +71,7 @@ from gemma_gateway.pipeline.body import ReadBody, Steps
 from gemma_gateway.pipeline.delivery import Delivery
 from gemma_gateway.pipeline.gateway import Gateway
 from gemma_gateway.pipeline.routing import Routing
+from gemma_gateway.pipeline.speech import Speech
 from gemma_gateway.pipeline.token_prompts import TokenPrompts
 from gemma_gateway.presets.library import Library
 from gemma_gateway.presets.stage import Expand
@@ -95,9 +97,11 @@ from gemma_gateway.wire.anthropic.messages import Messages
 from gemma_gateway.wire.openai.chat import Chat
 from gemma_gateway.wire.openai.completions import Completions
 from gemma_gateway.wire.openai.responses import Responses
+from gemma_gateway.wire.openai.transcription import Transcriptions, Translations
 from gemma_gateway.wire.vllm.tokenize import Detokenize, Tokenize
 
 T = TypeVar("T")
+FORM_BYTES = 128 * 1024  # of a form beside its file
 Factories = tuple[Callable[["Parts"], T], ...]
 
 
@@ -330,6 +334,7 @@ MODEL_LIMITS: Factories[Limit | None] = (
 )
 # What stands before the engine, the outermost last.
 DECORATORS: tuple[Callable[[Parts, Engine], Engine], ...] = (
+    lambda p, engine: Speech(engine),
     lambda p, engine: Fallback(engine) if p.settings.engine.models else engine,
 )
 TAPS: Factories[Tap | None] = (lambda p: p.quality.sampler,)
@@ -351,6 +356,8 @@ DIALECTS: tuple[Dialect, ...] = (
     CountTokens(),
     Tokenize(),
     Detokenize(),
+    Transcriptions(),
+    Translations(),
 )
 # What is started, in this order, and stopped in reverse: the tracer sends what all others did, and
 # whoever writes to the store needs it until then.
@@ -437,10 +444,16 @@ def build(
     schema.install(app, dialects)
     deadlines = Deadlines(parts.settings.server.heartbeat_seconds or inf)
     bodies = Intake(parts.settings.validation.max_body_bytes)
+    forms = Intake(parts.settings.media.audio_max_bytes + FORM_BYTES, until_over=True)
     timeout = parts.settings.engine.request_timeout
     endpoints = {
         dialect.path: EngineEndpoint(
-            parts.gateway, dialect, deadlines, bodies, timeout, parts.tracer
+            parts.gateway,
+            dialect,
+            deadlines,
+            forms if isinstance(dialect, FormDialect) else bodies,
+            timeout,
+            parts.tracer,
         )
         for dialect in dialects
     }

@@ -488,7 +488,7 @@ async def test_an_image_of_a_listed_host_is_sent_on_in_the_request_itself(dialec
         assert asked.headers["accept-encoding"] == "identity"
         sent = {name.lower() for name in asked.headers}
         assert sent == {"host", "connection", "accept", "accept-encoding", "user-agent"}
-        assert not gateway.parts.media.held  # nothing is counted once the call is over
+        assert not gateway.parts.media.holdings.total  # nothing is counted once the call is over
 
 
 async def test_redirects_are_followed_within_the_list() -> None:
@@ -628,11 +628,11 @@ async def test_only_an_address_that_was_checked_is_connected_to(
 
 
 async def test_fetched_images_have_a_bound_on_their_memory() -> None:
-    async with remote(media_fetched_bytes=1024) as (gateway, host):
+    async with remote(media_held_bytes=2048) as (gateway, host):
         host.data = bytes(2000)
         reply = await sent_to(gateway, host.at("/a.png"))
         assert (reply.status, reply.json()["error"]["gateway_code"]) == (503, "ENGINE_OVERLOADED")
-        assert gateway.parts.media.held == 0
+        assert gateway.parts.media.holdings.total == 0
         host.data = PLAIN
         assert (await sent_to(gateway, host.at("/a.png"))).status == 200
 

@@ -18,7 +18,7 @@ from gemma_gateway.core.dialect import Dialect
 from gemma_gateway.core.errors import Code, Family, GatewayError, quoted
 from gemma_gateway.main import DIALECTS as ROUTES
 from gemma_gateway.wire.openai.errors import CODES
-from tests.calls import PATHS, ask, events
+from tests.calls import PATHS, ask, content_type, events
 from tests.process import AUTH
 from tests.road import Road
 
@@ -84,7 +84,8 @@ async def test_every_code_on_every_route(code: Code, monkeypatch: pytest.MonkeyP
     road = Road()
     for path in [dialect.path for dialect in ROUTES]:
         for stream in (False, True):
-            reply = await road.post(path, {"stream": stream}, {**AUTH, "x-request-id": "req-1"})
+            headers = {**AUTH, **content_type(path), "x-request-id": "req-1"}
+            reply = await road.post(path, {"stream": stream}, headers)
             assert (reply.status, reply.headers["content-type"]) == (
                 code.value.status,
                 "application/json",

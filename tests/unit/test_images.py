@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from gemma_gateway.media.bounds import Bounds
-from gemma_gateway.media.check import Refused
+from gemma_gateway.media.check import Checked, Refused
 from gemma_gateway.media.image import check
 from gemma_gateway.settings import MediaSettings
 from tests import images
@@ -27,14 +27,14 @@ def refusal(data: bytes, bounds: Bounds = BOUNDS) -> tuple[str, str]:
 
 @KINDS
 def test_a_plain_image_goes_on_byte_for_byte(kind: str) -> None:
-    assert check(file(kind), BOUNDS) == (TYPES[kind], None)
+    assert check(file(kind), BOUNDS) == Checked(TYPES[kind])
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "I;16", "CMYK"])
 def test_every_mode_of_pictures_passes(mode: str) -> None:
     out, kind = io.BytesIO(), "JPEG" if mode == "CMYK" else "PNG"
     images.picture(mode=mode if mode != "I;16" else "I").convert(mode).save(out, kind)
-    assert check(out.getvalue(), BOUNDS) == (TYPES[kind], None)
+    assert check(out.getvalue(), BOUNDS) == Checked(TYPES[kind])
 
 
 # ---- what isn't taken
@@ -132,7 +132,7 @@ def test_animated_images_are_refused(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG"])
 def test_some_frames_may_be_allowed(kind: str) -> None:
     bounds = Bounds.of(MediaSettings(image_max_frames=3))
-    assert check(animated(kind, 3), bounds) == (TYPES[kind], None)
+    assert check(animated(kind, 3), bounds) == Checked(TYPES[kind])
     outcome, text = refusal(animated(kind, 4), bounds)
     assert outcome == "frames"
     assert "at most 3 frames" in text
@@ -145,7 +145,7 @@ def test_some_frames_may_be_allowed(kind: str) -> None:
 def test_a_photo_is_turned_and_says_no_more_where_it_was_taken(kind: str) -> None:
     data = photo(kind)
     assert MARK.encode() in data
-    media_type, cleaned = check(data, BOUNDS)
+    media_type, cleaned, _ = check(data, BOUNDS)
     assert media_type == TYPES[kind if kind != "WEBP" else "JPEG"]
     assert cleaned is not None
     assert MARK.encode() not in cleaned
@@ -213,7 +213,7 @@ def test_what_can_be_seen_through_stays_so_when_it_is_turned() -> None:
     out, exif = io.BytesIO(), Image.Exif()
     exif[images.ORIENTATION] = 3
     Image.new("RGBA", (8, 4), (1, 2, 3, 4)).save(out, "WEBP", lossless=True, exact=True, exif=exif)
-    media_type, cleaned = check(out.getvalue(), BOUNDS)
+    media_type, cleaned, _ = check(out.getvalue(), BOUNDS)
     assert media_type == "image/png"
     assert cleaned is not None
     assert opened(cleaned).getpixel((0, 0)) == (1, 2, 3, 4)
@@ -222,7 +222,7 @@ def test_what_can_be_seen_through_stays_so_when_it_is_turned() -> None:
 def test_a_jpeg_with_a_preview_is_one_picture() -> None:
     out = io.BytesIO()
     images.picture().save(out, "MPO", save_all=True, append_images=[images.picture((4, 2))])
-    media_type, cleaned = check(out.getvalue(), BOUNDS)
+    media_type, cleaned, _ = check(out.getvalue(), BOUNDS)
     assert media_type == "image/jpeg"
     assert cleaned is not None
     assert opened(cleaned).format == "JPEG"
@@ -237,7 +237,7 @@ def test_exif_data_that_nobody_can_read_is_removed() -> None:
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 def test_an_operator_may_leave_images_as_they_are(kind: str) -> None:
-    assert check(photo(kind), AS_IT_IS) == (TYPES[kind], None)
+    assert check(photo(kind), AS_IT_IS) == Checked(TYPES[kind])
 
 
 def test_a_check_leaves_no_picture_open(monkeypatch: pytest.MonkeyPatch) -> None:

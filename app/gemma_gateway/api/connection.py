@@ -16,6 +16,7 @@ from gemma_gateway.core.call import Call
 from gemma_gateway.core.errors import Code, GatewayError
 
 JSON = (b"content-type", b"application/json")
+OK = 200
 EVENTS = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
@@ -63,6 +64,7 @@ class Connection:
         "_call",
         "_deadlines",
         "_departure",
+        "_held",
         "_life",
         "_limit",
         "_read",
@@ -97,6 +99,7 @@ class Connection:
         self._limit = limit
         self._timeout = self.patience = timeout
         self._bodies = bodies
+        self._held = 0  # bytes that count in ``bodies``
         self._deadlines = deadlines
         self._task = asyncio.current_task()
         self._departure: asyncio.Future[Message] | None = None
@@ -140,7 +143,7 @@ class Connection:
 
     async def _rest(self, first: bytes) -> bytes:
         """A body that doesn't come in one piece."""
-        body, more, taken = bytearray(), True, 0
+        body, more = bytearray(), True
         key_id = self._call.caller
         part = first
         try:
@@ -151,11 +154,17 @@ class Connection:
                 if not more:
                     return bytes(body)
                 self._bodies.take(key_id, len(part))
-                taken += len(part)
-                self._allow(taken)
+                self._held += len(part)
+                self._allow(self._held)
                 part, more = await self._part()
         finally:
-            self._bodies.give_back(key_id, taken)
+            if not self._bodies.until_over:
+                self._give_back()
+
+    def _give_back(self) -> None:
+        if self._held:
+            self._bodies.give_back(self._call.caller, self._held)
+            self._held = 0
 
     def _allow(self, size: int) -> None:
         self.patience = min(self._timeout, intake.patience(size))
@@ -171,7 +180,8 @@ class Connection:
         self.silent_since = inf
         if call.answer.begun:
             raise GatewayError(Code.GENERATION_ERROR)
-        headers = response_headers(call, JSON, (b"content-length", b"%d" % len(body)))
+        kind = JSON if status != OK else (JSON[0], call.answer.media_type)
+        headers = response_headers(call, kind, (b"content-length", b"%d" % len(body)))
         self.close()
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
         self._begun()
@@ -244,6 +254,7 @@ class Connection:
 
     def close(self) -> None:
         """Stop listening: the call is over."""
+        self._give_back()
         self._read, self.over = False, True
         if self._life is not None:
             self._life.cancel()

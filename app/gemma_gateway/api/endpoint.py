@@ -14,10 +14,11 @@ from gemma_gateway.api.intake import Intake
 from gemma_gateway.core.call import Call
 from gemma_gateway.core.dialect import Dialect
 from gemma_gateway.core.errors import Code, GatewayError
+from gemma_gateway.core.form import FormDialect
 from gemma_gateway.pipeline.gateway import Gateway
 from gemma_gateway.telemetry.log import logger
 from gemma_gateway.telemetry.tracing import Tracer
-from gemma_gateway.wire import coding
+from gemma_gateway.wire import coding, multipart
 
 TOLD, TRACED = frozenset(WAITS), frozenset(head.TRACE_FIELDS)
 
@@ -48,6 +49,7 @@ class EngineEndpoint:
         self._timeout = timeout
         self._limit = bodies.body_bytes
         self._bodies = bodies
+        self._form = isinstance(dialect, FormDialect)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         fields = head.fields(scope["headers"])
@@ -94,7 +96,11 @@ class EngineEndpoint:
         if method != "POST":
             raise GatewayError(Code.METHOD_NOT_ALLOWED, headers={"allow": "POST"})
         content_type = fields.get(b"content-type", b"")
-        if content_type != JSON[1] and b"json" not in content_type.partition(b";")[0].lower():
+        if self._form:
+            if not multipart.is_form(content_type):
+                raise GatewayError(Code.VALIDATION_ERROR, multipart.SEND)
+            call.request.media_type = content_type
+        elif content_type != JSON[1] and b"json" not in content_type.partition(b";")[0].lower():
             raise GatewayError(
                 Code.VALIDATION_ERROR, "Send JSON with 'content-type: application/json'."
             )

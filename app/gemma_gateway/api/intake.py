@@ -24,10 +24,12 @@ class Intake:
 
     Args:
         body_bytes: largest body.
+        until_over: they count until their call is over: files, which are kept until then.
     """
 
-    def __init__(self, body_bytes: int) -> None:
+    def __init__(self, body_bytes: int, *, until_over: bool = False) -> None:
         self.body_bytes = body_bytes
+        self.until_over = until_over
         self._caller = max(CALLER_BYTES, BODIES * body_bytes)
         self._all = CALLERS * self._caller
         self._held: dict[str, int] = {}
@@ -42,8 +44,7 @@ class Intake:
         held = self._held.get(key_id, 0) + size
         if held > self._caller:
             message = (
-                f"Request bodies of this key that are still arriving hold {self._caller} bytes; "
-                "send fewer at once."
+                f"Request bodies of this key hold {self._caller} bytes already; send fewer at once."
             )
             raise GatewayError(Code.RATE_LIMIT_EXCEEDED, message)
         if self.total + size > self._all:

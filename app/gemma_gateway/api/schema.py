@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from gemma_gateway.core.dialect import Dialect
+from gemma_gateway.core.form import FormDialect
 from gemma_gateway.wire.openai.errors import OpenAIError
 
 ERRORS = {
@@ -88,10 +89,14 @@ def _operation(dialect: Dialect) -> dict[str, Any]:
         "operationId": dialect.path.strip("/").replace("/", "_"),
         "requestBody": {
             "required": True,
-            "content": {"application/json": {"schema": _reference(model)}},
+            "content": {_taken(dialect): {"schema": _reference(model)}},
         },
         "responses": responses,
     }
+
+
+def _taken(dialect: Dialect) -> str:
+    return "multipart/form-data" if isinstance(dialect, FormDialect) else "application/json"
 
 
 def says(*statuses: int, **texts: str) -> dict[int | str, dict[str, Any]]:

@@ -95,6 +95,7 @@ class Request:
     Args:
         raw: the body's bytes.
         coding: the content coding that they are still in; empty: none.
+        media_type: of a form, with its boundary, as its client says it.
         headers: of the client's own, those that go on to the engine.
         body: the body decoded, as the engine will get it; empty until it was read.
         data: the bytes that the engine gets.
@@ -108,6 +109,8 @@ class Request:
         input_length: characters of the messages' texts.
         media_length: characters of the media, as they came.
         images: those among the media.
+        audio_seconds: of its sounds together.
+        attachment: the file of a form; what a model is given of it, once it was checked.
         bounds: names of the fields by which the client bounds the answer's tokens.
         logprobs_tokens: tokens, at most, of a prompt whose logprobs are asked for; else 0.
         control_tokens: texts of control tokens that were broken in it.
@@ -117,6 +120,7 @@ class Request:
 
     raw: bytes = b""
     coding: str = ""
+    media_type: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
     body: dict[str, Any] = field(default_factory=dict)
     data: bytes = b""
@@ -130,6 +134,8 @@ class Request:
     input_length: int = 0
     media_length: int = 0
     images: int = 0
+    audio_seconds: float = 0.0
+    attachment: bytes = b""
     bounds: list[str] = field(default_factory=list)
     logprobs_tokens: int = 0
     control_tokens: int = 0
@@ -143,6 +149,7 @@ class Answer:
 
     Args:
         headers: of the gateway's own, such as those of rate limits.
+        media_type: of a whole answer.
         begun: its head was sent.
         usage: tokens; None: not told (yet).
         events: events with text that a stream brought.
@@ -158,6 +165,7 @@ class Answer:
     """
 
     headers: dict[str, str] = field(default_factory=dict)
+    media_type: bytes = b"application/json"
     begun: bool = False
     usage: Usage | None = None
     events: int = 0

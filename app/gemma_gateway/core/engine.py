@@ -81,6 +81,8 @@ class EngineRequest:
         document: what ``body`` was written from, for engines that stand before other engines.
         write: makes a body of a document.
         route: other models that may take it; None: there are none.
+        attachment: a sound that goes along with the document, as a WAV file; see
+            ``pipeline.speech``.
     """
 
     id: str
@@ -95,6 +97,7 @@ class EngineRequest:
     document: dict[str, Any] = field(default_factory=dict)
     write: Callable[[dict[str, Any]], bytes] = orjson.dumps
     route: Route | None = None
+    attachment: bytes = b""
 
     def altered(self, **fields: Any) -> EngineRequest:
         """The same call with other values in its document, such as ``model``. The tally is shared:

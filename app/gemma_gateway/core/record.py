@@ -122,6 +122,7 @@ class Record(FinishedCall, frozen=True, array_like=True, gc=False):
         str, Meta(description="The preset that its prompt named; empty: none did")
     ] = ""
     prompt_version: Annotated[str, Meta(description="Of that preset; empty: none was named")] = ""
+    audio_seconds: Annotated[float, Meta(description="Of the sounds in the request")] = 0.0
 
     @property
     def success(self) -> bool:

@@ -66,17 +66,18 @@ class Workers:
             await _end(self._idle.pop() if self._idle else self._busy.pop())
 
     async def check(
-        self, caller: str, kind: str, read: Callable[[], bytes | str]
-    ) -> tuple[Answer, str]:
+        self, caller: str, kind: str, read: Callable[[], bytes | str], *, plain: bool = False
+    ) -> tuple[Answer, bytes]:
         """Have a file checked, once it is the caller's turn.
 
         Args:
             caller: whose it is, such as the id of a key.
-            kind: ``image``.
+            kind: ``image`` or ``audio``.
             read: gives the file, once it is its turn; a str: in base64.
+            plain: what may go on is wanted as it is, not in base64.
 
         Returns:
-            What it is, and in base64 what may go on; empty: what came, as it is.
+            What it is, and what may go on; empty: what came, as it is.
 
         Raises:
             Refused: it may not go on; or the worker died of it, or took too long.
@@ -86,7 +87,7 @@ class Workers:
             child = await self._take()
             try:
                 async with asyncio.timeout(self._seconds):
-                    answer, coded = await self._ask(child, kind, read())
+                    answer, data = await self._ask(child, kind, read(), plain)
                     if not (answer.text or answer.media_type):
                         raise ValueError("an answer that says nothing")
             except TimeoutError:
@@ -102,7 +103,7 @@ class Workers:
             self._idle.append(child)
         if answer.text:
             raise Refused(answer.outcome, answer.text)
-        return answer, coded
+        return answer, data
 
     async def _take(self) -> Child:
         while self._idle:
@@ -141,17 +142,19 @@ class Workers:
         self._busy.discard(child)
         await _end(child)
 
-    async def _ask(self, child: Child, kind: str, data: bytes | str) -> tuple[Answer, str]:
+    async def _ask(
+        self, child: Child, kind: str, data: bytes | str, plain: bool
+    ) -> tuple[Answer, bytes]:
         assert child.stdin is not None
         coded = data.__class__ is str
         payload = data.encode("ascii", "replace") if isinstance(data, str) else data
-        head = msgspec.json.encode(Question(kind, len(payload), coded))
+        head = msgspec.json.encode(Question(kind, len(payload), coded, plain))
         child.stdin.write(len(head).to_bytes(4, "big") + head)
         child.stdin.write(payload)
         await child.stdin.drain()
         return await self._heard(child)
 
-    async def _heard(self, child: Child) -> tuple[Answer, str]:
+    async def _heard(self, child: Child) -> tuple[Answer, bytes]:
         """The next answer.
 
         Raises:
@@ -165,7 +168,7 @@ class Workers:
         answer = msgspec.json.decode(await child.stdout.readexactly(length), type=Answer)
         if not 0 <= answer.size <= self._bounds.most_answer:
             raise ValueError("too long an answer")
-        return answer, (await child.stdout.readexactly(answer.size)).decode("ascii")
+        return answer, await child.stdout.readexactly(answer.size)
 
 
 async def _end(child: Child) -> None:

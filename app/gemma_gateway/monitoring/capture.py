@@ -66,6 +66,7 @@ def record_of(call: Call, end: End, memory: Memory) -> Record:
         prompt_id=prompt.id,
         prompt_version=prompt.version,
         images=request.images,
+        audio_seconds=request.audio_seconds,
     )
 
 

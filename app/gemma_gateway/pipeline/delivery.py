@@ -18,6 +18,7 @@ from gemma_gateway.core.call import Call, Client, Decision
 from gemma_gateway.core.dialect import Json
 from gemma_gateway.core.engine import EngineFailed, EngineReply
 from gemma_gateway.core.errors import Code, GatewayError, quoted
+from gemma_gateway.core.form import FormDialect
 from gemma_gateway.core.heavy import INLINE_BYTES, Heavy
 from gemma_gateway.core.usage import Usage
 from gemma_gateway.safety.filter import Filter, is_idle
@@ -37,6 +38,8 @@ ENGINE_CODES = {
 PROMPTS = ("messages", "prompt", "input")  # where a route may have its prompt
 MISSING = frozenset({404, 405, 501})  # a server that has no such route says one of these
 FILTERED = "content_filter"  # finish reason of an answer that the policy cut
+TOLD = "x-gateway-code"  # of an answer that is no JSON: what became of it
+JSON = b"application/json"
 
 
 class Delivery:
@@ -186,17 +189,25 @@ def _mode(call: Call) -> str:
 
 def judged(judge: Filter | None, call: Call, raw: bytes) -> tuple[Verdict, bytes]:
     """Judge a whole answer: the verdict, and what the client gets. ``judge`` None: nobody does."""
+    dialect, asked = call.dialect, call.request
     try:
         doc: Json = large_json.loads(raw)
-        call.answer.usage = call.dialect.usage(doc) or Usage()
-        call.answer.finish_reason = call.dialect.finish(doc)
-        verdict = Verdict() if judge is None else judge_answer(judge, call.dialect, doc)
-        body = orjson.dumps(doc) if verdict.changed else raw
+        if isinstance(dialect, FormDialect):
+            doc = dialect.shape(doc, asked.body, asked.audio_seconds)
+        call.answer.usage = dialect.usage(doc) or Usage()
+        call.answer.finish_reason = dialect.finish(doc)
+        verdict = Verdict() if judge is None else judge_answer(judge, dialect, doc)
+        if isinstance(dialect, FormDialect):
+            call.answer.media_type, body = dialect.render(doc, asked.body)
+        else:
+            body = orjson.dumps(doc) if verdict.changed else raw
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         logger.warning("unreadable answer from the engine: %s", type(error).__name__)
         raise GatewayError(Code.UPSTREAM_ANSWER_INVALID) from None
     if verdict.match is not None:
         call.answer.finish_reason = FILTERED
+        if call.answer.media_type != JSON:  # the body has no place for it
+            call.answer.headers[TOLD] = Code.RESPONSE_FILTERED.name
     if len(raw) > large_json.LARGE_BYTES:
         large_json.dismantle(doc)
     return verdict, body

@@ -125,6 +125,7 @@ class Gateway:
             document=asked.body,
             write=self._write,
             route=asked.route,
+            attachment=asked.attachment,
         )
         reply: EngineReply | None = None
         try:
@@ -136,7 +137,7 @@ class Gateway:
             return await self._delivery.deliver(call, client, reply)
         finally:
             answer.upstream, answer.queue_time = request.tally.server, request.tally.queue_time()
-            asked.data = b""  # whoever keeps the call a while has the body already
+            asked.data = asked.attachment = b""  # whoever keeps the call a while has the body
             if reply is not None:
                 await reply.abort()
             if answer.usage is None and call.dialect.charged:
@@ -164,7 +165,7 @@ def _aborted(call: Call, tally: Tally) -> Usage:
     estimate from the prompt's length and the events that were seen."""
     prompt, generated = tally.prompt_tokens(), tally.generated()
     asked = call.request
-    estimate = prompt_tokens(len(asked.raw) - asked.media_length, asked.images)
+    estimate = prompt_tokens(len(asked.raw) - asked.media_length, asked.images, asked.audio_seconds)
     return Usage(
         prompt_tokens=estimate if prompt is None else prompt,
         completion_tokens=call.answer.events if generated is None else generated,

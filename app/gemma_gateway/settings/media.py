@@ -1,4 +1,4 @@
-"""The ``media`` section: what images a request may hold, and where they may lie."""
+"""The ``media`` section: what images and sounds a request may hold, and where they may lie."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gemma_gateway.settings.url_patterns import url_patterns
 
 
 class MediaSettings(Strict):
-    """What images a request may hold, and where they may lie (docs/media.md)."""
+    """What images and sounds a request may hold, and where they may lie (docs/media.md)."""
 
     media_urls: Annotated[Commas, AfterValidator(url_patterns)] = Field(
         (),
@@ -26,16 +26,22 @@ class MediaSettings(Strict):
     media_fetch_timeout: Seconds = Field(
         10.0, gt=0, description="Longest fetch of one image, redirects and all, seconds"
     )
-    media_fetched_bytes: int = Field(
-        64 * 1024 * 1024,
+    media_held_bytes: int = Field(
+        256 * 1024 * 1024,
         ge=1024,
-        description="Bytes of fetched images that calls in flight in one process may hold "
-        "together; in memory they are about four times as many",
+        description="Bytes of fetched images and decoded sounds that calls in flight in one "
+        "process may hold together, half of them those of one key; in memory they are about four "
+        "times as many",
     )
     media_workers: int = Field(
-        1, ge=1, le=64, description="Processes that check images, started when they are needed"
+        1,
+        ge=1,
+        le=64,
+        description="Processes that check images and sounds, started when they are needed",
     )
-    media_timeout: Seconds = Field(10.0, gt=0, description="Longest check of one image, seconds")
+    media_timeout: Seconds = Field(
+        30.0, gt=0, description="Longest check of one image or sound, seconds"
+    )
     image_max_bytes: int = Field(5 * 1024 * 1024, ge=1024, description="Largest image file, bytes")
     image_max_pixels: int = Field(
         25_000_000,
@@ -51,4 +57,13 @@ class MediaSettings(Strict):
         True,
         description="Turn images as their EXIF data say, and remove all metadata, such as where a "
         "photo was taken",
+    )
+    audio_max_bytes: int = Field(
+        25 * 1024 * 1024,
+        ge=1024,
+        description="Largest audio file, bytes; the bodies of /v1/audio/* may be as large, others "
+        "are bounded by max_body_bytes",
+    )
+    audio_max_seconds: int = Field(
+        600, ge=1, le=7200, description="Longest sound; vLLM's own bound is 600 seconds"
     )

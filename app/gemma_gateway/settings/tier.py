@@ -65,6 +65,9 @@ class Tier(Strict):
         8192, ge=1, description="Characters of one message, after sanitising; null: any number"
     )
     max_images: int = Field(8, ge=0, le=256, description="Images in one call; 0: none")
+    max_audio_seconds: int = Field(
+        600, ge=0, description="Seconds of all sounds in one call together; 0: no sound"
+    )
     max_choices: int = Field(8, ge=1, description="Largest n, best_of and prompts in one call")
     max_stop: int = Field(
         4,

@@ -210,13 +210,14 @@ class Metrics:
 
         self.media = Counters(
             "gateway_media_checked",
-            "Images in requests by what became of them: ok, cleaned, or why they were refused.",
+            "Images and sounds in requests by what became of them: ok, cleaned, or why they were "
+            "refused.",
             ("kind", "outcome"),
             registry=registry,
         )
         self.media_seconds = Histograms(
             "gateway_media_check_duration_seconds",
-            "From an image's turn in the queue to the end of its check, waiting included.",
+            "From its turn in the queue to the end of its check, waiting included.",
             ("kind",),
             buckets=CHECK,
             registry=registry,
@@ -249,7 +250,7 @@ class Metrics:
         self.limited.labels(decision, "true" if degraded else "false").inc()
 
     def media_checked(self, kind: str, outcome: str, seconds: float) -> None:
-        """Count an image that was checked.
+        """Count an image or a sound that was checked.
 
         Args:
             kind: of media, from a closed set, as ``outcome``.

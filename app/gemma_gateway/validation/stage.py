@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from hashlib import sha256
 
-from gemma_gateway.core.call import Call, Change
-from gemma_gateway.core.dialect import Media
+from gemma_gateway.core.call import Call, Change, Request
+from gemma_gateway.core.dialect import Json, Media
+from gemma_gateway.core.form import FormDialect
 from gemma_gateway.validation import fields
 from gemma_gateway.validation.request import fit, validate
-from gemma_gateway.wire import coding, strict_json
+from gemma_gateway.wire import coding, multipart, strict_json
 from gemma_gateway.wire.content_hash import content_hash
+from gemma_gateway.wire.openai.openai import invalid
 
 IGNORED = "x-gateway-ignored"  # tells the client which fields were left out
 
@@ -49,12 +52,24 @@ class Decode:
 
     def run(self, call: Call) -> None:
         """See ``Step``; raises VALIDATION_ERROR with ``param`` naming the field."""
-        request = call.request
-        body = strict_json.loads(request.raw, self._max_depth, request.changes)
+        request, dialect = call.request, call.dialect
+        if isinstance(dialect, FormDialect):
+            body = _form(dialect, request)
+        else:
+            body = strict_json.loads(request.raw, self._max_depth, request.changes)
         if ignored := fields.select(call.dialect, body, self._allowed):
             call.answer.headers[IGNORED] = fields.header(ignored)
         request.messages = call.dialect.messages(body)
         request.body = body
+
+
+def _form(dialect: FormDialect, request: Request) -> Json:
+    """The fields of a form; its file goes along with them."""
+    form = multipart.read(request.raw, request.media_type)
+    if not form.file:
+        raise multipart.missing("file") if form.file is None else invalid("It is empty.", "file")
+    request.raw, request.attachment = b"", form.file
+    return dialect.document(form.fields)
 
 
 class Validate:
@@ -80,6 +95,9 @@ class Validate:
         media: list[Media] = []
         request.content_hash = request.affinity = content_hash(messages, media)
         request.media = media
+        if request.attachment:  # no cache of prompts knows it
+            request.content_hash = sha256(request.attachment).hexdigest()[:16]
+            request.affinity = ""
         if len(messages) > 2:  # later turns of a conversation find the prefix of the earlier ones
             request.affinity = content_hash(messages[:2])
         request.input_length = sum([len(s.text) for m in messages if m.counts for s in m.texts])

@@ -102,7 +102,7 @@ def head(media: Media) -> tuple[str, int]:
 
 
 def put(media: Media, media_type: str, data: str) -> None:
-    """Let an image stand in the request itself, in the form of its protocol.
+    """Let an image or sound stand in the request itself, in the form of its protocol.
 
     Args:
         media: whose ``container`` is changed.
@@ -110,6 +110,9 @@ def put(media: Media, media_type: str, data: str) -> None:
         data: base64.
     """
     holder = media.container
+    if media.kind == "audio" and media.key == "data":  # OpenAI's ``input_audio``
+        holder.update(data=data, format=media_type.partition("/")[2])
+        return
     if is_source(media):
         holder.pop("url", None)
         holder.update(type="base64", media_type=media_type, data=data)

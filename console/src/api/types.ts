@@ -112,6 +112,8 @@ export interface CallView {
   prompt_id: string;
   /** Of that preset; empty: none was named */
   prompt_version: string;
+  /** Of the sounds in the request */
+  audio_seconds: number;
   /** The key's name; empty for one that is not known any more */
   key_name: string;
   /** Output tokens over the response time */

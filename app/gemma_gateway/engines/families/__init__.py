@@ -12,6 +12,7 @@ from gemma_gateway.engines.families.family import Family
 
 # The first that fits: Gemma 3 comes last, because it takes every Gemma.
 FAMILIES = (functiongemma.FAMILY, gemma4.FAMILY, gemma3.FAMILY)
+POSITIONS = ("max_target_positions", "max_position_embeddings")  # the first: of speech models
 OTHER = Family(tool_parser="pythonic")  # models that are no Gemma
 
 
@@ -45,6 +46,21 @@ def reads_images(model: Path) -> bool:
         model: its folder, or a hub name.
     """
     return bool(templates.read_json(model / "config.json").get("vision_config"))
+
+
+def context(model: Path) -> int | None:
+    """Tokens that a model has positions for, as its config says; None: it doesn't.
+
+    Args:
+        model: its folder.
+    """
+    config = templates.read_json(model / "config.json")
+    for holder in (config, config.get("text_config")):
+        if isinstance(holder, dict):
+            for name in POSITIONS:
+                if isinstance(found := holder.get(name), int):
+                    return found
+    return None
 
 
 def _by_type(model: Path) -> Family:

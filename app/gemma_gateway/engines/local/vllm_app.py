@@ -12,24 +12,25 @@ import json
 import logging
 import multiprocessing
 import signal
+from collections.abc import Collection
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
-from gemma_gateway.core.engine import NONE_TOLD, EngineRequest
+from gemma_gateway.core.engine import NONE_TOLD
 from gemma_gateway.engines import families
 from gemma_gateway.engines.families import templates
-from gemma_gateway.engines.local import adjustments, environment, footprint, weights
-from gemma_gateway.engines.local.asgi import AsgiApp, AsgiReply
-from gemma_gateway.engines.local.work import Work, count_requests
+from gemma_gateway.engines.local import adjustments, environment, footprint, warmup, weights
+from gemma_gateway.engines.local.asgi import AsgiApp
+from gemma_gateway.engines.local.work import count_requests
 
 CPU_MODEL_LEN = 2048  # tokens of context on a CPU, where a start should not take the machine's RAM
 LOOK_EVERY = 0.1  # seconds between two looks at the engine core
 DOMAINS = "--allowed-media-domains"  # hosts that vLLM may fetch media from; none given: any
 NO_HOST = "none.invalid"  # nobody has this name (RFC 6761): the gateway fetches media itself
 LIMIT = "--limit-mm-per-prompt"
-WARM_UP_SECONDS = 120.0  # longest silence of the first generation
+GENERATE, TRANSCRIBE = "generate", "transcription"  # tasks of a model
 SHUTDOWN_SECONDS = 5.0  # from SIGTERM to SIGKILL for the engine core
 
 log = logging.getLogger(__name__)
@@ -58,12 +59,12 @@ class VllmOptions:
 class VllmApp:
     """A running engine with its application. Made by ``build``; used until it has died."""
 
-    def __init__(self, engine: Any, app: AsgiApp) -> None:
+    def __init__(self, engine: Any, app: AsgiApp, modalities: frozenset[str] | None) -> None:
         self.engine = engine
         self.app = app
         self.footprint = footprint.of_vllm(engine)
         self.control_tokens = _control_tokens(engine)
-        self.modalities = _modalities(engine)
+        self.modalities = modalities
 
     @classmethod
     async def build(cls, options: VllmOptions) -> VllmApp:
@@ -93,12 +94,15 @@ class VllmApp:
             tasks = await engine.get_supported_tasks()
             app = build_app(args, tasks, engine.model_config)
             await init_app_state(engine, app.state, args, tasks)
-            adjustments.continue_answers(app.state.anthropic_serving_messages)
-            await _warm_up(app, engine, options.served_model_name)
+            adjustments.continue_answers(getattr(app.state, "anthropic_serving_messages", None))
+            if GENERATE in tasks:
+                await warmup.chat(app, engine, options.served_model_name)
+            elif TRANSCRIBE in tasks:
+                await warmup.speech(app, engine, options.served_model_name)
         except BaseException:
             await asyncio.to_thread(engine.shutdown, SHUTDOWN_SECONDS)
             raise
-        return cls(engine, app)
+        return cls(engine, app, _modalities(engine, tasks))
 
     @property
     def dead(self) -> bool:
@@ -130,9 +134,11 @@ class VllmApp:
         await asyncio.to_thread(self.engine.shutdown, SHUTDOWN_SECONDS)
 
 
-def _modalities(engine: Any) -> frozenset[str] | None:
+def _modalities(engine: Any, tasks: Collection[str]) -> frozenset[str] | None:
     """What the model's prompts may be made of, within ``--limit-mm-per-prompt``; None: another
     vLLM than the one this was written for."""
+    if GENERATE not in tasks and TRANSCRIBE in tasks:
+        return frozenset({"audio"})
     if not engine.model_config.is_multimodal_model:
         return frozenset({"text"})
     try:
@@ -153,22 +159,6 @@ def _control_tokens(engine: Any) -> frozenset[str]:
     return frozenset(tokenizer.all_special_tokens).union(
         token.content for token in added if token.special
     )
-
-
-async def _warm_up(app: AsgiApp, engine: Any, model: str) -> None:
-    """One token, so that the first client does not wait for what vLLM prepares at its first use
-    (for the first schema it sorts the vocabulary while every stream stands still), and an engine
-    that can't generate never counts as ready."""
-    messages = [{"role": "user", "content": "Hello"}]
-    body = {"model": model, "messages": messages, "max_tokens": 1, "logprobs": True}
-    body["response_format"] = {"type": "json_object"}
-    request = EngineRequest("warm-up", "/v1/chat/completions", json.dumps(body).encode(), model)
-    reply = AsgiReply(app, request, Work(engine), WARM_UP_SECONDS, WARM_UP_SECONDS)
-    await reply.begin()
-    async for _ in reply.chunks():
-        pass
-    if reply.status >= 500:
-        raise RuntimeError(f"the first generation failed with status {reply.status}")
 
 
 async def _give_up(starting: asyncio.Task[Any]) -> None:
@@ -240,7 +230,9 @@ def _flags(options: VllmOptions) -> list[str]:
     max_model_len = options.max_model_len
     if not environment.has_cuda():
         flags.append("--enforce-eager")  # compiling costs minutes and a C++ compiler
-        max_model_len = max_model_len or CPU_MODEL_LEN
+        max_model_len = max_model_len or min(
+            CPU_MODEL_LEN, families.context(model) or CPU_MODEL_LEN
+        )
     if max_model_len:
         flags += ["--max-model-len", str(max_model_len)]
     return [*flags, *options.engine_args]
