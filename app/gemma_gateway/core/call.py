@@ -108,6 +108,7 @@ class Request:
         input_length: characters of the messages' texts.
         media_length: characters of the media, as they came.
         images: those among the media.
+        audio_seconds: of its sounds together.
         bounds: names of the fields by which the client bounds the answer's tokens.
         logprobs_tokens: tokens, at most, of a prompt whose logprobs are asked for; else 0.
         control_tokens: texts of control tokens that were broken in it.
@@ -130,6 +131,7 @@ class Request:
     input_length: int = 0
     media_length: int = 0
     images: int = 0
+    audio_seconds: float = 0.0
     bounds: list[str] = field(default_factory=list)
     logprobs_tokens: int = 0
     control_tokens: int = 0
