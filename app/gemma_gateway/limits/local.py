@@ -106,7 +106,7 @@ class _Log:
         if count == 1:
             self.times.append(now)
         else:
-            self.times.extend((now,) * count)
+            self.times.extend(array("d", (now,)) * count)
         size = len(self.times)
         self.begin = max(self.begin, size - capacity)
         if 2 * self.begin >= size + 16:  # at least half is old: moving the rest is paid for

@@ -30,7 +30,7 @@ class Window(Strict):
 
 
 class AudioWindow(Window):
-    """The same of audio: at most ``audio_seconds`` seconds of it."""
+    """A sliding window of audio: at most ``audio_seconds`` of it in any ``seconds``."""
 
     limit: int = Field(alias="audio_seconds", ge=1, le=MOST_REQUESTS)
 
@@ -46,8 +46,8 @@ class Tier(Strict):
     audio_windows: tuple[AudioWindow, ...] = Field(
         default=(),
         max_length=8,
-        description="The same of audio, such as {audio_seconds: 36000, seconds: 3600}; empty: any "
-        "amount of it",
+        description="Sliding windows of seconds of audio, such as {audio_seconds: 36000, seconds: "
+        "3600}, ten hours of it in any hour; empty: no bound",
     )
     max_tokens_default: int | None = Field(
         512,
