@@ -229,7 +229,7 @@ class AudioWindows:
         """See ``Limit``."""
         if end.outcome not in GIVEN_BACK or call.answer.first_token:
             return None
-        note: AudioAdmission | None = call.notes.pop(AudioAdmission, None)
+        note: AudioAdmission | None = call.notes.get(AudioAdmission)
         return None if note is None else self._give_back(call, note)
 
     async def _give_back(self, call: Call, note: AudioAdmission) -> None:

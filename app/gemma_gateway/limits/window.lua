@@ -67,7 +67,7 @@ local function oldest(cutoff)
   return inside
 end
 
-local reply, more = {1, 0, now}, math.max(take, 1)
+local reply, more = {1, 0, now}, take > 0 and take or 1
 for n = 4, #ARGV, 2 do
   local limit, span = tonumber(ARGV[n]), tonumber(ARGV[n + 1]) * 1000000
   local begin = oldest(now - span)
@@ -81,13 +81,15 @@ for n = 4, #ARGV, 2 do
 end
 
 if take > 0 and reply[1] == 1 then
-  -- What doesn't fit before the ring's seam stands at its beginning, right behind the header.
-  local slot, entries = total % slots, string.rep(struct.pack('>d', now), take)
-  local head, fit = struct.pack('>ddd', total + take, now, slots), (slots - slot) * SLOT
-  if #entries > fit then
-    head, entries = head .. string.sub(entries, fit + 1), string.sub(entries, 1, fit)
+  local slot, times = total % slots, struct.pack('>d', now)
+  local head = struct.pack('>ddd', total + take, now, slots)
+  if take > 1 then
+    -- What doesn't fit before the ring's seam stands at its beginning, right behind the header.
+    local fit = (slots - slot) * SLOT
+    times = string.rep(times, take)
+    head, times = head .. string.sub(times, fit + 1), string.sub(times, 1, fit)
   end
-  redis.call('SETRANGE', key, HEADER + slot * SLOT, entries)
+  redis.call('SETRANGE', key, HEADER + slot * SLOT, times)
   redis.call('SETRANGE', key, 0, head)
   redis.call('EXPIRE', key, life)
   for n = 4, #ARGV, 2 do
