@@ -61,7 +61,7 @@ class Admission(NamedTuple):
         return found
 
 
-UNCOUNTED = Admission(True, ())
+UNCOUNTED = Admission(True, ())  # where nothing is counted
 
 
 def headers(admission: Admission, dialect: Dialect) -> dict[str, str]:
