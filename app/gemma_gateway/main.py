@@ -61,7 +61,7 @@ from gemma_gateway.limits.ledger import Ledger
 from gemma_gateway.limits.limiter import Limiter
 from gemma_gateway.limits.places import LogprobsRoom, Places
 from gemma_gateway.limits.room import Room
-from gemma_gateway.limits.stage import Limits, ModelWindows, RequestWindows
+from gemma_gateway.limits.stage import AudioWindows, Limits, ModelWindows, RequestWindows
 from gemma_gateway.media.stage import CheckMedia
 from gemma_gateway.monitoring.capture import Recorder
 from gemma_gateway.monitoring.memory import Memory
@@ -198,9 +198,10 @@ class Parts:
         )
         self.limits = made(LIMITS, self)
         self.model_limits = made(MODEL_LIMITS, self)
+        self.media_limits = made(MEDIA_LIMITS, self)
         self.gateway = Gateway(
             made(STAGES, self),
-            (*self.limits, *self.model_limits),
+            (*self.limits, *self.model_limits, *self.media_limits),
             engine,
             self._write,
             Delivery(self.filters, self.heavy, self.engine.known),
@@ -310,6 +311,7 @@ STAGES: Factories[Stage | None] = (
     lambda p: Steps(p.heavy, made(STEPS, p)),
     lambda p: Limits(p.model_limits) if p.model_limits else None,
     lambda p: p.media,
+    lambda p: Limits(p.media_limits) if p.media_limits else None,
     lambda p: LogprobsRoom(p.places),
     lambda p: TokenPrompts(p.engine, Judge(p.filters)),
 )
@@ -331,6 +333,14 @@ LIMITS: Factories[Limit] = (lambda p: RequestWindows(p.limiter, p.metrics.limits
 # Those that depend on what a request asks for: the body was read for them, so they cost more.
 MODEL_LIMITS: Factories[Limit | None] = (
     lambda p: p.model_windows if p.settings.engine.models else None,
+)
+# Those that depend on what its media hold, which is known once they were checked.
+MEDIA_LIMITS: Factories[Limit | None] = (
+    lambda p: (
+        AudioWindows(p.limiter, p.metrics.limits_decided)
+        if any(tier.audio_windows for tier in p.settings.limits.tiers.values())
+        else None
+    ),
 )
 # What stands before the engine, the outermost last.
 DECORATORS: tuple[Callable[[Parts, Engine], Engine], ...] = (

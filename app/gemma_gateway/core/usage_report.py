@@ -47,6 +47,9 @@ class UsageReport(BaseModel):
         )
     )
     windows: list[WindowUsage]
+    audio_windows: list[WindowUsage] = Field(
+        description="The same of seconds of audio; empty: the tier has none"
+    )
     in_flight: int = Field(0, description="Its calls in flight in the answering process")
     max_in_flight: int = Field(0, description="Most it may have; 0: the tier sets no limit")
     today: Period = Field(description="Since midnight UTC")

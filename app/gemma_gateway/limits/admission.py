@@ -61,6 +61,9 @@ class Admission(NamedTuple):
         return found
 
 
+UNCOUNTED = Admission(True, ())  # where nothing is counted
+
+
 def headers(admission: Admission, dialect: Dialect) -> dict[str, str]:
     """Response headers of the tightest window: OpenAI's, and those of the route's protocol.
 

@@ -14,8 +14,9 @@ from gemma_gateway.core.call import Call, Principal
 from gemma_gateway.core.stage import End
 from gemma_gateway.core.usage import Usage
 from gemma_gateway.core.usage_report import Period, Tokens, UsageReport, WindowUsage, period
+from gemma_gateway.limits.admission import UNCOUNTED, Admission
 from gemma_gateway.limits.callers import Callers
-from gemma_gateway.limits.limiter import Limiter
+from gemma_gateway.limits.limiter import AUDIO, Group, Limiter
 from gemma_gateway.limits.script import key_name
 from gemma_gateway.storage import (
     Batch,
@@ -131,7 +132,8 @@ class Ledger(WriteBehind[_Sums]):
         look, *found = await asyncio.gather(
             self._limiter.look(principal), self._read(total), self._read(today)
         )
-        degraded = look.admission.degraded or None in found
+        audio = await self._audio(principal)
+        degraded = look.admission.degraded or audio.degraded or None in found
         if degraded:
             found = [self._unwritten(key_id), self._unwritten(key_id, day)]
         tightest = look.admission.tightest
@@ -140,11 +142,19 @@ class Ledger(WriteBehind[_Sums]):
             requests_last_hour=look.last_hour,
             remaining_requests=tightest.remaining,
             reset_time=self._moment(tightest.reset_seconds),
-            windows=[WindowUsage(**state._asdict()) for state in look.admission.states],
+            windows=_windows(look.admission),
+            audio_windows=_windows(audio),
             all_time=period(found[0] or {}),
             today=period(found[1] or {}),
             degraded=degraded,
         )
+
+    async def _audio(self, principal: Principal) -> Admission:
+        """The caller's windows of audio, without a trip to the store where its tier has none."""
+        windows = principal.tier.audio_windows
+        if not windows:
+            return UNCOUNTED
+        return (await self._limiter.look(principal, Group(AUDIO, windows))).admission
 
     async def days(self, number: int) -> AsyncIterator[DayUsage]:
         """What every caller used, by key id and then by day.
@@ -254,6 +264,10 @@ class Ledger(WriteBehind[_Sums]):
             return None
         moment = datetime.fromtimestamp(self._clock(), UTC) + timedelta(seconds=seconds)
         return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _windows(admission: Admission) -> list[WindowUsage]:
+    return [WindowUsage(**state._asdict()) for state in admission.states]
 
 
 def _counts(flat: list[bytes]) -> dict[str, int]:

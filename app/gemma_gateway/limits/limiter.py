@@ -29,6 +29,7 @@ class Group(NamedTuple):
     windows: tuple[Window, ...]
 
 
+AUDIO = "audio seconds"  # name of the group in which each second counts as a request
 Apart = Model | Group | None  # None: the tier's own windows
 
 
@@ -68,37 +69,39 @@ class Limiter:
         self._calls: dict[str | tuple[str, str], Calls] = {}
         self.degraded_calls = 0
 
-    async def admit(self, principal: Principal, apart: Apart = None) -> Admission:
+    async def admit(self, principal: Principal, apart: Apart = None, count: int = 1) -> Admission:
         """Let a request through if every window has room, and count it.
 
         Args:
             principal: whose.
             apart: with windows of its own, which are meant then; None: those of the tier.
+            count: requests that it counts as, all or none; at most the smallest limit.
 
         Raises:
             GatewayError: LIMIT_STORE_UNAVAILABLE, only with ``deny``.
         """
         calls = self._prepared(principal, apart)
+        call = calls.admit if count == 1 else calls.admit_as(count)
         try:
-            reply = await self._store.promptly(calls.admit)
+            reply = await self._store.promptly(call)
         except StoreError:
             self.degraded_calls += 1
-            return self._without_store(calls)
+            return self._without_store(calls, count)
         if reply[0] != 1:
             return calls.read(reply)
         noted_at = None
         if self._on_failure == "local":
-            noted_at = self._local.note(calls.caller, calls.capacity)
+            noted_at = self._local.note(calls.caller, calls.capacity, count)
         return calls.read(reply, reply[2], noted_at)
 
     async def give_back(
-        self, principal: Principal, admission: Admission, apart: Apart = None
+        self, principal: Principal, admission: Admission, apart: Apart = None, count: int = 1
     ) -> Admission:
         """Take a request that was let through out of its windows again: at most one wait for the
         store, and one that is unavailable keeps it.
 
         Args:
-            principal: as it was admitted with, like ``apart``.
+            principal: as it was admitted with, like ``apart`` and ``count``.
             admission: what ``admit`` said.
 
         Returns:
@@ -108,10 +111,10 @@ class Limiter:
             return admission
         calls = self._prepared(principal, apart)
         if admission.noted_at is not None:
-            self._local.give_back(calls.caller, admission.noted_at)
+            self._local.give_back(calls.caller, admission.noted_at, count)
         if admission.stored_at is not None:
             with suppress(StoreError):
-                await self._store.run(calls.give_back(admission.stored_at))
+                await self._store.run(calls.give_back(admission.stored_at, count))
         return (await self.look(principal, apart)).admission
 
     async def look(self, principal: Principal, apart: Apart = None) -> Look:
@@ -123,9 +126,9 @@ class Limiter:
             return Look(*self._local.look(calls.caller, calls.windows))
         return Look(calls.read(reply), reply[-2])
 
-    def _without_store(self, calls: Calls) -> Admission:
+    def _without_store(self, calls: Calls, count: int) -> Admission:
         if self._on_failure == "local":
-            admission = self._local.admit(calls.caller, calls.windows)
+            admission = self._local.admit(calls.caller, calls.windows, count)
             if admission.allowed:
                 return admission._replace(noted_at=self._local.newest(calls.caller))
             return admission

@@ -39,37 +39,40 @@ class LocalWindows:
     def __len__(self) -> int:
         return len(self._logs)
 
-    def note(self, key_id: str, capacity: int) -> float:
+    def note(self, key_id: str, capacity: int, count: int = 1) -> float:
         """Record a request that was admitted elsewhere.
 
         Args:
             capacity: ``entries`` of the caller's windows.
+            count: requests that it counts as.
 
         Returns:
             Its time.
         """
         now = self._clock()
-        self._log(key_id).add(now, capacity)
+        self._log(key_id).add(now, capacity, count)
         return now
 
-    def admit(self, key_id: str, windows: tuple[Window, ...]) -> Admission:
-        """Record the request if every window has room; decide as the script does."""
+    def admit(self, key_id: str, windows: tuple[Window, ...], count: int = 1) -> Admission:
+        """Record a request, or one that counts as several, if every window has room; decide as the
+        script does."""
         now = self._clock()
         log = self._log(key_id)
-        if all(log.count(now, w.seconds) < w.limit for w in windows):
-            log.add(now, entries(windows))
+        if all(log.count(now, w.seconds) + count <= w.limit for w in windows):
+            log.add(now, entries(windows), count)
             return Admission(True, log.states(now, windows), degraded=True)
-        retry = max(log.room_in(now, w) for w in windows)
+        retry = max(log.room_in(now, w, count) for w in windows)
         return Admission(False, log.states(now, windows), retry, degraded=True)
 
     def newest(self, key_id: str) -> float:
         """Time of the caller's last request; it has one."""
         return self._logs[key_id].times[-1]
 
-    def give_back(self, key_id: str, noted_at: float) -> None:
-        """Forget the request of that time; nothing where it has gone already."""
+    def give_back(self, key_id: str, noted_at: float, count: int = 1) -> None:
+        """Forget the request of that time, which counted as ``count``; nothing where it has gone
+        already."""
         if (log := self._logs.get(key_id)) is not None:
-            log.remove(noted_at)
+            log.remove(noted_at, count)
 
     def look(self, key_id: str, windows: tuple[Window, ...]) -> tuple[Admission, int]:
         """The state without a request, and the requests of the last hour."""
@@ -99,18 +102,22 @@ class _Log:
         self.times = array("d")
         self.begin = 0
 
-    def add(self, now: float, capacity: int) -> None:
-        self.times.append(now)
+    def add(self, now: float, capacity: int, count: int) -> None:
+        if count == 1:
+            self.times.append(now)
+        else:
+            self.times.extend(array("d", (now,)) * count)
         size = len(self.times)
         self.begin = max(self.begin, size - capacity)
         if 2 * self.begin >= size + 16:  # at least half is old: moving the rest is paid for
             del self.times[: self.begin]
             self.begin = 0
 
-    def remove(self, time: float) -> None:
-        index = self.oldest(time) - 1
+    def remove(self, time: float, count: int) -> None:
+        end = self.oldest(time)
+        index = end - count
         if index >= self.begin and self.times[index] == time:
-            del self.times[index]
+            del self.times[index:end]
 
     def oldest(self, cutoff: float) -> int:
         """Index of the first request after ``cutoff``."""
@@ -119,11 +126,11 @@ class _Log:
     def count(self, now: float, seconds: float) -> int:
         return len(self.times) - self.oldest(now - seconds)
 
-    def room_in(self, now: float, window: Window) -> float:
-        """Seconds until the window has room; 0 where it has."""
-        if self.count(now, window.seconds) < window.limit:
+    def room_in(self, now: float, window: Window, count: int = 1) -> float:
+        """Seconds until the window has room for so many; 0 where it has."""
+        if self.count(now, window.seconds) + count <= window.limit:
             return 0.0
-        return self.times[-window.limit] + window.seconds - now
+        return self.times[count - 1 - window.limit] + window.seconds - now
 
     def states(self, now: float, windows: tuple[Window, ...]) -> tuple[WindowState, ...]:
         found = []

@@ -63,13 +63,14 @@ def trial(prefix: str) -> Callable[[int], Prepared]:
 
 @dataclass(frozen=True, slots=True)
 class Calls:
-    """The script calls for some windows of one caller, packed once.
+    """The script calls for some windows of one caller, those that most requests need packed once.
 
     Args:
         windows: of the caller's tier, or of what is counted apart.
         caller: whose they are in this process; what is counted apart has logs of its own.
         key: name of the caller's log in the store.
         capacity: requests that the caller's log holds, see :func:`entries`.
+        shape: the script's arguments behind the first.
         admit: records the request where every window has room.
         look: records nothing; it has one more window, the last hour.
     """
@@ -78,6 +79,7 @@ class Calls:
     caller: str
     key: str
     capacity: int
+    shape: tuple[int, ...]
     admit: Prepared
     look: Prepared
 
@@ -97,20 +99,32 @@ class Calls:
         life = max(HOUR, *(w.seconds for w in windows))
         pairs = [n for w in windows for n in (w.limit, w.seconds)]
         capacity = entries(windows)
-        shape = [capacity, life, *pairs]
+        shape = (capacity, life, *pairs)
         return cls(
             windows,
             key_id + digest,
             key,
             capacity,
+            shape,
             prepare(SCRIPT, [key], [1, *shape]),
             # A limit that no log reaches: this window only counts.
             prepare(SCRIPT, [key], [0, *shape, 2 * MAX_ENTRIES, HOUR]),
         )
 
-    def give_back(self, stored_at: int) -> Prepared:
-        """The call that takes one admitted request out of the log again."""
-        return prepare(GIVE_BACK, [self.key], [stored_at])
+    def admit_as(self, count: int) -> Prepared:
+        """The same as ``admit`` for a request that counts as several.
+
+        Raises:
+            ValueError: no window could ever have room for so many.
+        """
+        if not 0 < count <= min(window.limit for window in self.windows):
+            raise ValueError(f"{count} never fit these windows")
+        return prepare(SCRIPT, [self.key], [count, *self.shape])
+
+    def give_back(self, stored_at: int, count: int = 1) -> Prepared:
+        """The call that takes one admitted request, which counted as ``count``, out of the log
+        again."""
+        return prepare(GIVE_BACK, [self.key], [stored_at, count])
 
     def read(
         self, reply: list[int], stored_at: int | None = None, noted_at: float | None = None

@@ -1,9 +1,10 @@
-"""The stage of the limits, and the one that stands for a tier's windows of requests."""
+"""The stage of the limits, and those that stand for windows: of requests, and of audio."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import ceil
 
 from gemma_gateway.core.call import Call, Client
 from gemma_gateway.core.catalogue import Catalogue
@@ -11,12 +12,11 @@ from gemma_gateway.core.errors import Code, GatewayError
 from gemma_gateway.core.outcomes import LIMITED, UNSPENT
 from gemma_gateway.core.stage import End, Limit, Waiting
 from gemma_gateway.limits import admission as admissions
-from gemma_gateway.limits.admission import Admission, duration
-from gemma_gateway.limits.limiter import Group, Limiter
+from gemma_gateway.limits.admission import UNCOUNTED, Admission, duration
+from gemma_gateway.limits.limiter import AUDIO, Group, Limiter
 from gemma_gateway.settings import Model
 
 LEAST_WAIT = 0.001  # seconds
-UNCOUNTED = Admission(True, ())
 FREE = "token counts"
 # Outcomes after which a call doesn't count unless it has text: the service failed it, or another
 # limit refused it.
@@ -67,9 +67,11 @@ class RequestWindows:
         group = _group(call)
         admission = await self._limiter.admit(call.principal, group)
         self._count("allowed" if admission.allowed else "denied", admission.degraded)
+        headers = admissions.headers(admission, call.dialect)
         if not admission.allowed:
-            raise _refusal(call, admission, f" of {group.name}" if group else "")
-        call.answer.headers.update(admissions.headers(admission, call.dialect))
+            of = f"requests of {group.name}" if group else "requests"
+            raise _refusal(admission, of, headers=headers)
+        call.answer.headers.update(headers)
         call.notes[Admission] = admission
 
     def settle(self, call: Call, end: End) -> Waiting:
@@ -131,7 +133,8 @@ class ModelWindows:
         admission = await self._limiter.admit(call.principal, model)
         self._count("allowed" if admission.allowed else "denied", admission.degraded)
         if not admission.allowed:
-            raise _refusal(call, admission, f" to {model.name}", "model")
+            headers = admissions.headers(admission, call.dialect)
+            raise _refusal(admission, f"requests to {model.name}", "model", headers)
         tier = call.notes.get(Admission, UNCOUNTED)
         both = admission._replace(states=tier.states + admission.states)
         call.answer.headers.update(admissions.headers(both, call.dialect))
@@ -169,6 +172,71 @@ class ModelWindows:
             await self._limiter.give_back(call.principal, note.admission, note.model)
 
 
+@dataclass(frozen=True, slots=True)
+class AudioAdmission:
+    """The note of a call that counts in its tier's windows of audio.
+
+    Args:
+        group: where.
+        seconds: as what.
+        admission: what was said of it.
+    """
+
+    group: Group
+    seconds: int
+    admission: Admission
+
+
+class AudioWindows:
+    """A tier's sliding windows of seconds of audio, which are asked once the sounds of a call are
+    known; one that has none passes at once. Begun seconds count as whole ones.
+
+    Args:
+        limiter: counts.
+        count: see ``RequestWindows``.
+    """
+
+    def __init__(self, limiter: Limiter, count: Callable[[str, bool], None]) -> None:
+        self._limiter = limiter
+        self._count = count
+
+    def reserve(self, call: Call) -> Waiting:
+        """See ``Limit``; raises as ``RequestWindows.reserve``, and VALIDATION_ERROR where the
+        sounds are longer than a window's whole limit: no waiting would help."""
+        if not call.request.audio_seconds:
+            return None
+        assert call.principal is not None  # the first stage knows
+        windows = call.principal.tier.audio_windows
+        return self._admit(call, Group(AUDIO, windows)) if windows else None
+
+    async def _admit(self, call: Call, group: Group) -> None:
+        principal, seconds = call.principal, ceil(call.request.audio_seconds)
+        assert principal is not None  # the first stage knows
+        least = min(group.windows, key=lambda window: window.limit)
+        if seconds > least.limit:
+            raise GatewayError(
+                Code.VALIDATION_ERROR,
+                f"The audio of this call lasts {seconds} seconds, and tier {principal.tier_name} "
+                f"takes at most {least.limit} in {duration(least.seconds)}: it never fits.",
+            )
+        admission = await self._limiter.admit(principal, group, seconds)
+        self._count("allowed" if admission.allowed else "denied", admission.degraded)
+        if not admission.allowed:
+            raise _refusal(admission, "seconds of audio")
+        call.notes[AudioAdmission] = AudioAdmission(group, seconds, admission)
+
+    def settle(self, call: Call, end: End) -> Waiting:
+        """See ``Limit``."""
+        if end.outcome not in GIVEN_BACK or call.answer.first_token:
+            return None
+        note: AudioAdmission | None = call.notes.get(AudioAdmission)
+        return None if note is None else self._give_back(call, note)
+
+    async def _give_back(self, call: Call, note: AudioAdmission) -> None:
+        assert call.principal is not None  # it was admitted
+        await self._limiter.give_back(call.principal, note.admission, note.group, note.seconds)
+
+
 def _group(call: Call) -> Group | None:
     """Whom a call counts with; None: with the calls that generate."""
     assert call.principal is not None  # the first stage knows
@@ -176,11 +244,19 @@ def _group(call: Call) -> Group | None:
 
 
 def _refusal(
-    call: Call, admission: Admission, of: str = "", param: str | None = None
+    admission: Admission,
+    of: str,
+    param: str | None = None,
+    headers: dict[str, str] | None = None,
 ) -> GatewayError:
-    """What a caller over a limit hears: which window is full, and when it has room again."""
+    """What a caller over a limit hears: which window is full, and when it has room again.
+
+    Args:
+        of: what is counted.
+        param: the field that chose the window.
+        headers: that tell of its state.
+    """
     window, wait = admission.tightest, max(admission.retry_after, LEAST_WAIT)
     most = f": at most {window.limit} in {duration(window.seconds)}" if window else ""
-    text = f"Rate limit on requests{of} exceeded{most}. Please try again in {duration(wait)}."
-    headers = admissions.headers(admission, call.dialect)
+    text = f"Rate limit on {of} exceeded{most}. Please try again in {duration(wait)}."
     return GatewayError(Code.RATE_LIMIT_EXCEEDED, text, param=param, headers=headers, wait=wait)

@@ -4,18 +4,19 @@
 --            0..23  header: requests recorded, latest time ever, slots of the ring
 --            24..   slots of 8 bytes; request number i is in slot i mod slots
 --          All numbers are big-endian doubles; times are microseconds of the server's clock.
--- ARGV     take (1: record the request if every window has room; 0: only look),
+-- ARGV     take (n: record as many requests, 1 as a rule, if every window has room for all of
+--            them; at most the smallest limit; 0: only look),
 --          slots wanted, seconds that the log lives after its last request,
 --          then limit and seconds of each window.
--- Returns  {allowed, microseconds until every window has room, now in microseconds,
+-- Returns  {allowed, microseconds until every window has room for them, now in microseconds,
 --           then for each window: requests in it, microseconds until its oldest one leaves}
 --
--- A ring in a string has no trimming: the request that is `limit` ago decides whether there is
--- room, and counting is a binary search. O(log n) with 8 bytes a request.
+-- A ring in a string has no trimming: the request that is `limit` ago decides when there is room
+-- for one, and counting is a binary search. O(log n) with 8 bytes a request.
 
 local HEADER, SLOT, NEAR = 24, 8, 1048
 local key = KEYS[1]
-local take, wanted, life = ARGV[1] == '1', tonumber(ARGV[2]), tonumber(ARGV[3])
+local take, wanted, life = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) * 1000000 + tonumber(clock[2])
 
@@ -26,13 +27,13 @@ if #near >= HEADER then
   if last > now + life * 1000000 then
     -- The clock was put back by more than the log's life: its times mean nothing any more.
     total, last, slots = 0, 0, wanted
-    if take then redis.call('DEL', key) end
+    if take > 0 then redis.call('DEL', key) end
   else
     now = math.max(now, last) -- a clock put back a little stands still
   end
 end
 
-if take and slots < wanted then
+if take > 0 and slots < wanted then
   -- A larger limit than before: lay the ring out anew, oldest first. Rings only grow.
   local ring = redis.call('GETRANGE', key, HEADER, -1)
   if total > slots then
@@ -66,26 +67,34 @@ local function oldest(cutoff)
   return inside
 end
 
-local reply = {1, 0, now}
+local reply, more = {1, 0, now}, take > 0 and take or 1
 for n = 4, #ARGV, 2 do
   local limit, span = tonumber(ARGV[n]), tonumber(ARGV[n + 1]) * 1000000
   local begin = oldest(now - span)
   local count = total - begin
-  if count >= limit then
+  if count + more > limit then
     reply[1] = 0
-    reply[2] = math.max(reply[2], at(total - limit) + span - now)
+    reply[2] = math.max(reply[2], at(total + more - 1 - limit) + span - now)
   end
   reply[n] = count
   reply[n + 1] = count > 0 and at(begin) + span - now or 0
 end
 
-if take and reply[1] == 1 then
-  redis.call('SETRANGE', key, HEADER + (total % slots) * SLOT, struct.pack('>d', now))
-  redis.call('SETRANGE', key, 0, struct.pack('>ddd', total + 1, now, slots))
+if take > 0 and reply[1] == 1 then
+  local slot, times = total % slots, struct.pack('>d', now)
+  local head = struct.pack('>ddd', total + take, now, slots)
+  if take > 1 then
+    -- What doesn't fit before the ring's seam stands at its beginning, right behind the header.
+    local fit = (slots - slot) * SLOT
+    times = string.rep(times, take)
+    head, times = head .. string.sub(times, fit + 1), string.sub(times, 1, fit)
+  end
+  redis.call('SETRANGE', key, HEADER + slot * SLOT, times)
+  redis.call('SETRANGE', key, 0, head)
   redis.call('EXPIRE', key, life)
   for n = 4, #ARGV, 2 do
     if reply[n] == 0 then reply[n + 1] = tonumber(ARGV[n + 1]) * 1000000 end
-    reply[n] = reply[n] + 1
+    reply[n] = reply[n] + take
   end
 end
 return reply

@@ -240,6 +240,9 @@ def _refused(call: Call, reply: EngineReply, raw: bytes, known: bool) -> Gateway
         refusal = engine_error.invalid(error, call.request.body)
         if refusal.code is Code.CONTEXT_LENGTH_EXCEEDED:
             refusal.param = next((name for name in PROMPTS if name in call.request.body), None)
+        elif refusal.param is None and isinstance(call.dialect, FormDialect):
+            words = refusal.message.lower()  # servers name no field of a form
+            refusal.param = next((name for name in call.request.body if name in words), None)
         return refusal
     if status == 404 and (not known or engine_error.names_no_model(error)):
         name = quoted(call.request.model)

@@ -29,6 +29,12 @@ class Window(Strict):
     seconds: int = Field(ge=1, le=31 * 86_400)
 
 
+class AudioWindow(Window):
+    """A sliding window of audio: at most ``audio_seconds`` of it in any ``seconds``."""
+
+    limit: int = Field(alias="audio_seconds", ge=1, le=MOST_REQUESTS)
+
+
 class Tier(Strict):
     """What the keys of one tier may use."""
 
@@ -36,6 +42,12 @@ class Tier(Strict):
         default=(),
         max_length=8,
         description=("Sliding windows, all of which must have room; empty: requests_per_hour"),
+    )
+    audio_windows: tuple[AudioWindow, ...] = Field(
+        default=(),
+        max_length=8,
+        description="Sliding windows of seconds of audio, such as {audio_seconds: 36000, seconds: "
+        "3600}, ten hours of it in any hour; empty: no bound",
     )
     max_tokens_default: int | None = Field(
         512,

@@ -690,6 +690,8 @@ export interface UsageReport {
    */
   reset_time: string | null;
   windows: WindowUsage[];
+  /** The same of seconds of audio; empty: the tier has none */
+  audio_windows: WindowUsage[];
   /** Its calls in flight in the answering process */
   in_flight: number;
   /** Most it may have; 0: the tier sets no limit */

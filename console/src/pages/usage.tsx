@@ -25,7 +25,10 @@ export function UsagePage(): JSX.Element {
             <h2>Limits</h2>
             <ul class="meters">
               {now.windows.map((window) => (
-                <Meter key={window.seconds} {...window} />
+                <Meter key={window.seconds} of="requests" window={window} />
+              ))}
+              {now.audio_windows.map((window) => (
+                <Meter key={`audio ${window.seconds}`} of="seconds of audio" window={window} />
               ))}
             </ul>
           </section>
@@ -60,12 +63,12 @@ function about(key: KeyView): string {
   return `Key ${key.name}, tier ${key.tier}, ${models}${until}. Days are counted in UTC.`;
 }
 
-function Meter(window: WindowUsage): JSX.Element {
+function Meter({ of, window }: { of: string; window: WindowUsage }): JSX.Element {
   const used = window.limit - window.remaining;
   return (
     <li>
       <p>
-        <strong>{count(window.remaining)}</strong> of {count(window.limit)} requests left in any{" "}
+        <strong>{count(window.remaining)}</strong> of {count(window.limit)} {of} left in any{" "}
         {stretch(window.seconds)}
       </p>
       <meter min={0} max={window.limit} value={used} high={window.limit * 0.9}>
