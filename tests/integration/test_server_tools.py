@@ -221,7 +221,8 @@ async def test_a_round_trip(server: Engine, client: Client) -> None:
     assert not got["body"].keys() & {"tools", "tool_choice", "parallel_tool_calls"}
     assert [turn["role"] for turn in got["body"]["messages"]] == ["user"]
     shown = got["body"]["messages"][0]["content"]
-    assert shown.startswith("You can call the functions") and shown.endswith(QUESTION)
+    assert shown.startswith("You can call the functions")
+    assert shown.endswith(QUESTION)
     assert WEATHER[0]["function"]["description"] in shown
 
     with says(server, "It ", "rains."):

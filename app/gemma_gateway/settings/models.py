@@ -38,8 +38,8 @@ class Model(Strict):
     parser: str = Field(
         "",
         pattern=r"^[a-z0-9_]{0,64}$",
-        description="Of its tool calls. In this process: vLLM's; empty: its family's. With upstreams: "
-        "gemma, where they have none",
+        description="Of its tool calls. In this process: vLLM's; empty: its family's. With "
+        "upstreams: gemma, where they have none",
     )
     api_key: str = Field("", repr=False, description="Bearer key sent to its servers")
     api_key_file: Path | None = Field(None, description="File that holds this key")

@@ -1,5 +1,4 @@
-"""Tool calls for servers that know none: the tools are told as text, and the calls found in what the
-model writes."""
+"""Tool calls for servers that know none: tools are told as text, and calls found in the answers."""
 
 from __future__ import annotations
 
@@ -10,6 +9,7 @@ from functools import partial
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import orjson
+from jinja2 import TemplateError
 
 from gemma_gateway.core.ask import collect
 from gemma_gateway.core.dialect import Json
@@ -24,7 +24,8 @@ from gemma_gateway.engines.wrapper import WrapperEngine, WrapperReply
 CHAT = "/v1/chat/completions"
 MOST_BYTES = 64 * 1024 * 1024  # of a whole answer
 MOST_EVENT_BYTES = 8 * 1024 * 1024
-_BROKEN = (KeyError, TypeError, AttributeError, ValueError)  # an answer that is none of chat's
+# What reading a document raises that isn't as its protocol has it.
+_BROKEN = (LookupError, TypeError, AttributeError, ValueError, TemplateError)
 
 T = TypeVar("T")
 
@@ -116,6 +117,8 @@ class ToolCalls(WrapperEngine):
             call = await _aside(len(request.body), partial(_call, request, route))
         except Invalid as error:
             return _Refusal(error)
+        except _BROKEN:  # a server would find it wrong, too
+            return _Refusal(Invalid("The messages or tools are not as this route has them."))
         if call is None:
             return await self.inner.send(request)
         reply = await self.inner.send(call.request)

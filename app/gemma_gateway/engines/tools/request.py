@@ -19,10 +19,10 @@ class Invalid(ValueError):
 
     Args:
         message: for the client.
-        param: the field at fault.
+        param: the field at fault; None: it isn't about one.
     """
 
-    def __init__(self, message: str, param: str) -> None:
+    def __init__(self, message: str, param: str | None = None) -> None:
         super().__init__(message)
         self.param = param
 

@@ -6,6 +6,7 @@ reads both).
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -21,7 +22,15 @@ _OWN = frozenset(
     | {*("service_tier", "top_logprobs", "previous_response_id", "conversation", "background")}
 )
 _LOGPROBS = "message.output_text.logprobs"  # of ``include``
-_CALLS = frozenset({"function_call", "custom_tool_call"})
+# What a tool that takes free text is to the model: a function of it, as vLLM tells it.
+_INPUT: Json = {
+    "type": "object",
+    "properties": {
+        "input": {"type": "string", "description": "The freeform text payload for this tool."}
+    },
+    "required": ["input"],
+    "additionalProperties": False,
+}
 _RESULTS = frozenset({"function_call_output", "custom_tool_call_output"})
 # Of a request, what its response says again.
 _ECHOED: Json = {
@@ -48,8 +57,8 @@ def chat(document: Json) -> Json:
     said = document["input"]
     items = [{"role": "user", "content": said}] if isinstance(said, str) else said
     told["messages"] = list(_messages(document.get("instructions"), items))
-    if tools := document.get("tools"):
-        told["tools"] = [_tool(tool) for tool in tools]
+    if tools := [tool for _, tool in _tools(document)]:
+        told["tools"] = tools
     if choice := document.get("tool_choice"):
         if isinstance(choice, dict):
             choice = {"type": "function", "function": {"name": choice.get("name")}}
@@ -92,10 +101,10 @@ def _messages(instructions: str | None, items: list[Json]) -> Iterator[Json]:
 def _message(item: Json) -> Json | None:
     """An input item as a message; None: thoughts are not told again."""
     kind = item.get("type", "message")
-    if kind in _CALLS:
-        arguments = item.get("arguments") if kind == "function_call" else {"input": item["input"]}
-        call = {"function": {"name": item.get("name"), "arguments": arguments}}
-        return {"role": "assistant", "content": "", "tool_calls": [call]}
+    if kind == "function_call":
+        return _called(_flat(item.get("namespace"), item.get("name")), item.get("arguments"))
+    if kind == "custom_tool_call":
+        return _called(item.get("name"), {"input": item.get("input") or ""})
     if kind in _RESULTS:
         return {"role": "tool", "content": _content(item.get("output") or "")}
     if kind != "message":
@@ -116,9 +125,33 @@ def _part(part: Json) -> Json:
     return part
 
 
-def _tool(tool: Json) -> Json:
-    if tool.get("type") != "function":
-        return tool
+def _called(name: Any, arguments: Any) -> Json:
+    call = {"function": {"name": name, "arguments": arguments}}
+    return {"role": "assistant", "content": "", "tool_calls": [call]}
+
+
+def _tools(document: Json) -> Iterator[tuple[Json, Json]]:
+    """What a request's tools are to a chat, each after what calls of it are to the client; others
+    than functions are passed over."""
+    for tool in document.get("tools") or ():
+        name = tool.get("name")
+        if tool.get("type") == "function":
+            yield {"type": "function_call", "name": name}, _function(tool)
+        elif tool.get("type") == "custom":
+            shown = _function({**tool, "parameters": _INPUT})
+            yield {"type": "custom_tool_call", "name": name}, shown
+        elif tool.get("type") == "namespace":
+            for each in tool.get("tools") or ():
+                item = {"type": "function_call", "name": each.get("name"), "namespace": name}
+                yield item, _function({**each, "name": _flat(name, each.get("name"))})
+
+
+def _flat(namespace: Any, name: Any) -> Any:
+    """The name of a function in a namespace, as vLLM tells it to a model."""
+    return f"{namespace}__{name}" if namespace else name
+
+
+def _function(tool: Json) -> Json:
     names = ("name", "description", "parameters", "strict")
     return {"type": "function", "function": {name: tool.get(name) for name in names}}
 
@@ -142,6 +175,7 @@ class ResponsesTeller:
             "output": [],
             "usage": None,
         }
+        self._calls = {tool["function"]["name"]: item for item, tool in _tools(document)}
         self._number = 0  # of the next event
         self._output: list[Json] = []  # items that are done
         self._item: Json = {}  # the message that is open, and its text so far
@@ -158,7 +192,7 @@ class ResponsesTeller:
             part = _text(text, _entries(choice))
             self._output.append({**_message_item(), "status": "completed", "content": [part]})
         for call in message.get("tool_calls") or ():
-            self._output.append(_call_item(call))
+            self._output.append(self._called(call))
         self._finish, self._usage = choice.get("finish_reason") or "", answer.get("usage")
         return {**self._response, "model": answer.get("model"), **self._ended()}
 
@@ -177,7 +211,7 @@ class ResponsesTeller:
             if text := delta.get("content"):
                 events += self._say(text, _entries(choice))
             for call in delta.get("tool_calls") or ():
-                events += [*self._close(), *self._call(_call_item(call))]
+                events += [*self._close(), *self._call(self._called(call))]
             self._finish = choice.get("finish_reason") or self._finish
         return b"".join(events)
 
@@ -227,14 +261,27 @@ class ResponsesTeller:
         self._item, self._said, self._logprobs = {}, [], []
         return events
 
+    def _called(self, call: Json) -> Json:
+        """A call as an output item."""
+        function = call["function"]
+        item = {**self._calls[function["name"]], "call_id": call["id"], "status": "completed"}
+        if item["type"] == "custom_tool_call":
+            told = json.loads(function["arguments"]).get("input")
+            return {
+                "id": f"ctc_{uuid4().hex}",
+                **item,
+                "input": told if isinstance(told, str) else "",
+            }
+        return {"id": f"fc_{uuid4().hex}", **item, "arguments": function["arguments"]}
+
     def _call(self, item: Json) -> list[bytes]:
-        arguments, at = item["arguments"], {"item_id": item["id"]}
-        begun = {**item, "arguments": "", "status": "in_progress"}
-        name = "function_call_arguments"
+        key = "input" if item["type"] == "custom_tool_call" else "arguments"
+        at, told = {"item_id": item["id"]}, item[key]
+        name = {"name": item["name"]} if key == "arguments" else {}
         events = [
-            self._place("output_item.added", item=begun),
-            self._place(f"{name}.delta", delta=arguments, **at),
-            self._place(f"{name}.done", arguments=arguments, name=item["name"], **at),
+            self._place("output_item.added", item={**item, key: "", "status": "in_progress"}),
+            self._place(f"{item['type']}_{key}.delta", delta=told, **at),
+            self._place(f"{item['type']}_{key}.done", **{key: told}, **name, **at),
             self._place("output_item.done", item=item),
         ]
         self._output.append(item)
@@ -254,18 +301,6 @@ class ResponsesTeller:
 
 def _message_item() -> Json:
     return {"id": f"msg_{uuid4().hex}", "type": "message", "role": "assistant"}
-
-
-def _call_item(call: Json) -> Json:
-    function = call["function"]
-    return {
-        "id": f"fc_{uuid4().hex}",
-        "type": "function_call",
-        "call_id": call["id"],
-        "name": function["name"],
-        "arguments": function["arguments"],
-        "status": "completed",
-    }
 
 
 def _text(text: str, logprobs: list[Any]) -> Json:
