@@ -91,7 +91,7 @@ class Model(Strict):
             if self.model:
                 found.append((("model",), "is for a model in this process: leave it out"))
             if self.parser not in ("", "gemma"):
-                why = "of servers is gemma, or else theirs, which they are started with"
+                why = "the gateway has gemma for servers: leave it out where they have their own"
                 found.append((("parser",), why))
             if self.api_key and self.api_key_file:
                 found.append((("api_key_file",), "is given beside api_key"))

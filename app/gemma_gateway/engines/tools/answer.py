@@ -71,7 +71,7 @@ class Answer:
             return [document]
         chunks = [self._chunk(choice) for each in told for choice in each]
         if document.get("usage") is not None:  # with the last: so far as it has come
-            chunks = chunks or [self._chunk({"index": choices[0]["index"], "delta": {}})]
+            chunks = chunks or [self._chunk({"index": choices[0].get("index", 0), "delta": {}})]
             chunks[-1]["usage"] = document["usage"]
         return chunks
 
@@ -87,11 +87,11 @@ class Answer:
 
     def _told(self, choice: Json) -> list[Json]:
         """A choice of a chunk, as one for each of its texts and calls; itself: nothing changed."""
-        index = choice["index"]
+        index = choice.get("index", 0)
         state = self._choices.get(index)
         if state is None:
             state = self._choices[index] = _Choice(Parser(self._asked.tools))
-        delta, finish = choice["delta"], choice.get("finish_reason")
+        delta, finish = choice.get("delta") or {}, choice.get("finish_reason")
         text = delta.get("content")
         if state.ended or (not text and finish is None and not state.logprobs):
             state.begun = True
@@ -106,7 +106,8 @@ class Answer:
         return self._split(choice, state, list(self._pieces(state, told)))
 
     def _split(self, choice: Json, state: _Choice, deltas: list[Json]) -> list[Json]:
-        others = {name: value for name, value in choice["delta"].items() if name != "content"}
+        others = dict(choice.get("delta") or {})
+        others.pop("content", None)
         finish = choice.get("finish_reason")
         state.logprobs += (choice.get("logprobs") or {}).get("content") or ()
         worth = any(value for name, value in others.items() if name != "role")
@@ -115,7 +116,7 @@ class Answer:
         deltas = deltas or [{"content": ""}]
         deltas[0] = {**others, **deltas[0]}
         ends = {name: choice[name] for name in _ENDS if name in choice}
-        bare = {**dict.fromkeys(choice), "index": choice["index"]}
+        bare = {**dict.fromkeys(choice), "index": choice.get("index", 0)}
         told = [{**bare, "delta": delta} for delta in deltas]
         told[0] = {**choice, **dict.fromkeys(ends), "delta": deltas[0]}
         if state.logprobs:
