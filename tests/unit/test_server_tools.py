@@ -184,6 +184,14 @@ async def test_a_tool_that_is_none_of_the_tools(dialect: str) -> None:
     assert reply.json()["error"]["param"] == "tool_choice"
 
 
+@pytest.mark.parametrize("dialect", ["chat", "messages"])
+async def test_a_tool_that_the_client_does_not_run(dialect: str) -> None:
+    body = asking(dialect) | {"tools": [{"type": "web_search_20250305", "name": "web_search"}]}
+    reply = await road(say("a")).post(dialect, body)
+    assert reply.status == 400
+    assert reply.json()["error"]["param"] == "tools.0"
+
+
 # ---- what the client is told
 
 
@@ -257,6 +265,14 @@ async def test_the_calls_of_the_corpus(dialect: str) -> None:
         found, text = parse(answer, read_tools(tools))
         assert calls(dialect, docs) == [(call.name, call.arguments) for call in found], row
         assert streamed(dialect, docs) == text, row
+
+
+@pytest.mark.parametrize("dialect", ["chat", "responses", "messages"])
+async def test_prose_is_passed_on_as_it_comes(dialect: str) -> None:
+    pieces = ["Well", ",", " the", " weather", " in", " Paris", " is", " fine", "."]
+    reply = await road(say(*pieces)).post(dialect, asking(dialect, stream=True))
+    told = [streamed(dialect, [doc]) for doc in events(reply.body)]
+    assert [text for text in told if text] == pieces
 
 
 async def test_each_choice_has_calls_of_its_own() -> None:

@@ -29,7 +29,7 @@ def chat(document: Json) -> Json:
     for message in document["messages"]:
         told["messages"] += _messages(message)
     if tools := document.get("tools"):
-        told["tools"] = [_tool(tool) for tool in tools if isinstance(tool, dict)]
+        told["tools"] = [_tool(tool) for tool in tools]
     choice = document.get("tool_choice") or {}
     if kind := choice.get("type"):
         named = {"type": "function", "function": {"name": choice.get("name")}}
@@ -130,7 +130,7 @@ def _parts(content: list[Any]) -> list[Json]:
 
 
 def _tool(tool: Json) -> Json:
-    if tool.get("type", "custom") != "custom":  # one of Anthropic's own
+    if (tool.get("type") or "custom") != "custom":  # one of Anthropic's own
         return tool
     function = {name: tool[name] for name in ("name", "description", "strict") if name in tool}
     return {

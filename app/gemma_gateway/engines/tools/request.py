@@ -79,14 +79,12 @@ def without_tools(document: Json) -> tuple[Json, Asked]:
 
 
 def _functions(declared: Sequence[Any]) -> list[Json]:
-    """The functions among the tools, with the fields that the template shows: as vLLM has them."""
+    """The tools with the fields that the template shows, as vLLM has them."""
     found = []
     for place, tool in enumerate(declared):
-        if not isinstance(tool, dict) or tool.get("type") != "function":
-            continue
-        function = tool.get("function")
+        function = tool.get("function") if tool.get("type") == "function" else None
         if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-            raise Invalid("A tool needs a function with a name.", f"tools.{place}")
+            raise Invalid("A tool must be a function of the client's own.", f"tools.{place}")
         if not isinstance(function.get("parameters"), dict | None):
             raise Invalid("A function's parameters must be an object.", f"tools.{place}")
         shown = {name: function.get(name) for name in ("name", "description", "parameters")}
@@ -102,7 +100,7 @@ def _forced(tools: list[Json], choice: Any) -> list[Json] | None:
         return None
     if choice == "required":
         if not tools:
-            raise Invalid("tool_choice asks for a call, and no tool is a function.", "tool_choice")
+            raise Invalid("tool_choice asks for a tool, and there is none.", "tool_choice")
         return tools
     function = choice.get("function") if isinstance(choice, dict) else None
     name = function.get("name") if isinstance(function, dict) else None
