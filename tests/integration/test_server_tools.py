@@ -49,13 +49,11 @@ class Client:
     """
 
     def __init__(self, url: str, streams: bool) -> None:
-        self.openai = openai.AsyncOpenAI(api_key=KEY, base_url=f"{url}/v1", max_retries=0)
-        self.anthropic = anthropic.AsyncAnthropic(api_key=KEY, base_url=url, max_retries=0)
+        self.sdk = self.make(url)
         self.streams = streams
 
-    async def close(self) -> None:
-        await self.openai.close()
-        await self.anthropic.close()
+    def make(self, url: str) -> Any:
+        return openai.AsyncOpenAI(api_key=KEY, base_url=f"{url}/v1", max_retries=0)
 
     async def ask(self, turns: list[Any], choice: Any = None, parallel: bool = True) -> Told:
         raise NotImplementedError
@@ -71,7 +69,7 @@ class Chat(Client):
             choice = {"type": "function", "function": {"name": choice}}
         more = {} if choice is None else {"tool_choice": choice}
         more |= {} if parallel else {"parallel_tool_calls": False}
-        create = self.openai.chat.completions
+        create = self.sdk.chat.completions
         asked = {"model": MODEL, "messages": turns, "tools": WEATHER, **more}
         if self.streams:
             async with create.stream(**asked, stream_options={"include_usage": True}) as stream:
@@ -107,12 +105,12 @@ class Responses(Client):
         tools = [{"type": "function", **tool["function"]} for tool in WEATHER]
         asked = {"model": MODEL, "input": turns, "tools": tools, **more}
         if self.streams:
-            async with self.openai.responses.stream(**asked) as stream:
+            async with self.sdk.responses.stream(**asked) as stream:
                 seen = [event async for event in stream]
             assert [event.sequence_number for event in seen] == list(range(len(seen)))
             answer = seen[-1].response
         else:
-            answer = await self.openai.responses.create(**asked)
+            answer = await self.sdk.responses.create(**asked)
         calls = [
             (item.name, json.loads(item.arguments))
             for item in answer.output
@@ -136,6 +134,9 @@ class Responses(Client):
 
 
 class Messages(Client):
+    def make(self, url: str) -> Any:
+        return anthropic.AsyncAnthropic(api_key=KEY, base_url=url, max_retries=0)
+
     async def ask(self, turns: list[Any], choice: Any = None, parallel: bool = True) -> Told:
         kinds = {"none": "none", "auto": "auto", "required": "any"}
         asked: Json = {"model": MODEL, "messages": turns, "max_tokens": 100}
@@ -155,10 +156,10 @@ class Messages(Client):
             if not parallel:
                 asked["tool_choice"]["disable_parallel_tool_use"] = True
         if self.streams:
-            async with self.anthropic.messages.stream(**asked) as stream:
+            async with self.sdk.messages.stream(**asked) as stream:
                 answer = await stream.get_final_message()
         else:
-            answer = await self.anthropic.messages.create(**asked)
+            answer = await self.sdk.messages.create(**asked)
         text = "".join(block.text for block in answer.content if block.type == "text")
         calls = [(b.name, b.input) for b in answer.content if b.type == "tool_use"]
         usage = (answer.usage.input_tokens, answer.usage.output_tokens)
@@ -198,7 +199,7 @@ async def client(gateway: Gateway, request: pytest.FixtureRequest) -> AsyncItera
     kind, streams = request.param
     found = kind(gateway.url, streams)
     yield found
-    await found.close()
+    await found.sdk.close()
 
 
 def says(server: Engine, *pieces: str, **script: Any) -> AbstractContextManager[None]:

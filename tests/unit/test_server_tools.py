@@ -255,7 +255,7 @@ async def test_the_calls_of_the_corpus(dialect: str) -> None:
         return ScriptedReply.events(cut(list(parts._parts), chance))
 
     asked = road(cutting)
-    for row in ANSWERS if dialect == "chat" else chance.sample(ANSWERS, 60):
+    for row in chance.sample(ANSWERS, 100):
         answer, tools = row["answer"], TOOLS[row["tools"]]
         pieces[:] = pieces_of(answer, chance) or [""]
         body = asking(dialect, tools=tools, stream=True)
