@@ -109,7 +109,7 @@ FAULTS = {
                      ":1: allow_engine_parameters.0: 'chat template' is not a parameter's name"),
     "model": ("model: /no/such/folder\n", ":1: model: '/no/such/folder' is neither"),
     "a parser for servers": ("models:\n  - {name: a, parser: hermes, upstreams: 'http://h/v1'}\n",
-                             ":2: models.0.parser: is for a model in this process"),
+                             ":2: models.0.parser: the gateway has gemma for servers"),
     "no name of a parser": ("models:\n  - {name: a, parser: '--trust-remote-code'}\n",
                             ":2: models.0.parser: "),
     "one of several models": ("models:\n  - {name: a, model: /no/such/folder}\n",

@@ -17,6 +17,7 @@ from gemma_gateway.engines import factory
 from gemma_gateway.engines.fallback import Fallback
 from gemma_gateway.engines.local.engine import LocalEngine
 from gemma_gateway.engines.scripted import ScriptedEngine, ScriptedReply
+from gemma_gateway.engines.tools.engine import ToolCalls
 from gemma_gateway.engines.upstream.engine import UpstreamEngine
 from gemma_gateway.monitoring.prices import Prices
 from gemma_gateway.settings import Model, Settings
@@ -529,6 +530,15 @@ def test_a_catalogue_goes_over_to_another_list_at_once() -> None:
     assert catalogue.resolve("large") == "large"
     assert catalogue.resolve("small") == "gemma-4b"
     assert catalogue.aliases() == ("small",)
+
+
+def test_servers_without_a_parser_get_the_gateways() -> None:
+    servers = {"name": "a", "upstreams": "http://127.0.0.1:1/v1"}
+    given = Settings(models=[servers | {"parser": "gemma"}, servers | {"name": "b"}])
+    made = [factory.engine_of(given.engine, Path("/nonexistent"), m) for m in given.models]
+    assert [type(engine) for engine in made] == [ToolCalls, UpstreamEngine]
+    short = Settings(upstreams=("http://127.0.0.1:1/v1",), upstream_parser="gemma")
+    assert isinstance(factory.engine(short.engine, Path("/nonexistent")), ToolCalls)
 
 
 def test_a_model_in_this_process_has_its_parser(tmp_path: Path) -> None:

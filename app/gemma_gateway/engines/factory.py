@@ -10,6 +10,7 @@ from gemma_gateway.core.engine import Engine
 from gemma_gateway.engines.local import weights
 from gemma_gateway.engines.local.engine import LocalEngine
 from gemma_gateway.engines.pools import Pools
+from gemma_gateway.engines.tools.engine import ToolCalls
 from gemma_gateway.engines.upstream.engine import UpstreamEngine
 from gemma_gateway.engines.upstream.google import GoogleToken
 from gemma_gateway.settings import EngineSettings, Model
@@ -35,6 +36,7 @@ def engine(settings: EngineSettings, data_dir: Path, images: int | None = None) 
             upstreams=settings.upstreams,
             api_key=settings.upstream_api_key if credentials == "key" else "",
             credentials=credentials,
+            parser=settings.upstream_parser,
         )
         return _upstream(settings, only, settings.upstream_models)
     return _local(settings, data_dir, images, settings.model, settings.served_model_name)
@@ -50,8 +52,8 @@ def engine_of(
     return _local(settings, data_dir, images, model.model, model.name, flags)
 
 
-def _upstream(settings: EngineSettings, model: Model, names: Sequence[str]) -> UpstreamEngine:
-    return UpstreamEngine(
+def _upstream(settings: EngineSettings, model: Model, names: Sequence[str]) -> Engine:
+    servers = UpstreamEngine(
         model.upstreams,
         api_key=model.key(),
         credentials=GoogleToken() if model.credentials == "google" else None,
@@ -64,6 +66,7 @@ def _upstream(settings: EngineSettings, model: Model, names: Sequence[str]) -> U
         eject_seconds=settings.eject_seconds,
         models=names,
     )
+    return ToolCalls(servers) if model.parser else servers
 
 
 def _local(

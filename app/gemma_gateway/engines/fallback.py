@@ -11,7 +11,7 @@ import orjson
 from gemma_gateway.core import overflow
 from gemma_gateway.core.ask import collect
 from gemma_gateway.core.engine import EngineFailed, EngineReply, EngineRequest, Route
-from gemma_gateway.engines.wrapper import WrapperEngine
+from gemma_gateway.engines.wrapper import WrapperEngine, WrapperReply
 
 # Answers of servers that have not begun the call, or take none from us at all.
 REFUSALS = {401: "unavailable", 403: "unavailable", 429: "overloaded"}
@@ -93,7 +93,7 @@ async def _let_go(task: asyncio.Task[EngineReply]) -> None:
         await task.result().abort()
 
 
-class _Resumed:
+class _Resumed(WrapperReply):
     """A reply of which something was read.
 
     Args:
@@ -105,12 +105,9 @@ class _Resumed:
     def __init__(
         self, reply: EngineReply, first: bytes, rest: AsyncIterator[bytes] | None = None
     ) -> None:
+        super().__init__(reply)
         self._first = first
         self._rest = rest
-        self.status, self.content_type = reply.status, reply.content_type
-        self.retry_after = reply.retry_after
-        self.abort, self.generated = reply.abort, reply.generated
-        self.prompt_tokens, self.speaks = reply.prompt_tokens, reply.speaks
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """See ``EngineReply``."""

@@ -22,7 +22,7 @@ RETIRING_SECONDS = 5.0  # that calls which chose an engine have at least to reac
 TICK = 0.5  # seconds between looks at an engine that is about to stop
 # What a pool is made of: entries that agree in these may differ in all else and keep their engine.
 POOL = (
-    *("name", "adapters", "upstreams", "model", "api_key", "credentials"),
+    *("name", "adapters", "upstreams", "model", "parser", "api_key", "credentials"),
     *("connect_timeout", "first_token_timeout", "idle_timeout", "request_timeout"),
 )
 

@@ -1,6 +1,9 @@
-"""An engine before another engine: the base of decorators such as a fallback or a cache."""
+"""An engine before another engine: the base of decorators such as a fallback or a cache, and of the
+replies that they give."""
 
 from __future__ import annotations
+
+from collections.abc import AsyncIterator
 
 from gemma_gateway.core.engine import Engine, EngineReply, EngineRequest, EngineState, Watcher
 
@@ -66,3 +69,22 @@ class WrapperEngine:
     def control_tokens(self) -> frozenset[str]:
         """See ``Engine``."""
         return self.inner.control_tokens()
+
+
+class WrapperReply:
+    """A reply that is another one, but for its body.
+
+    Args:
+        inner: the other one.
+    """
+
+    def __init__(self, inner: EngineReply) -> None:
+        self.inner = inner
+        self.status, self.content_type = inner.status, inner.content_type
+        self.retry_after = inner.retry_after
+        self.abort, self.speaks = inner.abort, inner.speaks
+        self.generated, self.prompt_tokens = inner.generated, inner.prompt_tokens
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """See ``EngineReply``."""
+        return self.inner.chunks()

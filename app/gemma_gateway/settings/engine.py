@@ -43,6 +43,11 @@ class EngineSettings(Strict):
             "(Vertex AI; extra google)"
         ),
     )
+    upstream_parser: Literal["", "gemma"] = Field(
+        "",
+        description="gemma: find tool calls here, for upstreams that have no parser of them "
+        "(docs/tool-calls.md)",
+    )
     models: tuple[Model, ...] = Field(
         (),
         description="Several models, each with its own servers, instead of GATEWAY_UPSTREAMS and "

@@ -38,7 +38,8 @@ class Model(Strict):
     parser: str = Field(
         "",
         pattern=r"^[a-z0-9_]{0,64}$",
-        description="Without upstreams: vLLM's parser of its tool calls; empty: its family's",
+        description="Of its tool calls. In this process: vLLM's; empty: its family's. With "
+        "upstreams: gemma, where they have none",
     )
     api_key: str = Field("", repr=False, description="Bearer key sent to its servers")
     api_key_file: Path | None = Field(None, description="File that holds this key")
@@ -87,11 +88,11 @@ class Model(Strict):
         if twice := sorted({name for name in names if names.count(name) > 1}):
             found.append((("aliases",), f"{', '.join(twice)}: given more than once"))
         if self.upstreams:
-            found += [
-                ((name,), "is for a model in this process: leave it out")
-                for name in ("model", "parser")
-                if getattr(self, name)
-            ]
+            if self.model:
+                found.append((("model",), "is for a model in this process: leave it out"))
+            if self.parser not in ("", "gemma"):
+                why = "the gateway has gemma for servers: leave it out where they have their own"
+                found.append((("parser",), why))
             if self.api_key and self.api_key_file:
                 found.append((("api_key_file",), "is given beside api_key"))
             if self.credentials != "key" and (self.api_key or self.api_key_file):

@@ -45,7 +45,10 @@ from gemma_gateway.settings.validation import ValidationSettings
 
 PREFIX, DELIMITER = "GATEWAY_", "__"
 # Settings that say in short what an entry of ``models`` says.
-ONE_MODEL = ("upstreams", "upstream_models", "upstream_api_key", "model", "served_model_name")
+ONE_MODEL = (
+    *("upstreams", "upstream_models", "upstream_api_key", "upstream_parser"),
+    *("model", "served_model_name"),
+)
 SECRETS_VARIABLE = "GATEWAY_SECRETS_DIR"  # one file a setting, named as its variable in lower case
 
 

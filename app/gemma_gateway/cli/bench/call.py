@@ -13,7 +13,8 @@ from typing import Any
 import aiohttp
 import orjson
 
-from gemma_gateway.wire.openai.openai import decode, payload
+from gemma_gateway.core.sse import payload
+from gemma_gateway.wire.openai.openai import decode
 
 OK = "ok"
 FILTERED = "RESPONSE_FILTERED"

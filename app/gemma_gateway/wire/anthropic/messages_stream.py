@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from gemma_gateway.core import sse
 from gemma_gateway.core.dialect import ALL, Event, Json, TextPart
 from gemma_gateway.core.errors import Code, GatewayError
 from gemma_gateway.core.usage import Usage
@@ -113,7 +114,7 @@ class MessagesStream:
             self._pieces -= 1
         self._glance = None
         self._commit()
-        data = openai.payload(raw)
+        data = sse.payload(raw)
         doc = openai.decode(data)
         event = self._pending = Event(raw, doc)
         if doc is None:  # a comment, or [DONE] from servers that add it; else it is broken
@@ -147,7 +148,7 @@ class MessagesStream:
         if event is self._pending:
             self._commit()
         doc = event.doc
-        return event.raw if doc is None else openai.event(doc, str(doc.get("type", "")))
+        return event.raw if doc is None else sse.event(doc, str(doc.get("type", "")))
 
     def insert(self, channel: Hashable, text: str) -> bytes:
         """See AnswerStream. Nothing for a text that would begin with a block that wasn't sent."""
@@ -158,7 +159,7 @@ class MessagesStream:
         self._pieces += 1
         delta = {"type": kind, DELTAS[kind]: text}
         doc = {"type": "content_block_delta", "index": index, "delta": delta}
-        return openai.event(doc, "content_block_delta")
+        return sse.event(doc, "content_block_delta")
 
     def complete(self) -> bytes | None:
         """None: every server ends these as the protocol says."""
@@ -179,12 +180,12 @@ class MessagesStream:
             }
         )
         docs.append({"type": "message_stop"})
-        return b"".join(openai.event(doc, doc["type"]) for doc in docs)
+        return b"".join(sse.event(doc, doc["type"]) for doc in docs)
 
     def failure(self, error: GatewayError) -> bytes:
         """Anthropic's ``error`` event, and no ``message_stop``."""
         self._pending = None
-        return openai.event(error_doc(error), "error")
+        return sse.event(error_doc(error), "error")
 
     def _read_delta(self, event: Event, doc: Json) -> None:
         delta = doc.get("delta")

@@ -12,6 +12,7 @@ from typing import Any
 
 from gemma_gateway.core.dialect import ALL, Event, Json, Logprobs, TextPart
 from gemma_gateway.core.errors import Code, GatewayError
+from gemma_gateway.core.sse import DONE, event, payload
 from gemma_gateway.wire.logprobs import (
     ChatLogprobs,
     CompletionLogprobs,
@@ -20,15 +21,7 @@ from gemma_gateway.wire.logprobs import (
     cut,
 )
 from gemma_gateway.wire.openai.errors import error_object
-from gemma_gateway.wire.openai.openai import (
-    DONE,
-    decode,
-    event,
-    leaves,
-    payload,
-    read_usage,
-    short_name,
-)
+from gemma_gateway.wire.openai.openai import decode, leaves, read_usage, short_name
 
 # What stands in a choice beside its texts. ``stop_reason`` is one of the client's own stop
 # strings, which were checked on their way in.

@@ -1,18 +1,15 @@
-"""What OpenAI's routes share: server-sent events, text texts, usage."""
+"""What OpenAI's routes share: texts, usage."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from typing import Any
 
-import orjson
-
 from gemma_gateway.core.dialect import Json, TextPart, Where
 from gemma_gateway.core.errors import Code, GatewayError
 from gemma_gateway.core.usage import Usage
 from gemma_gateway.wire import large_json
 
-DONE = b"data: [DONE]\n\n"
 # String leaves of answers and messages that name things and hold no text of the model's.
 MAX_NAME_CHARS = 32
 NAMES = frozenset({"role", "id", "type", "call_id", "tool_call_id", "index", "finish_reason"})
@@ -22,24 +19,6 @@ def invalid(message: str, param: str | None = None) -> GatewayError:
     """A VALIDATION_ERROR (400) about one field."""
     reason = "invalid_value" if param else ""
     return GatewayError(Code.VALIDATION_ERROR, message, param=param, reason=reason)
-
-
-def event(doc: Any, name: str = "") -> bytes:
-    """One server-sent event with a JSON document, and an ``event:`` line where it has a name."""
-    head = b"event: " + name.encode() + b"\ndata: " if name else b"data: "
-    return head + orjson.dumps(doc) + b"\n\n"
-
-
-def payload(raw: bytes) -> bytes:
-    """The data of one server-sent event: its ``data:`` lines joined; empty where it has none.
-
-    Source: WHATWG HTML, "Interpreting an event stream".
-    """
-    if raw.startswith(b"data: ") and b"\n" not in raw[:-2] and b"\r" not in raw[:-4]:
-        return raw[6:].strip()
-    lines = raw.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
-    datas = (line[5:].removeprefix(b" ") for line in lines if line.startswith(b"data:"))
-    return b"\n".join(datas).strip()
 
 
 def decode(data: bytes) -> Json | None:

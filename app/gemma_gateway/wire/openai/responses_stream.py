@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from gemma_gateway.core import sse
 from gemma_gateway.core.dialect import ALL, Event, Json, TextPart
 from gemma_gateway.core.errors import GatewayError
 from gemma_gateway.wire.logprobs import text_logprobs
@@ -92,7 +93,7 @@ class ResponsesStream:
             self._sent.next -= 1
         self._glance = None
         self._settle()
-        data = openai.payload(raw)
+        data = sse.payload(raw)
         doc = openai.decode(data)
         event = self._pending = Event(raw, doc)
         if doc is None:  # a comment, or [DONE] from servers that add it; else it is broken
@@ -229,7 +230,7 @@ class ResponsesStream:
         return self._event(doc)
 
     def _event(self, doc: Json) -> bytes:
-        return openai.event(doc, str(doc.get("type", "")) if self._named else "")
+        return sse.event(doc, str(doc.get("type", "")) if self._named else "")
 
     def _renumber(self, event: Event, by: int) -> None:
         doc = event.doc
