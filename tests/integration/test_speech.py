@@ -263,6 +263,19 @@ async def test_a_tier_bounds_the_seconds() -> None:
         assert "No audio is taken" in refusal(await hear(road))[0]
 
 
+async def test_a_tier_has_windows_of_seconds() -> None:
+    windows = [{"audio_seconds": 3, "seconds": 3600}]
+    async with speech(tiers={"default": {"audio_windows": windows}}) as (road, _):
+        assert refusal(await hear(road, file=sounds.wav(3.5)))[1] == "file"
+        assert (await hear(road, file=sounds.wav(1.5))).status == 200
+        reply = await hear(road, file=sounds.wav(1.5))
+        assert (reply.status, reply.json()["error"]["gateway_code"]) == (
+            429,
+            "RATE_LIMIT_EXCEEDED",
+        )
+        assert (await hear(road)).status == 200  # one second is left
+
+
 async def test_a_key_holds_half_of_the_memory_at_most() -> None:
     async with speech(media_held_bytes=100_000) as (road, _):
         reply = await hear(road, file=sounds.wav(2))

@@ -218,6 +218,7 @@ class AudioWindows:
                 Code.VALIDATION_ERROR,
                 f"The audio of this call lasts {seconds} seconds, and tier {principal.tier_name} "
                 f"takes at most {least.limit} in {duration(least.seconds)}: it never fits.",
+                param="file" if call.request.attachment else None,
             )
         admission = await self._limiter.admit(principal, group, seconds)
         self._count("allowed" if admission.allowed else "denied", admission.degraded)

@@ -18,6 +18,7 @@ import orjson
 
 from gemma_gateway.core.ask import collect
 from gemma_gateway.core.engine import EngineFailed, EngineReply, EngineRequest, Tally
+from gemma_gateway.core.sse import DONE, event
 from gemma_gateway.engines.wrapper import WrapperEngine
 from gemma_gateway.media.sound import RATE, SAMPLE, samples_of, wav
 from gemma_gateway.wire.openai import openai, speech
@@ -104,14 +105,14 @@ class Turns:
             assert reply is not None
             text = await self._text(reply)
             if self._request.stream and text:
-                yield openai.event({"type": DELTA, "delta": f" {text}" if number else text})
+                yield event({"type": DELTA, "delta": f" {text}" if number else text})
             seconds = len(piece) / (RATE * SAMPLE)
             said.append({"start": round(at, 3), "end": round(at + seconds, 3), "text": text})
             at += seconds
         prompt, generated = self._prompt, self._generated
         if self._request.stream:
             usage = {"prompt_tokens": prompt, "completion_tokens": generated}
-            yield openai.event({"choices": [], "usage": usage}) + openai.DONE
+            yield event({"choices": [], "usage": usage}) + DONE
             return
         text = " ".join(each["text"] for each in said if each["text"])
         tokens = {"type": "tokens", "input_tokens": prompt, "output_tokens": generated,

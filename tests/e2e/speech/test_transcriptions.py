@@ -86,7 +86,7 @@ def test_records_tell_the_seconds_and_the_tokens(
         model=MODEL, file=("a.wav", clip), language="en"
     )
     request = urllib.request.Request(
-        f"{hearing.url}/v1/monitoring/requests?limit=100", headers=OPERATOR_AUTH
+        f"{hearing.url}/v1/monitoring/calls?limit=100", headers=OPERATOR_AUTH
     )
     with urllib.request.urlopen(request, timeout=60) as answer:
         rows = json.loads(answer.read())["data"]

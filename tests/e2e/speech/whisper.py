@@ -90,7 +90,7 @@ def build(folder: Path) -> None:
         return_timestamps=False,
         max_initial_timestamp_index=50,
     )
-    model.to(torch.bfloat16).save_pretrained(folder)
+    model.save_pretrained(folder)
     WhisperFeatureExtractor(feature_size=config.num_mel_bins).save_pretrained(folder)
     special = dict.fromkeys(("bos_token", "eos_token", "unk_token", "pad_token"), "<|endoftext|>")
     PreTrainedTokenizerFast(

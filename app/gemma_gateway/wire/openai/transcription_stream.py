@@ -11,9 +11,10 @@ from typing import Any
 
 from gemma_gateway.core.dialect import ALL, Event, Json, TextPart
 from gemma_gateway.core.errors import Code, GatewayError
+from gemma_gateway.core.sse import event, payload
 from gemma_gateway.core.usage import Usage
 from gemma_gateway.wire.openai.errors import error_object
-from gemma_gateway.wire.openai.openai import decode, event, payload, read_usage, short_name
+from gemma_gateway.wire.openai.openai import decode, read_usage, short_name
 
 DELTA, DONE = "transcript.text.delta", "transcript.text.done"
 CHANNEL = "text"
