@@ -20,6 +20,7 @@ PHONE = ViewportSize(width=390, height=844)
 AXE = Path(__file__).parents[1] / "console" / "node_modules" / "axe-core" / "axe.min.js"
 PAGES = {
     "playground": "Playground",
+    "transcripts": "Transcripts",
     "dashboard": "Dashboard",
     "keys": "Keys & usage",
     "calls": "Calls",
@@ -102,6 +103,24 @@ async def ask(page: Page, text: str) -> None:
     """Type a message in the playground and send it."""
     await page.get_by_role("textbox", name="Message").fill(text)
     await page.get_by_role("button", name="Send").click()
+
+
+async def press(page: Page, key: str, times: int = 1) -> None:
+    """Press a key, several times."""
+    for _ in range(times):
+        await page.keyboard.press(key)
+
+
+async def tab_to(page: Page, role: str, name: str, most: int = 60) -> None:
+    """Press Tab until the element has the focus, which must then be seen."""
+    target = page.get_by_role(role, name=name, exact=True)  # type: ignore[arg-type]
+    for _ in range(most):
+        await page.keyboard.press("Tab")
+        if await target.evaluate("element => element === document.activeElement"):
+            outline = await target.evaluate("element => getComputedStyle(element).outlineStyle")
+            assert outline != "none"
+            return
+    raise AssertionError(f"Tab doesn't reach {role} {name!r}")
 
 
 def figure_at(page: Page, label: str) -> Locator:

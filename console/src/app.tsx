@@ -7,6 +7,7 @@ import { KeysPage } from "./pages/keys/page";
 import { PlaygroundPage } from "./pages/playground/page";
 import { QualityPage } from "./pages/quality/page";
 import { SignInPage } from "./pages/sign-in";
+import { TranscriptsPage } from "./pages/transcripts/page";
 import { UsagePage } from "./pages/usage";
 import { Shell } from "./shell";
 import { page, TITLES } from "./state/route";
@@ -14,6 +15,7 @@ import { remembered, self, signIn } from "./state/session";
 
 const PAGES: Record<typeof page.value, () => JSX.Element> = {
   playground: PlaygroundPage,
+  transcripts: TranscriptsPage,
   dashboard: DashboardPage,
   keys: KeysPage,
   calls: CallsPage,

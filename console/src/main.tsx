@@ -3,6 +3,7 @@ import "./styles/tokens.css";
 import "./styles/controls.css";
 import "./styles/shell.css";
 import "./styles/playground.css";
+import "./styles/media.css";
 import "./styles/prose.css";
 import "./styles/figures.css";
 import "./styles/tables.css";

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 import urllib.request
+import wave
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, Page
+from playwright.async_api import Browser, FilePayload, Page, expect
 
 from tests.browser import console
 from tests.process import KEY, OPERATOR, Engine, Gateway
@@ -24,6 +26,16 @@ ALERTS = {
     "interval_seconds": 0.5,
     "resolve_seconds": 1,
     "rules": {"success_rate": {"seconds": None, "calls": 10}},
+}
+TRANSCRIPT = {
+    "task": "transcribe",
+    "language": "english",
+    "duration": 8.4,
+    "text": "Good morning. The train <9> & the boat leave.",
+    "segments": [
+        {"id": 0, "start": 0.0, "end": 1.5, "text": " Good morning."},
+        {"id": 1, "start": 1.5, "end": 3728.4567, "text": " The train <9> & the boat leave."},
+    ],
 }
 
 
@@ -93,3 +105,27 @@ def call(gateway: Gateway, key: str = KEY, request_id: str = "", **fields: objec
     """One chat call that isn't the console's."""
     body = {"model": MODEL, "messages": [{"role": "user", "content": "echo: one two three"}]}
     return post(gateway.url + "/v1/chat/completions", body | fields, key, request_id)
+
+
+def sound(seconds: float = 0.5) -> bytes:
+    """A WAV file of silence."""
+    out = io.BytesIO()
+    with wave.open(out, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(8000)
+        file.writeframes(bytes(2 * round(8000 * seconds)))
+    return out.getvalue()
+
+
+def upload(name: str, data: bytes, media_type: str = "") -> FilePayload:
+    """A file to choose."""
+    return {"name": name, "mimeType": media_type, "buffer": data}
+
+
+async def record(page: Page) -> None:
+    """Choose a recording on the page of transcripts."""
+    async with page.expect_file_chooser() as chooser:
+        await page.get_by_role("button", name="Choose a").click()
+    await (await chooser.value).set_files(upload("train.wav", sound(), "audio/wav"))
+    await expect(page.get_by_text("train.wav")).to_be_visible()

@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, ImageDraw
 from playwright.async_api import Browser, Page, expect
 
 from gemma_gateway.core.record import Record
@@ -28,7 +28,7 @@ from gemma_gateway.quality.likelihood import TOO_SHORT
 from gemma_gateway.quality.scores import Scores
 from gemma_gateway.storage.redis import Store
 from tests.browser import PHONE, ask, chromium, console, visit
-from tests.console.conftest import MODEL, TIERS, post, script, settings
+from tests.console.conftest import MODEL, TIERS, post, record, script, settings, upload
 from tests.integration.conftest import Server, server_binary
 from tests.process import OPERATOR, Engine, Gateway
 
@@ -51,9 +51,25 @@ def salinity(salt_kg: float, water_kg: float) -> float:
     return 1000 * salt_kg / (salt_kg + water_kg)
 ```
 """
+TOOLS = [["get_weather", ['{"city": "Lisbon", ', '"unit": "celsius"}']]]
+LINES = [
+    "Good morning, and welcome on board.",
+    "This train calls at Coimbra, Aveiro and Porto.",
+    "The dining car is in the middle, between the fourth and the fifth coach.",
+]
+TRANSCRIPT = {
+    "task": "transcribe",
+    "language": "english",
+    "duration": 11.2,
+    "text": " ".join(LINES),
+    "segments": [
+        {"id": n, "start": start, "end": end, "text": text}
+        for n, (start, end, text) in enumerate(zip((0, 2.3, 6), (2.3, 6, 11.2), LINES, strict=True))
+    ],
+}
 
 
-def record(moment: float, key_id: str, chance: random.Random) -> Record:
+def call_record(moment: float, key_id: str, chance: random.Random) -> Record:
     """A call that might have been."""
     outcome, status = chance.choices(
         [("ok", 200), ("RATE_LIMIT_EXCEEDED", 429), ("CONTENT_FILTERED", 400),
@@ -112,7 +128,7 @@ async def history(url: str, ids: dict[str, str]) -> None:
         wave = 1.2 + math.sin(2 * math.pi * moment / DAY) + 0.35 * math.sin(moment / 900)
         moment += chance.expovariate(max(0.2, wave) / 9)
         key = chance.choices(list(KEYS), list(KEYS.values()))[0]
-        call = record(min(moment, now), ids[key], chance)
+        call = call_record(min(moment, now), ids[key], chance)
         request_log.add(call)
         if call.outcome == "ok" and chance.random() < SAMPLE:
             book.rate(Rating(**call.columns(), scores=scores(chance)))
@@ -151,6 +167,38 @@ async def talk(page: Page, engine: Engine) -> None:
     await expect(page.locator(".turn-figures")).to_be_visible()
 
 
+async def call_tools(page: Page, engine: Engine) -> None:
+    """A photo, and what the model would like to know."""
+    harbour = Image.new("RGB", (360, 160), "#cfe6ee")
+    draw = ImageDraw.Draw(harbour)
+    draw.ellipse((250, 20, 290, 60), fill="#f3c969")
+    draw.rectangle((0, 100, 360, 160), fill="#2b6f8a")
+    draw.polygon([(90, 25), (90, 92), (140, 92)], fill="#ffffff")
+    draw.polygon([(65, 96), (155, 96), (138, 116), (82, 116)], fill="#7a3b1d")
+    photo = io.BytesIO()
+    harbour.save(photo, "PNG")
+    await page.get_by_role("button", name="New chat").click()
+    await page.get_by_role("button", name="Edit tools").click()
+    await page.get_by_role("button", name="Insert an example").click()
+    await page.get_by_role("button", name="Save").click()
+    attached = upload("harbour.png", photo.getvalue(), "image/png")
+    await page.locator("input[type=file]").set_input_files(attached)
+    script(engine, pieces=["The", " harbour", " of", " Lisbon", "."], tools=TOOLS)
+    await expect(page.get_by_role("button", name="Remove harbour.png")).to_be_visible()
+    await ask(page, "Where is this, and do I need a coat there?")
+    await page.get_by_label("Result of get_weather").fill('{"celsius": 19, "sky": "clear"}')
+
+
+async def transcribe(page: Page) -> None:
+    """A transcript; its answer is made up."""
+    await page.route("**/v1/audio/**", lambda route: route.fulfill(json=TRANSCRIPT))
+    await visit(page, "transcripts")
+    await record(page)
+    await page.get_by_label("Format").select_option("verbose_json")
+    await page.get_by_role("button", name="Transcribe").click()
+    await expect(page.get_by_role("region", name="Segments, table")).to_be_visible()
+
+
 async def pictures(browser: Browser, gateway: Gateway, engine: Engine) -> None:
     """Every page, light; one dark; one on a phone."""
     async with console(browser, gateway, color_scheme="light") as page:
@@ -158,6 +206,10 @@ async def pictures(browser: Browser, gateway: Gateway, engine: Engine) -> None:
     async with console(browser, gateway, OPERATOR, color_scheme="light") as page:
         await talk(page, engine)
         await shoot(page, "playground")
+        await call_tools(page, engine)
+        await shoot(page, "tools")
+        await transcribe(page)
+        await shoot(page, "transcripts")
         for name in ("dashboard", "keys", "calls", "quality", "usage"):
             await visit(page, name)
             await shoot(page, name)

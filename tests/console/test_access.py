@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from playwright.async_api import Page, expect
 
-from tests.browser import PAGES, PHONE, ask, findings, visit
-from tests.console.conftest import Opener, call, post, script
+from tests.browser import PAGES, PHONE, ask, findings, press, tab_to, visit
+from tests.console.conftest import TRANSCRIPT, Opener, call, post, record, script
 from tests.process import KEY, OPERATOR, Engine, Gateway
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -30,6 +30,12 @@ async def filled(page: Page, name: str, loopback: Engine) -> None:
         script(loopback)
         await ask(page, "violence")
         await expect(page.get_by_role("alert")).to_be_visible()
+    elif name == "transcripts":
+        await page.route("**/v1/audio/**", lambda route: route.fulfill(json=TRANSCRIPT))
+        await record(page)
+        await page.get_by_label("Format").select_option("verbose_json")
+        await page.get_by_role("button", name="Transcribe").click()
+        await expect(page.get_by_role("region", name="Segments, table")).to_be_visible()
     elif name == "dashboard":
         await expect(page.get_by_role("figure")).to_have_count(6)
         await page.locator("details.rules summary").click()
@@ -107,23 +113,6 @@ async def test_nothing_is_wider_than_the_screen(
         assert dialog is not None
         assert dialog["x"] >= 0
         assert dialog["x"] + dialog["width"] <= width
-
-
-async def press(page: Page, key: str, times: int = 1) -> None:
-    for _ in range(times):
-        await page.keyboard.press(key)
-
-
-async def tab_to(page: Page, role: str, name: str, most: int = 60) -> None:
-    """Press Tab until the element has the focus, which must then be seen."""
-    target = page.get_by_role(role, name=name, exact=True)  # type: ignore[arg-type]
-    for _ in range(most):
-        await page.keyboard.press("Tab")
-        if await target.evaluate("element => element === document.activeElement"):
-            outline = await target.evaluate("element => getComputedStyle(element).outlineStyle")
-            assert outline != "none"
-            return
-    raise AssertionError(f"Tab doesn't reach {role} {name!r}")
 
 
 async def test_the_main_tasks_without_a_mouse(at: Opener, loopback: Engine) -> None:

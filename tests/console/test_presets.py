@@ -84,9 +84,9 @@ async def test_an_image_goes_along_and_can_be_left_out(at: Opener, loopback: Eng
             await dialog.get_by_label("Question").fill("echo: What is it?")
             await dialog.get_by_label("Image", exact=True).fill(PIXEL)
             await dialog.get_by_role("button", name="Insert").click()
-            await expect(page.get_by_text("With an attachment").last).to_be_visible()
+            await expect(page.get_by_role("img", name="image.png")).to_be_visible()
             if leave:
-                await page.get_by_role("button", name="Leave the attachments out").click()
+                await page.get_by_role("button", name="Remove image.png").click()
             await page.get_by_role("button", name="Send").click()
             answer = page.get_by_role("article", name="Model").last
             await expect(answer).to_contain_text("What is it?")

@@ -71,6 +71,7 @@ def test_the_policy_allows_nothing_inline_and_nothing_from_elsewhere(site: Gatew
         parts = dict(part.split(" ", 1) for part in policy.split("; "))
         assert parts["default-src"] == "'none'"
         assert {parts[f"{kind}-src"] for kind in ("script", "style", "connect")} == {"'self'"}
+        assert (parts["img-src"], parts["media-src"]) == ("'self' blob:", "blob:")
         for name in ("frame-ancestors", "base-uri", "form-action"):
             assert parts[name] == "'none'"
         assert headers["x-content-type-options"] == "nosniff"

@@ -51,7 +51,7 @@ async def test_an_operator_sees_all_pages_and_others_their_own(at: Opener) -> No
     async with at(OPERATOR) as page:
         assert await links(page) == list(PAGES.values())
     async with at(KEY) as page:
-        assert await links(page) == ["Playground", "My usage"]
+        assert await links(page) == ["Playground", "Transcripts", "My usage"]
         await page.goto(page.url.split("#")[0] + "#/keys")  # by hand
         await expect(page.get_by_role("heading", level=1)).to_have_text("Playground")
 
@@ -76,4 +76,4 @@ async def test_no_key_where_none_is_asked_for(
     with Gateway(tmp_path, api_keys="", allow_anonymous=True, upstreams=upstreams) as gateway:
         async with console(browser, gateway, "") as page:
             await expect(page.get_by_text("anonymous")).to_be_visible()
-            assert await links(page) == ["Playground", "My usage"]
+            assert await links(page) == ["Playground", "Transcripts", "My usage"]

@@ -32,6 +32,8 @@ _RULES = {
     "require-trusted-types-for": "'script'",
     "trusted-types": "dompurify",
 }
+# The console shows images and plays sounds that were chosen here, from the page's own memory.
+_CONSOLE_RULES = _RULES | {"img-src": "'self' blob:", "media-src": "blob:"}
 # Swagger UI's styles bring their images along; its HTML goes through DOMPurify by the default
 # policy, and a DOMPurify of its own is inside.
 _DOCS_RULES = _RULES | {
@@ -52,7 +54,7 @@ def _guards(rules: dict[str, str]) -> dict[str, str]:
     }
 
 
-GUARDS = _guards(_RULES)
+GUARDS = _guards(_CONSOLE_RULES)
 DOCS_GUARDS = _guards(_DOCS_RULES)
 ABSENT = b"""<!doctype html>
 <html lang="en">

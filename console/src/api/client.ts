@@ -17,6 +17,7 @@ export const reachable = signal(true);
 
 export interface Options {
   method?: "GET" | "POST" | "PATCH" | "DELETE";
+  /** A form, or anything that becomes JSON. */
   body?: unknown;
   signal?: AbortSignal | undefined;
   /** Streams take as long as they take. */
@@ -30,14 +31,15 @@ export interface Options {
 export async function send(path: string, options: Options = {}): Promise<Response> {
   const headers = new Headers();
   if (credential.peek()) headers.set("authorization", `Bearer ${credential.peek()}`);
-  if (options.body !== undefined) headers.set("content-type", "application/json");
+  const body = content(options.body);
+  if (typeof body === "string") headers.set("content-type", "application/json"); // a form has its own
   const signals = [options.signal, options.patient ? undefined : AbortSignal.timeout(TIMEOUT)];
   let response: Response;
   try {
     response = await fetch(BASE + path, {
       method: options.method ?? "GET",
       headers,
-      body: options.body === undefined ? null : JSON.stringify(options.body),
+      body,
       cache: "no-store",
       credentials: "omit",
       signal: AbortSignal.any(signals.filter((one) => one !== undefined)),
@@ -52,6 +54,11 @@ export async function send(path: string, options: Options = {}): Promise<Respons
     return response;
   }
   throw await failure(response);
+}
+
+function content(body: unknown): FormData | string | null {
+  if (body instanceof FormData) return body;
+  return body === undefined ? null : JSON.stringify(body);
 }
 
 /** A JSON answer; the routes' types are in types.ts. */

@@ -27,6 +27,12 @@ export function decimal(value: number): string {
   return value.toLocaleString("en", { maximumFractionDigits: digits });
 }
 
+/** Bytes as 12 bytes, 3.4 KiB, 5 MiB. */
+export function bytes(value: number): string {
+  if (value < 1024) return `${value} bytes`;
+  return value < 1024 ** 2 ? `${decimal(value / 1024)} KiB` : `${decimal(value / 1024 ** 2)} MiB`;
+}
+
 /** Seconds as 7 ms, 350 ms, 1.24 s, 2 m 5 s. */
 export function duration(seconds: number | null | undefined): string {
   if (seconds === null || seconds === undefined) return UNKNOWN;

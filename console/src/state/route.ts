@@ -3,10 +3,18 @@
 import { computed, signal } from "@preact/signals";
 import { isOperator } from "./session";
 
-export type Page = "playground" | "dashboard" | "keys" | "calls" | "quality" | "usage";
+export type Page =
+  | "playground"
+  | "transcripts"
+  | "dashboard"
+  | "keys"
+  | "calls"
+  | "quality"
+  | "usage";
 
 export const TITLES: Record<Page, string> = {
   playground: "Playground",
+  transcripts: "Transcripts",
   dashboard: "Dashboard",
   keys: "Keys & usage",
   calls: "Calls",
@@ -14,8 +22,8 @@ export const TITLES: Record<Page, string> = {
   usage: "My usage",
 };
 
-const FOR_OPERATORS: Page[] = ["playground", "dashboard", "keys", "calls", "quality", "usage"];
-const FOR_ALL: Page[] = ["playground", "usage"];
+const FOR_OPERATORS = Object.keys(TITLES) as Page[];
+const FOR_ALL: Page[] = ["playground", "transcripts", "usage"];
 
 const wanted = signal(read());
 

@@ -12,7 +12,7 @@ interface Props {
 }
 
 // What one came for: a form's first field, what is to be copied, or the first of the buttons below.
-const FIRST = "form input, form select, .secret button, .dialog-foot button";
+const FIRST = "form input, form select, form textarea, .secret button, .dialog-foot button";
 
 /** A modal over the page. The browser's own element keeps the focus inside, closes on Escape, and
  * gives the focus back. */

@@ -2,12 +2,17 @@ import type { JSX } from "preact";
 
 const PATHS = {
   playground: "M4 5h16v11H9l-5 4z",
+  transcripts: "M4 10v4M8 6.5v11M12 9.5v5M16 4v16M20 9v6",
   dashboard: "M4 19V11M10 19V5M16 19v-6M21 19H3",
   keys: "M12 12a4 4 0 1 1-8 0 4 4 0 0 1 8 0zM12 12h9v3.5M17 12v3",
   calls: "M4 6h16M4 12h16M4 18h10",
   quality: "M12 4l2.5 5.2 5.6.8-4.1 4 1 5.6-5-2.7-5 2.7 1-5.6-4.1-4 5.6-.8z",
   usage: "M12 4a8 8 0 1 0 8 8h-8z M15 4.6A8 8 0 0 1 19.4 9H15z",
   preset: "M6 3h9l4 4v14H6zM15 3v4h4M9 12h7M9 16h7",
+  attach:
+    "M19.5 11.5l-7.6 7.6a4.6 4.6 0 0 1-6.5-6.5l8-8a3.1 3.1 0 0 1 4.4 4.4l-7.9 7.9a1.6 1.6 0 0 1-2.2-2.2l7-7",
+  file: "M6 3h9l4 4v14H6zM15 3v4h4",
+  tool: "M13.2 10.8l-8.4 8.4M19.6 8.2l-3 3-3.8-.9-.9-3.8 3-3a4.9 4.9 0 0 1 4.7 4.7z",
   send: "M5 12h13M12 6l6 6-6 6",
   stop: "M7 7h10v10H7z",
   again: "M19 12a7 7 0 1 1-2.1-5M19 4v4h-4",

@@ -5,6 +5,7 @@ import type { Usage, UsageRow } from "../../api/types";
 import { useAction } from "../../lib/action";
 import { compact, count, money, shortId, UNKNOWN } from "../../lib/format";
 import { usePoll } from "../../lib/poll";
+import { save } from "../../lib/save";
 import { Columns } from "../../ui/columns";
 import { Icon } from "../../ui/icons";
 import { ErrorNotice } from "../../ui/notice";
@@ -37,13 +38,9 @@ export function SpendSection(): JSX.Element {
     [days.value],
   );
 
-  async function save(): Promise<void> {
+  async function saveTable(): Promise<void> {
     const answer = await send(`/v1/monitoring/usage?days=${days.peek()}&format=csv`);
-    const link = document.createElement("a");
-    link.href = URL.createObjectURL(await answer.blob());
-    link.download = `usage-${days.peek()}-days.csv`;
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+    save(`usage-${days.peek()}-days.csv`, await answer.blob());
   }
 
   return (
@@ -63,7 +60,7 @@ export function SpendSection(): JSX.Element {
             type="button"
             class="button"
             disabled={download.busy}
-            onClick={() => void download.run(save)}
+            onClick={() => void download.run(saveTable)}
           >
             <Icon name="download" />
             <span>CSV</span>

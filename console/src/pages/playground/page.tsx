@@ -3,15 +3,17 @@ import type { JSX } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import { ask } from "../../api/client";
 import type { ModelList } from "../../api/types";
+import { useDrop } from "../../lib/drop";
 import { usePoll } from "../../lib/poll";
 import { Dialog } from "../../ui/dialog";
 import { Icon } from "../../ui/icons";
 import { ErrorNotice, Notice } from "../../ui/notice";
 import { PageHead } from "../../ui/page-head";
 import { Segmented } from "../../ui/segmented";
+import { attach } from "./attached";
 import { CodeBlock } from "./code-block";
 import { Composer } from "./composer";
-import { clear, parameters, request, say, stop, turns } from "./conversation";
+import { carried, clear, parameters, request, say, stop, turns } from "./conversation";
 import { PresetDialog } from "./presets";
 import { Settings } from "./settings";
 import { LANGUAGES, type Language, snippet } from "./snippets";
@@ -31,6 +33,7 @@ export function PlaygroundPage(): JSX.Element {
   const served = models.data?.data ?? [];
   const names = served.map((model) => model.id);
   const chosen = served.find((model) => model.id === parameters.value.model);
+  const drop = useDrop((files) => void attach(files));
 
   useEffect(() => {
     const now = parameters.peek();
@@ -49,7 +52,7 @@ export function PlaygroundPage(): JSX.Element {
   }, []);
 
   return (
-    <div class="playground">
+    <div class={drop.over ? "playground over" : "playground"} {...drop.handlers}>
       <PageHead title="Playground" about={chosen?.description ?? ""}>
         <button
           type="button"
@@ -84,7 +87,7 @@ export function PlaygroundPage(): JSX.Element {
           </Notice>
         )}
         <Thread onSample={(text) => void say(text)} ready={names.length > 0} />
-        <Composer draft={draft} ready={names.length > 0} />
+        <Composer draft={draft} model={chosen} />
       </section>
       <aside class="settings" aria-label="Settings of the call">
         <details open={matchMedia("(min-width: 900px)").matches}>
@@ -191,7 +194,8 @@ function SourceDialog({ draft, onClose }: { draft: string; onClose: () => void }
   if (!call.messages.some((message) => message.role === "user")) {
     call.messages.push({ role: "user", content: SAMPLES[0] ?? "" });
   }
-  const text = snippet(language.value, call);
+  const files = carried();
+  const text = snippet(language.value, call, files);
   return (
     <Dialog title="This call as code" onClose={onClose} wide>
       <Segmented
@@ -206,6 +210,7 @@ function SourceDialog({ draft, onClose }: { draft: string; onClose: () => void }
       <footer class="dialog-foot">
         <p class="help">
           Put the key in the variable <code>GATEWAY_API_KEY</code>; it isn't part of this text.
+          {files.length > 0 && " Attachments are read from files of their names."}
         </p>
       </footer>
     </Dialog>

@@ -1,11 +1,12 @@
 import type { JSX } from "preact";
 import { type Parameters, parameters } from "./conversation";
+import { ToolSettings } from "./tools";
 
 function change(part: Partial<Parameters>): void {
   parameters.value = { ...parameters.value, ...part };
 }
 
-/** Model, system prompt and sampling of the next call. */
+/** Model, system prompt, tools and sampling of the next call. */
 export function Settings({ models }: { models: string[] }): JSX.Element {
   const now = parameters.value;
   return (
@@ -32,6 +33,7 @@ export function Settings({ models }: { models: string[] }): JSX.Element {
           onInput={(event) => change({ system: event.currentTarget.value })}
         />
       </label>
+      <ToolSettings />
       <NumberField
         label="Temperature"
         help="0: always the most likely token"

@@ -4,27 +4,32 @@ import { count, decimal, duration } from "../../lib/format";
 import { CopyButton } from "../../ui/copy-button";
 import { Notice, Particulars } from "../../ui/notice";
 import { AgainButton } from "./again-button";
-import { type Figures, running, type Turn } from "./conversation";
+import { Calls } from "./calls";
+import { running, type Turn } from "./conversation";
 import { Markdown } from "./markdown";
 import { Patience } from "./patience";
+import { Previews } from "./previews";
+import type { Figures } from "./stopwatch";
 
 /** What one side said. */
 export function TurnView({ turn, last }: { turn: Turn; last: boolean }): JSX.Element {
   if (turn.role === "user") {
     return (
       <article class="turn user" aria-label="You">
-        {turn.parts.length > 0 && <p class="turn-note">{attachment(turn.parts.length)}</p>}
-        <p>{turn.text.value}</p>
+        <Previews attachments={turn.attachments} />
+        {turn.text.value && <p>{turn.text.value}</p>}
       </article>
     );
   }
   const ending = turn.ending.value;
   const text = turn.text.value;
+  const called = turn.calls.value.length > 0;
   return (
     <article class="turn assistant" aria-label="Model" aria-busy={ending.kind === "running"}>
       {text && <Markdown text={text} />}
+      <Calls turn={turn} />
       {ending.kind === "running" && (
-        <span class="writing">{text ? "" : "Waiting for the model"}</span>
+        <span class="writing">{text || called ? "" : "Waiting for the model"}</span>
       )}
       <EndingNotice turn={turn} />
       {ending.kind !== "running" && (
@@ -40,11 +45,6 @@ export function TurnView({ turn, last }: { turn: Turn; last: boolean }): JSX.Ele
       )}
     </article>
   );
-}
-
-/** What goes with a message beside its text. */
-export function attachment(number: number): string {
-  return number === 1 ? "With an attachment" : `With ${number} attachments`;
 }
 
 function FigureLine({ figures }: { figures: Figures }): JSX.Element {
@@ -93,7 +93,8 @@ function EndingNotice({ turn }: { turn: Turn }): JSX.Element | null {
     if (ending.reason === "length") {
       return <p class="turn-note">Cut at the token limit; raise the limit to read on.</p>;
     }
-    return turn.text.value ? null : <p class="turn-note">The model returned an empty answer.</p>;
+    const said = turn.text.value || turn.calls.value.length > 0;
+    return said ? null : <p class="turn-note">The model returned an empty answer.</p>;
   }
   if (ending.kind !== "failed") return null;
   const { error } = ending;
@@ -127,6 +128,7 @@ const HEADLINES: Record<string, string> = {
   CONTENT_FILTERED: "The content policy blocked your message.",
   RATE_LIMIT_EXCEEDED: "This key has used up its requests for now.",
   VALIDATION_ERROR: "The gateway can't accept this request.",
+  REQUEST_TOO_LARGE: "This message is too large.",
   CONTEXT_LENGTH_EXCEEDED: "This conversation is too long for the model.",
   MODEL_NOT_FOUND: "This model isn't served.",
   MODEL_NOT_ALLOWED: "This key may not use this model.",
