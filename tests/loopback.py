@@ -305,7 +305,9 @@ class Loopback:
             return await self._stream(request, list(wire.transcription_stream(text)), script)
         if body["response_format"] not in ("json", "text", "verbose_json"):
             return self._error(400, "Currently only support response_format: ...")
-        segments = script.get("segments") if body["response_format"] == "verbose_json" else None
+        segments = None
+        if body["response_format"] == "verbose_json":
+            segments = script.get("segments", [[0, 1, "".join(text.choices[0])]])
         return web.json_response(wire.transcription_answer(text, segments))
 
     async def _stream(

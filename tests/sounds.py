@@ -13,7 +13,6 @@ FORMATS = {
     "wav": ("wav", "pcm_s16le"),
     "mp3": ("mp3", "libmp3lame"),
     "mpga": ("mp3", "libmp3lame"),
-    "mpeg": ("mp3", "libmp3lame"),
     "flac": ("flac", "flac"),
     "ogg": ("ogg", "libopus"),
     "m4a": ("ipod", "aac"),

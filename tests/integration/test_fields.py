@@ -88,7 +88,14 @@ SAMPLES: dict[str, Any] = {
     "truncation": "disabled",
     "truncation_side": "left",
     "user": "somebody",
-    **dict.fromkeys(("add_generation_prompt", "add_special_tokens", "echo", "ignore_eos", "include_reasoning", "include_stop_str_in_output", "parallel_tool_calls", "skip_special_tokens", "spaces_between_special_tokens", "stream"), True),
+    **dict.fromkeys(
+        (
+            *("add_generation_prompt", "add_special_tokens", "echo", "ignore_eos", "stream"),
+            *("include_reasoning", "include_stop_str_in_output", "parallel_tool_calls"),
+            *("skip_special_tokens", "spaces_between_special_tokens"),
+        ),
+        True,
+    ),
     "continue_final_message": False,
     "background": True,
     "conversation": "c",

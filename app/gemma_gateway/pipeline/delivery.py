@@ -194,12 +194,13 @@ def judged(judge: Filter | None, call: Call, raw: bytes) -> tuple[Verdict, bytes
         doc: Json = large_json.loads(raw)
         if isinstance(dialect, FormDialect):
             doc = dialect.shape(doc, asked.body, asked.audio_seconds)
-        call.answer.usage = dialect.usage(doc) or Usage()
+        call.answer.usage = dialect.usage(doc)
         call.answer.finish_reason = dialect.finish(doc)
         verdict = Verdict() if judge is None else judge_answer(judge, dialect, doc)
         if isinstance(dialect, FormDialect):
             call.answer.media_type, body = dialect.render(doc, asked.body)
         else:
+            call.answer.usage = call.answer.usage or Usage()
             body = orjson.dumps(doc) if verdict.changed else raw
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         logger.warning("unreadable answer from the engine: %s", type(error).__name__)

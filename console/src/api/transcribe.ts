@@ -14,8 +14,6 @@ export interface TranscriptRequest {
   language: string;
   prompt: string;
   format: Format;
-  /** With the times of words; verbose_json has them. */
-  words: boolean;
   stream: boolean;
 }
 
@@ -31,7 +29,6 @@ export interface VerboseTranscript {
   language?: string;
   duration?: number;
   segments?: Segment[];
-  words?: { start: number; end: number; word: string }[];
 }
 
 export interface Transcript {
@@ -111,9 +108,6 @@ function form(asked: TranscriptRequest): FormData {
   found.set("response_format", asked.format);
   if (asked.language.trim()) found.set("language", asked.language.trim());
   if (asked.prompt.trim()) found.set("prompt", asked.prompt.trim());
-  if (asked.words && asked.format === "verbose_json") {
-    for (const each of ["segment", "word"]) found.append("timestamp_granularities[]", each);
-  }
   if (streams(asked)) found.set("stream", "true");
   return found;
 }

@@ -67,6 +67,7 @@ def test_a_stream(client: openai.OpenAI, clip: bytes) -> None:
     assert HEARD.search(done), done
 
 
+@pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")  # by OpenAI, not by us
 def test_german_becomes_english(client: openai.OpenAI, speak: Speaker) -> None:
     file = ("de.wav", speak("Guten Morgen.", "de"))
     text = client.audio.translations.create(model=MODEL, file=file).text

@@ -100,11 +100,15 @@ export function TranscriptForm({ models, known }: Props): JSX.Element {
         </select>
       </label>
       <div class="field">
-        {now.format === "verbose_json" && (
-          <Check label="Times of words too" on={now.words} put={(words) => change({ words })} />
-        )}
         {streamed && (
-          <Check label="Show it as it comes" on={now.stream} put={(stream) => change({ stream })} />
+          <label class="check">
+            <input
+              type="checkbox"
+              checked={now.stream}
+              onChange={(event) => change({ stream: event.currentTarget.checked })}
+            />
+            <span>Show it as it comes</span>
+          </label>
         )}
       </div>
       {running ? (
@@ -156,18 +160,5 @@ function Recording({ file }: { file: File | null }): JSX.Element {
         onFiles={([chosen]) => change({ file: chosen ?? null })}
       />
     </div>
-  );
-}
-
-function Check(props: { label: string; on: boolean; put: (on: boolean) => void }): JSX.Element {
-  return (
-    <label class="check">
-      <input
-        type="checkbox"
-        checked={props.on}
-        onChange={(event) => props.put(event.currentTarget.checked)}
-      />
-      <span>{props.label}</span>
-    </label>
   );
 }

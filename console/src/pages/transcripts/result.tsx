@@ -22,15 +22,9 @@ export function Result(): JSX.Element {
       {whole && <Tools whole={whole} />}
       {whole?.document && <About document={whole.document} />}
       {whole?.document?.segments?.length ? (
-        <Times label="Segments" rows={whole.document.segments} />
+        <Times rows={whole.document.segments} />
       ) : (
         text !== null && <Words text={text} written={whole?.format} />
-      )}
-      {whole?.document?.words && (
-        <Times
-          label="Words"
-          rows={whole.document.words.map(({ word, ...times }) => ({ ...times, text: word }))}
-        />
       )}
       {running && <p class="writing">{text === null ? "Listening" : ""}</p>}
       <p role="status" class={now.kind === "finished" ? "turn-note" : "visually-hidden"}>
@@ -97,11 +91,11 @@ function About({ document }: { document: VerboseTranscript }): JSX.Element | nul
   );
 }
 
-function Times({ label, rows }: { label: string; rows: readonly Segment[] }): JSX.Element {
+function Times({ rows }: { rows: readonly Segment[] }): JSX.Element {
   return (
-    <TableFrame label={`${label}, table`}>
+    <TableFrame label="Segments, table">
       <table>
-        <Columns texts={["From", "To", label]} />
+        <Columns texts={["From", "To", "Segments"]} />
         <tbody>
           {rows.map(({ start, end, text }, place) => (
             <tr key={`${place} ${start}`}>

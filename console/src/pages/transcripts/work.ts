@@ -21,7 +21,6 @@ const USUAL: Form = {
   language: "",
   prompt: "",
   format: "json",
-  words: false,
   stream: true,
 };
 
