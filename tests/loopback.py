@@ -14,6 +14,8 @@ object; or ``metadata.loopback``, the same as a JSON string), over ``Loopback.sc
     choices   list of such lists: the content of each choice
     reasoning list of texts before the content
     tools     list of [name, [pieces of the arguments' JSON]]
+    call      [name, arguments' JSON]: called where there are tools, until its result is here,
+              which is then what is said
     finish    finish reason in chat's words
     usage     [prompt_tokens, completion_tokens]
     wait      seconds before the status line
@@ -68,6 +70,7 @@ class State:
     path: str = ""
     body: Json = field(default_factory=dict)
     headers: dict[str, str] = field(default_factory=dict)
+    media: list[str] = field(default_factory=list)  # types of all that was shown in calls so far
 
 
 def tokens(text: str) -> list[str]:
@@ -95,8 +98,40 @@ def last_user_text(body: Json) -> str:
     return prompt if isinstance(prompt, str) else _flat(prompt[0])
 
 
+def _media(node: Any) -> list[str]:
+    """Types of images and sounds anywhere in a body, as it says them."""
+    if isinstance(node, list):
+        return [found for each in node for found in _media(each)]
+    if not isinstance(node, dict):
+        return []
+    if "data" in node and ("format" in node or "media_type" in node):
+        return [node.get("media_type") or f"audio/{node['format']}"]
+    url = node.get("url")
+    if isinstance(url, str) and url.startswith("data:"):
+        return [url[5:].partition(";")[0]]
+    return [found for each in node.values() for found in _media(each)]
+
+
+def tool_result(body: Json) -> str | None:
+    """What a tool gave back last; None: the conversation doesn't end with that."""
+    last = (body.get("messages") or body.get("input"))[-1]
+    if last.get("role") == "tool":
+        return _flat(last["content"])
+    if last.get("type") == "function_call_output":
+        return str(last["output"])
+    content = last.get("content")
+    if isinstance(content, list) and content[-1].get("type") == "tool_result":
+        return _flat(content[-1]["content"])
+    return None
+
+
 def said(body: Json, script: Json, number: int, model: str) -> wire.Said:
     """What the script and the request make the model say."""
+    if script.get("call") and body.get("tools"):
+        name, arguments = script["call"]
+        result = tool_result(body)
+        script = {"tools": [[name, [arguments]]], "pieces": []} if result is None else {
+            "pieces": tokens(result)}  # fmt: skip
     text = last_user_text(body)
     default = tokens(text.removeprefix("echo: ") if text.startswith("echo: ") else SENTENCE)
     pieces = script.get("pieces", default)
@@ -257,6 +292,7 @@ class Loopback:
                 except ValueError:
                     return self._error(400, "not JSON")
             state.body = body
+            state.media += _media(body)
             if self._locked(request):
                 return self._error(401, "Unauthorized")
             own = body.get("loopback") or json.loads(
@@ -295,6 +331,7 @@ class Loopback:
         for name, value in (await request.post()).items():
             if isinstance(value, web.FileField):
                 self.file = value.file.read()
+                self.state.media.append("form")
             else:
                 body[name] = value
         return body

@@ -6,13 +6,15 @@ import json
 import os
 import subprocess
 import sys
+import urllib.request
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from playwright.async_api import Browser, expect
 
-from tests import loopback
+from tests import images, loopback, sounds
 from tests.conftest import absent
 from tests.examples import EXAMPLES, Shell, module, node
 from tests.integration.conftest import require
@@ -21,10 +23,11 @@ from tests.process import KEY, Engine, Gateway, Process, free_port
 QUESTION = 'echo: "sea"'
 CLIENTS = ["Chat.java", "ai_sdk_chat.mjs", "anthropic_chat.py", "chat.sh", "langchain_chat.py",
            "openai_chat.mjs", "openai_chat.py"]  # fmt: skip
+MEDIA = ["ai_sdk_media.mjs", "anthropic_media.py", "langchain_media.py", "openai_media.mjs",
+         "openai_media.py"]  # fmt: skip
 ELSEWHERE = {"browser.html", "claude_code.sh", "codex.sh", "continue.yaml", "open_webui.sh",
              "n8n.json"}  # fmt: skip
-NEEDS = {"anthropic_chat.py": "anthropic", "langchain_chat.py": "langchain_openai",
-         "openai_chat.py": "openai"}  # fmt: skip
+NEEDS = {"anthropic": "anthropic", "langchain": "langchain_openai", "openai": "openai"}
 
 
 OPEN_WEBUI = """
@@ -46,7 +49,7 @@ print(ask("/chat/completions", {"model": json.loads(models)["data"][0]["id"], "s
 def test_each_example_is_run() -> None:
     found = {p.name for p in EXAMPLES.iterdir() if p.is_file()}
     assert found - {"README.md", "package.json", "package-lock.json", ".npmrc"} == (
-        set(CLIENTS) | ELSEWHERE
+        set(CLIENTS) | set(MEDIA) | ELSEWHERE
     )
 
 
@@ -63,8 +66,8 @@ def command(example: str) -> list[str]:
         case ".mjs":
             module("openai")
             return [node(), path]
-    if find_spec(NEEDS[example]) is None:
-        absent(NEEDS[example])
+    if find_spec(needed := NEEDS[example.partition("_")[0]]) is None:
+        absent(needed)
     return [sys.executable, path]
 
 
@@ -80,6 +83,44 @@ def test_a_client_prints_the_answer(example: str, gateway: Gateway) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "sea" in done.stdout
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Gateway, Engine]]:
+    """A gateway, and an engine whose model asks for the weather of Paris."""
+    folder = tmp_path_factory.mktemp("media")
+    with (
+        Engine(folder) as engine,
+        Gateway(folder / "gateway", upstreams=engine.url + "/v1") as gateway,
+    ):
+        script = {"call": ["get_weather", '{"city": "Paris"}']}
+        urllib.request.urlopen(engine.url + "/_script", json.dumps(script).encode(), 60).close()
+        yield gateway, engine
+
+
+@pytest.mark.parametrize("example", MEDIA)
+def test_a_client_shows_a_picture_a_recording_and_a_tool(
+    example: str, seen: tuple[Gateway, Engine], tmp_path: Path
+) -> None:
+    gateway, engine = seen
+    (tmp_path / "a.jpg").write_bytes(images.photo())
+    (tmp_path / "a.wav").write_bytes(sounds.wav(0.5, 44_100, 2))
+    done = subprocess.run(
+        [*command(example), str(tmp_path / "a.jpg"), str(tmp_path / "a.wav")],
+        env={**os.environ, "GATEWAY_URL": gateway.url, "GATEWAY_API_KEY": KEY},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    *answers, weather = done.stdout.splitlines()
+    asked = 1 if example.startswith("anthropic") else 3 if example.startswith("openai") else 2
+    assert answers == [loopback.SENTENCE] * asked
+    assert weather == "18 degrees in Paris"
+    with urllib.request.urlopen(engine.url + "/_state", timeout=60) as reply:
+        given = json.load(reply)["media"][-asked:]
+    assert given == ["image/jpeg", "audio/wav", "form"][:asked]
 
 
 @pytest.mark.asyncio(loop_scope="session")
