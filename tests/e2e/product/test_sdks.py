@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import anthropic
+import jsonschema
 import openai
 import pytest
 
@@ -77,6 +79,42 @@ def test_structured_output(client: openai.OpenAI) -> None:
         response_format={"type": "json_schema", "json_schema": {"name": "x", "schema": schema}},
     )
     assert json.loads(answer.choices[0].message.content or "") in schema["enum"]
+
+
+COLOUR = {"enum": ["red", "green", "blue"]}
+SHAPES: list[dict[str, Any]] = [
+    {"type": "object", "properties": {"colour": COLOUR, "warm": {"type": "boolean"}},
+     "required": ["colour", "warm"], "additionalProperties": False},
+    {"type": "array", "items": COLOUR, "minItems": 2, "maxItems": 3},
+    {"type": "object", "properties": {"of": {"type": "object", "properties": {
+        "n": {"type": "integer", "minimum": 1, "maximum": 7}}, "required": ["n"],
+        "additionalProperties": False}}, "required": ["of"], "additionalProperties": False},
+    {"anyOf": [{"type": "null"}, {"type": "array", "items": {"type": "integer"}, "maxItems": 2}]},
+    {"type": "string", "maxLength": 12},
+]  # fmt: skip
+
+
+def test_an_answer_fits_its_schema_unless_it_was_cut(client: openai.OpenAI) -> None:
+    endings = []
+    for number, schema in enumerate(SHAPES):
+        answer = client.chat.completions.create(
+            model=MODEL,
+            messages=TURN,
+            max_tokens=48 if number else 3,  # of the first too few
+            temperature=1.5,
+            n=3,
+            seed=number,
+            response_format={
+                "type": "json_schema",
+                "json_schema": {"name": "x", "schema": schema, "strict": True},
+            },
+        )
+        for choice in answer.choices:
+            endings.append(choice.finish_reason)
+            if choice.finish_reason != "length":
+                jsonschema.validate(json.loads(choice.message.content or ""), schema)
+    assert {"length", "stop"} == set(endings)
+    assert endings.count("stop") > len(SHAPES)
 
 
 def test_completions(client: openai.OpenAI) -> None:

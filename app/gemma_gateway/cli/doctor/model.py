@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 from gemma_gateway.cli.doctor.finding import Finding, ok, problem
+from gemma_gateway.engines import families
 from gemma_gateway.engines.local import convert, weights
 
 BUNDLED_BYTES = 536 * 2**20
@@ -46,7 +47,8 @@ def _bundled(folder: Path) -> Finding:
 def _folder(folder: Path) -> tuple[float, Finding]:
     size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
     if size and (folder / "config.json").is_file():
-        return size, ok("model", f"{folder}, {size / 2**20:,.0f} MB")
+        found = f"{folder}, {size / 2**20:,.0f} MB; {families.describe(folder)}"
+        return size, ok("model", found)
     return 0, problem(
         "model",
         f"{folder} holds no config.json and *.safetensors",

@@ -12,8 +12,9 @@ from gemma_gateway.engines.families.family import Family
 
 # The first that fits: Gemma 3 comes last, because it takes every Gemma.
 FAMILIES = (functiongemma.FAMILY, gemma4.FAMILY, gemma3.FAMILY)
+TOWERS = {"image": "vision_config", "audio": "audio_config"}
 POSITIONS = ("max_target_positions", "max_position_embeddings")  # the first: of speech models
-OTHER = Family(tool_parser="pythonic")  # models that are no Gemma
+OTHER = Family(title="another model", tool_parser="pythonic")  # models that are no Gemma
 
 
 def of(model: Path) -> Family:
@@ -39,13 +40,31 @@ def chat_template(model: Path) -> Path | None:
     return templates.choose(model, family) if model.is_dir() and family is not OTHER else None
 
 
-def reads_images(model: Path) -> bool:
-    """Whether a model's config says that it takes images; of a hub name nobody knows it.
+def reads(model: Path) -> frozenset[str]:
+    """What a model's prompts may be made of, as its config says.
 
     Args:
-        model: its folder, or a hub name.
+        model: its folder; of a hub name only ``text`` is known.
     """
-    return bool(templates.read_json(model / "config.json").get("vision_config"))
+    config = templates.read_json(model / "config.json")
+    if config.get("model_type") == "whisper":
+        return frozenset({"audio"})
+    return frozenset({"text"}).union(kind for kind, name in TOWERS.items() if config.get(name))
+
+
+def describe(model: Path) -> str:
+    """What a model gets, in a line for operators.
+
+    Args:
+        model: its folder.
+    """
+    family, template = of(model), chat_template(model)
+    told = [f"tool parser {family.tool_parser}"]
+    if family.reasoning_parser:
+        told.append(f"reasoning parser {family.reasoning_parser}")
+    told.append(f"chat template {template.name if template else 'of its own'}")
+    told.append(f"takes {', '.join(sorted(reads(model)))}")
+    return f"{family.title}: {'; '.join(told)}"
 
 
 def context(model: Path) -> int | None:

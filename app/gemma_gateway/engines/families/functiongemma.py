@@ -5,4 +5,4 @@ from __future__ import annotations
 
 from gemma_gateway.engines.families.family import Family
 
-FAMILY = Family(names=("functiongemma",), tool_parser="functiongemma")
+FAMILY = Family(title="FunctionGemma", names=("functiongemma",), tool_parser="functiongemma")

@@ -17,4 +17,9 @@ SAMPLING = {"do_sample": True, "top_k": 64, "top_p": 0.95}  # the family's own d
 
 TOOL_PARSER = "gemma"  # engines/local/tool_parser.py
 
-FAMILY = Family(model_types=("gemma",), tool_parser=TOOL_PARSER, chat_template=CHAT_TEMPLATE)
+FAMILY = Family(
+    title="Gemma 1 to 3n",
+    model_types=("gemma",),
+    tool_parser=TOOL_PARSER,
+    chat_template=CHAT_TEMPLATE,
+)

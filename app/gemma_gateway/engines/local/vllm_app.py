@@ -222,9 +222,12 @@ def _flags(options: VllmOptions) -> list[str]:
     flags += ["--structured-outputs-config.backend", "guidance"]
     # Without it the model may write line breaks and blanks until its tokens are used up.
     flags += ["--structured-outputs-config.disable_any_whitespace", "true"]
-    flags += ["--enable-auto-tool-choice", "--tool-call-parser", families.of(model).tool_parser]
+    family = families.of(model)
+    flags += ["--enable-auto-tool-choice", "--tool-call-parser", family.tool_parser]
+    if family.reasoning_parser:
+        flags += ["--reasoning-parser", family.reasoning_parser]
+    log.info("%s (others: GATEWAY_ENGINE_ARGS)", families.describe(model))
     if (template := families.chat_template(model)) is not None:
-        log.info("chat template: %s; --chat-template in GATEWAY_ENGINE_ARGS for another", template)
         flags += ["--chat-template", str(template)]
     flags += _media_flags(options)
     max_model_len = options.max_model_len
@@ -244,7 +247,7 @@ def _media_flags(options: VllmOptions) -> list[str]:
     if not _given(DOMAINS, options.engine_args):
         flags += [DOMAINS, NO_HOST]
     bounded = options.images is not None and not _given(LIMIT, options.engine_args)
-    if bounded and families.reads_images(Path(options.model)):
+    if bounded and "image" in families.reads(Path(options.model)):
         flags += [LIMIT, json.dumps({"image": options.images})]
     return flags
 
