@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable
 
@@ -20,10 +21,17 @@ def is_linear(work: Callable[[int], object], size: int) -> bool:
 
 
 def _cost(work: Callable[[int], object], size: int) -> float:
-    """Seconds of this thread's CPU, the least of three."""
+    """Seconds of this thread's CPU, the least of three; without the garbage collector, as in
+    ``core.heavy``: how long it takes depends on all else that the process holds."""
     found = []
-    for _ in range(3):
-        start = time.thread_time()
-        work(size)
-        found.append(time.thread_time() - start)
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        for _ in range(3):
+            start = time.thread_time()
+            work(size)
+            found.append(time.thread_time() - start)
+    finally:
+        if collects:
+            gc.enable()
     return min(found)

@@ -107,7 +107,7 @@ def test_a_stream_that_broke_off_counts_with_its_errors_status() -> None:
 
 def test_a_record_holds_what_the_call_was() -> None:
     call = Call("req-1", Chat(), engine_id="call-1")
-    call.request.stream, call.request.input_length = True, 99
+    call.request.stream, call.request.input_length, call.request.audio_seconds = True, 99, 1.5
     answer = call.answer
     answer.first_token = call.started + 0.25
     answer.queue_time, answer.upstream, answer.finish_reason = 0.125, "host:8000", "length"
@@ -148,6 +148,7 @@ def test_a_record_holds_what_the_call_was() -> None:
         "prompt_id": "culture",
         "prompt_version": "1",
         "images": 0,
+        "audio_seconds": 1.5,
     }
     assert made.tokens_per_second == 10
 

@@ -45,6 +45,21 @@ or with an OpenAI SDK (pip install openai):
           print(chunk.choices[0].delta.content or "", end="", flush=True)
 """
 
+TRY_SPEECH = """
+Try it:
+
+  curl {url}/v1/audio/transcriptions \\
+    -H "Authorization: Bearer {shell_key}" \\
+    -F model={model} -F file=@speech.wav
+
+or with an OpenAI SDK (pip install openai):
+
+  from openai import OpenAI
+  client = OpenAI(base_url="{url}/v1", api_key={python_key})
+  with open("speech.wav", "rb") as file:
+      print(client.audio.transcriptions.create(model="{model}", file=file).text)
+"""
+
 
 async def ready(engine: Engine, settings: Settings) -> None:
     """Return once the engine is ready, and say meanwhile what is awaited.
@@ -65,6 +80,7 @@ def summary(
     models: tuple[str, ...],
     *,
     context: int | None = None,
+    modalities: frozenset[str] | None = None,
     key_file: Path | None = None,
     file: Path | None = None,
     engine_log: Path | None = None,
@@ -74,6 +90,7 @@ def summary(
     Args:
         models: that are served.
         context: of the first one, tokens; None: not known.
+        modalities: what its prompts are made of; None: not known.
         key_file: where the first key is kept; None when the operator gave keys.
         file: of the configuration; None: there is none.
         engine_log: what the engine says meanwhile; None: it isn't kept apart.
@@ -100,7 +117,8 @@ def summary(
         rows["model"] += "".join(f"\n{INDENT}{line}" for line in textwrap.wrap(told, WIDTH))
     lines = [f"  {name:<10}{text}" for name, text in rows.items()]
     head = f"Gemma gateway {__version__} is ready on {url} (Ctrl-C stops it)"
-    code = TRY.format(url=url, model=model, shell_key=shell_key, python_key=python_key)
+    text = TRY_SPEECH if modalities == {"audio"} else TRY
+    code = text.format(url=url, model=model, shell_key=shell_key, python_key=python_key)
     return "\n".join(["", head, "", *lines, code])
 
 

@@ -263,6 +263,7 @@ async def _greet(server: Server, parts: Parts, output: EngineOutput, file: Path 
         parts.settings,
         models,
         context=engine.max_model_len(models[0]) if models else None,
+        modalities=engine.modalities(models[0]) if models else None,
         key_file=parts.key_file,
         file=file,
         engine_log=kept,

@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 
 from gemma_gateway.core.ask import collect
-from gemma_gateway.core.engine import EngineFailed, EngineReply, EngineRequest, Tally
+from gemma_gateway.core.engine import Engine, EngineFailed, EngineReply, EngineRequest, Tally
 from gemma_gateway.core.sse import DONE, event
 from gemma_gateway.engines.wrapper import WrapperEngine
 from gemma_gateway.media.sound import RATE, SAMPLE, samples_of, wav
@@ -36,8 +36,8 @@ MOST_ANSWER = 1024 * 1024  # bytes of the answer of one turn
 class Speech(WrapperEngine):
     """Takes the calls that come with a sound; all others pass at once."""
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
+    def __init__(self, inner: Engine) -> None:
+        super().__init__(inner)
         self._missing: dict[str, float] = {}  # models whose server has no route, and until when
 
     def send(self, request: EngineRequest) -> Coroutine[Any, Any, EngineReply]:
@@ -75,9 +75,7 @@ class Turns:
     status = 200
     retry_after = ""
 
-    def __init__(
-        self, engine: WrapperEngine | Any, request: EngineRequest, pieces: Sequence[bytes]
-    ) -> None:
+    def __init__(self, engine: Engine, request: EngineRequest, pieces: Sequence[bytes]) -> None:
         self._engine = engine
         self._request = request
         self._pieces = pieces

@@ -98,6 +98,12 @@ def test_records_tell_the_seconds_and_the_tokens(
     assert not row["usage_estimated"]
 
 
+def test_the_start_says_how_to_ask_it(hearing: Gateway) -> None:
+    said = hearing.text()
+    assert "/v1/audio/transcriptions" in said
+    assert "chat.completions" not in said
+
+
 def test_a_speech_model_is_listed_as_what_it_is(hearing: Gateway, client: openai.OpenAI) -> None:
     (model,) = client.models.list().data
     assert model.id == MODEL
