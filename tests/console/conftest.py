@@ -113,8 +113,8 @@ def sound(seconds: float = 0.5) -> bytes:
     with wave.open(out, "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
-        file.setframerate(8000)
-        file.writeframes(bytes(2 * round(8000 * seconds)))
+        file.setframerate(16_000)
+        file.writeframes(bytes(2 * round(16_000 * seconds)))
     return out.getvalue()
 
 

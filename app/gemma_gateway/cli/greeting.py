@@ -117,7 +117,7 @@ def summary(
         rows["model"] += "".join(f"\n{INDENT}{line}" for line in textwrap.wrap(told, WIDTH))
     lines = [f"  {name:<10}{text}" for name, text in rows.items()]
     head = f"Gemma gateway {__version__} is ready on {url} (Ctrl-C stops it)"
-    text = TRY_SPEECH if modalities == {"audio"} else TRY
+    text = TRY_SPEECH if modalities == frozenset({"audio"}) else TRY
     code = text.format(url=url, model=model, shell_key=shell_key, python_key=python_key)
     return "\n".join(["", head, "", *lines, code])
 
