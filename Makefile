@@ -15,7 +15,7 @@ VENV := .venv
 # What the coverage gate counts: it slows processes down, so only the tests that need a store or a
 # tracer for the middle are among them.
 MEASURED := $(foreach name,configured give_back key_store keys_api ledger limits new_route \
-	speech store_failure tracing,tests/integration/test_$(name).py) tests/unit
+	presets speech store_failure tracing,tests/integration/test_$(name).py) tests/unit
 # Processes, each with files of its own: many tests wait, so that two cores have room for a third one. In
 # the order given, so that the files which take longest don't come last. A real engine takes 6 GB, and
 # most of the time one core.
