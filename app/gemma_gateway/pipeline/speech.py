@@ -21,10 +21,10 @@ from gemma_gateway.core.engine import Engine, EngineFailed, EngineReply, EngineR
 from gemma_gateway.core.sse import DONE, event
 from gemma_gateway.engines.wrapper import WrapperEngine
 from gemma_gateway.media.sound import RATE, SAMPLE, samples_of, wav
+from gemma_gateway.pipeline.delivery import MISSING
 from gemma_gateway.wire.openai import openai, speech
 from gemma_gateway.wire.openai.transcription_stream import DELTA
 
-MISSING = frozenset({404, 405, 501})  # a server that has no such route says one of these
 REMEMBERED = 600.0  # seconds for which a model's server isn't asked for the route again
 MOST_MODELS = 256  # remembered
 PIECE_SECONDS = 30  # of Gemma 3n's and 4's audio encoders

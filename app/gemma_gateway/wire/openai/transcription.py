@@ -70,6 +70,9 @@ class SpeechDialect(OpenAIDialect, FormDialect):
     """
 
     task: str
+    fields = frozenset(
+        {"model", "language", "prompt", "response_format", "temperature", "seed", "stream"}
+    )
     streams = charged = True
 
     def document(self, fields: list[tuple[str, str]]) -> Json:
@@ -163,12 +166,7 @@ class Transcriptions(SpeechDialect):
     path = "/v1/audio/transcriptions"
     task = "transcribe"
     request_model = TranscriptionRequest
-    fields = frozenset(
-        {
-            *("model", "language", "prompt", "response_format", "temperature", "seed", "stream"),
-            "timestamp_granularities",
-        }
-    )
+    fields = SpeechDialect.fields | {"timestamp_granularities"}
 
 
 class Translations(SpeechDialect):
@@ -178,9 +176,6 @@ class Translations(SpeechDialect):
     path = "/v1/audio/translations"
     task = "translate"
     request_model = TranslationRequest
-    fields = frozenset(
-        {"model", "language", "prompt", "response_format", "temperature", "seed", "stream"}
-    )
 
 
 def _read_values(body: Json) -> None:
